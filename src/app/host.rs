@@ -1,0 +1,76 @@
+//! `workplane runtime`: one host's worker runtime.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use super::AppError;
+use super::control::Control;
+use super::embedded::open_engine;
+use super::ending;
+use super::tokens::{Tokens, exchange, exchangeable, table};
+use crate::config::{RuntimeConfig, default_workspace};
+use crate::engine::SystemClock;
+use crate::model::{RuntimeId, WorkspaceId};
+use crate::runtime::LocalRuntime;
+use crate::server::{self, Drain, Edge};
+
+/// A worker runtime that is ready to serve.
+pub struct WorkerHost {
+    /// That of reads, which name none.
+    workspace_id: WorkspaceId,
+    runtime: LocalRuntime,
+    tokens: Tokens,
+}
+
+impl WorkerHost {
+    /// Opens the engine that the configuration describes.
+    ///
+    /// # Errors
+    /// When it does not open.
+    pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
+        let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
+        let tokens = exchangeable(table(server.tokens.as_ref())?);
+        let runtime_id = runtime_id.unwrap_or_else(|| {
+            let runtime_id = RuntimeId::generate();
+            tracing::info!(%runtime_id, "no runtime_id was given: this one was made up");
+            runtime_id
+        });
+        let display_name = display_name.unwrap_or_else(|| runtime_id.to_string());
+        let engine = open_engine(runtime_id, profiles, limits).await?;
+        let runtime = LocalRuntime::new(engine, &display_name);
+        Ok(Self { workspace_id: default_workspace(), runtime, tokens })
+    }
+
+    /// Serves until it is told to drain and has ended in order.
+    ///
+    /// # Errors
+    /// When serving itself fails.
+    pub async fn run(self, listener: TcpListener, mut control: Control<RuntimeConfig>) -> Result<(), AppError> {
+        let drain = Drain::new();
+        let backend = self.runtime.engine().parts().store.backend();
+        let (runtime, clock) = (Arc::new(self.runtime.clone()), Arc::new(SystemClock));
+        let served = server::worker_runtime(runtime, backend, self.workspace_id.clone(), clock, drain.clone()).await?;
+        let edge = Edge::host();
+        let tokens = self.tokens.clone();
+        let serving = server::serve(server::accept(listener, &edge), served.routes, &edge, tokens, drain.clone());
+        let mut serving = pin!(serving);
+        served.health.serving().await;
+        loop {
+            tokio::select! {
+                ended = &mut serving => return ended.map_err(AppError::Serving),
+                // All but the tokens stays until a restart.
+                Some(config) = control.configs.recv() => match table(config.server.tokens.as_ref()) {
+                    Ok(table) => {
+                        exchange(&self.tokens, table);
+                        tracing::info!("the configuration was read again");
+                    }
+                    Err(error) => tracing::error!(%error, "the configuration is refused: nothing was changed"),
+                },
+                () = control.drain.cancelled() => break,
+            }
+        }
+        ending::end(serving, &served.health, &drain, Some(self.runtime.engine())).await.map_err(AppError::Serving)
+    }
+}

@@ -1,0 +1,62 @@
+//! The composition root: a validated configuration becomes a running server, and a running server ends in order.
+//!
+//! It owns the order of things and no decision about workers. Listener and control are handed in, so that a test runs the
+//! real server on a port of its own and steers it by hand.
+
+mod control;
+mod demo;
+mod embedded;
+mod ending;
+mod host;
+mod limits;
+mod plane;
+mod remotes;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use control::Control;
+pub use demo::demo;
+pub use host::WorkerHost;
+pub use limits::raise_descriptor_limit;
+pub use plane::ControlPlane;
+
+use std::io;
+
+use crate::cli::Failure;
+use crate::config::ConfigError;
+
+/// Why a server did not come up, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A file that the configuration names has something wrong in it.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The worker runtime did not open.
+    #[error("the worker runtime did not open: {0}")]
+    Engine(#[source] crate::model::Error),
+    /// A remote runtime could not be made of its configuration.
+    #[error("remote runtime {0}: {1}")]
+    Remote(crate::model::RuntimeId, #[source] crate::model::Error),
+    /// Two runtimes have one id.
+    #[error(transparent)]
+    Duplicate(#[from] crate::registry::DuplicateRuntime),
+    /// The descriptors that reflection serves cannot be read.
+    #[error("reflection cannot be served: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The listener failed.
+    #[error("serving failed: {0}")]
+    Serving(#[source] tonic::transport::Error),
+    /// The system refused something.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Config(error) => error.into(),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}

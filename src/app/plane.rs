@@ -1,0 +1,95 @@
+//! `workplane serve`: the control plane.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use super::AppError;
+use super::control::Control;
+use super::embedded::open_engine;
+use super::ending;
+use super::remotes::Remotes;
+use super::tokens::{Tokens, exchange, exchangeable, table};
+use crate::config::{EmbeddedConfig, ServeConfig};
+use crate::engine::SystemClock;
+use crate::model::WorkspaceId;
+use crate::registry::Registry;
+use crate::runtime::{EMBEDDED_DISPLAY_NAME, LocalRuntime, WorkerRuntime};
+use crate::server::{self, Drain, Edge};
+
+/// A control plane that is ready to serve.
+pub struct ControlPlane {
+    workspace_id: WorkspaceId,
+    registry: Registry,
+    embedded: Option<LocalRuntime>,
+    remotes: Remotes,
+    tokens: Tokens,
+}
+
+impl ControlPlane {
+    /// Makes all that the configuration names. It reaches no host yet: one that is down holds nothing up.
+    ///
+    /// # Errors
+    /// When the embedded runtime does not open.
+    pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
+        let ServeConfig { server, workspace_id, embedded, remotes } = config;
+        let tokens = exchangeable(table(server.tokens.as_ref())?);
+        let embedded = match embedded {
+            Some(EmbeddedConfig { runtime_id, profiles, limits }) => {
+                let engine = open_engine(runtime_id, profiles, limits).await?;
+                Some(LocalRuntime::new(engine, EMBEDDED_DISPLAY_NAME))
+            }
+            None => None,
+        };
+        let mut plane = Self { workspace_id, registry: Registry::new(), embedded, remotes: Remotes::default(), tokens };
+        plane.register(plane.remotes.next(remotes)?)?;
+        Ok(plane)
+    }
+
+    /// Serves until it is told to drain and has ended in order.
+    ///
+    /// # Errors
+    /// When serving itself fails.
+    pub async fn run(mut self, listener: TcpListener, mut control: Control<ServeConfig>) -> Result<(), AppError> {
+        let drain = Drain::new();
+        let (registry, workspace_id) = (self.registry.clone(), self.workspace_id.clone());
+        let served = server::control_plane(registry, workspace_id, Arc::new(SystemClock), drain.clone()).await?;
+        let edge = Edge::control_plane();
+        let tokens = self.tokens.clone();
+        let serving = server::serve(server::accept(listener, &edge), served.routes, &edge, tokens, drain.clone());
+        let mut serving = pin!(serving);
+        served.health.serving().await;
+        loop {
+            tokio::select! {
+                ended = &mut serving => return ended.map_err(AppError::Serving),
+                Some(config) = control.configs.recv() => self.follow(config),
+                () = control.drain.cancelled() => break,
+            }
+        }
+        let engine = self.embedded.as_ref().map(LocalRuntime::engine);
+        ending::end(serving, &served.health, &drain, engine).await.map_err(AppError::Serving)
+    }
+
+    /// Goes on with the remote runtimes and tokens of another configuration; all else stays until a restart.
+    fn follow(&mut self, config: ServeConfig) {
+        match self.take(config) {
+            Ok(()) => tracing::info!(remote_runtimes = self.remotes.len(), "the configuration was read again"),
+            Err(error) => tracing::error!(%error, "the configuration is refused: nothing was changed"),
+        }
+    }
+
+    fn take(&mut self, config: ServeConfig) -> Result<(), AppError> {
+        let tokens = table(config.server.tokens.as_ref())?;
+        self.register(self.remotes.next(config.remotes)?)?;
+        exchange(&self.tokens, tokens);
+        Ok(())
+    }
+
+    fn register(&mut self, remotes: Remotes) -> Result<(), AppError> {
+        let embedded = self.embedded.clone().map(|embedded| Arc::new(embedded) as Arc<dyn WorkerRuntime>);
+        self.registry.replace(embedded.into_iter().chain(remotes.runtimes()).collect())?;
+        self.remotes = remotes;
+        Ok(())
+    }
+}

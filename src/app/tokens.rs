@@ -1,0 +1,36 @@
+//! Who may call, as the token file has it now.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use secrecy::ExposeSecret;
+
+use crate::config::{ConfigError, TokenFile};
+use crate::model::TokenTable;
+
+/// The table that the listener asks; none lets in everybody.
+pub(super) type Tokens = Option<Arc<ArcSwap<TokenTable>>>;
+
+/// Reads the table of a configuration.
+pub(super) fn table(file: Option<&TokenFile>) -> Result<Option<TokenTable>, ConfigError> {
+    let table = file.map(|file| TokenTable::parse(file.text.expose_secret()).map_err(|error| file.refuse(error)));
+    table.transpose()
+}
+
+/// A table that can be exchanged later.
+pub(super) fn exchangeable(table: Option<TokenTable>) -> Tokens {
+    if table.is_none() {
+        tracing::info!("no token_file: every caller is let in, on loopback only");
+    }
+    table.map(|table| Arc::new(ArcSwap::from_pointee(table)))
+}
+
+/// Lets in who is in `table` from now on. Whether there is a table at all is decided at the start.
+pub(super) fn exchange(tokens: &Tokens, table: Option<TokenTable>) {
+    match (tokens, table) {
+        (Some(tokens), Some(table)) => tokens.store(Arc::new(table)),
+        (None, None) => {}
+        (Some(_), None) => tracing::warn!("token_file is gone: the tokens stay as they are until a restart"),
+        (None, Some(_)) => tracing::warn!("token_file is new: tokens are asked for from the next start on"),
+    }
+}

@@ -1,0 +1,85 @@
+//! `workplane bundles`.
+
+use serde_json::json;
+
+use super::client::{Client, ClientFlags};
+use super::failure::Failure;
+use super::output::{Table, json as message_json, print_diagnostics, print_fields, print_json};
+use super::spawn::refuse_unless_accepted;
+use crate::proto::v1::{CheckConfigBundleRequest, ConfigBundleRef, ConfigBundleSummary, ListConfigBundlesRequest};
+
+/// `workplane bundles`.
+#[derive(Debug, clap::Args)]
+pub struct Bundles {
+    #[command(flatten)]
+    client: ClientFlags,
+    /// The runtime whose bundles are meant; without it the only one, or the embedded one
+    #[arg(long, global = true, value_name = "ID", env = "WORKPLANE_RUNTIME")]
+    runtime: Option<String>,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Lists them all; the same as no word at all
+    List,
+    /// Checks that the runtime has a bundle with just this digest
+    Check {
+        /// Its id
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Its digest: lower-case hex SHA-256
+        #[arg(value_name = "DIGEST")]
+        digest: String,
+    },
+}
+
+impl Bundles {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let client = self.client.connect().await?;
+        let runtime_id = client.runtime(self.runtime).await?;
+        match self.action {
+            Some(Action::Check { id, digest }) => {
+                let reference = Some(ConfigBundleRef { id, digest });
+                let request = client.call(CheckConfigBundleRequest { runtime_id, reference });
+                let response = client.bundles().check_config_bundle(request).await?.into_inner();
+                let value = message_json("CheckConfigBundleResponse", &response)?;
+                let print = if self.client.json() { print_json } else { print_fields };
+                print(&value)?;
+                refuse_unless_accepted(
+                    "the bundle was not found as it was asked for",
+                    response.state(),
+                    response.diagnostics,
+                )
+            }
+            Some(Action::List) | None => list(&client, runtime_id, self.client.json()).await,
+        }
+    }
+}
+
+async fn list(client: &Client, runtime_id: String, as_json: bool) -> Result<(), Failure> {
+    let mut request = ListConfigBundlesRequest { runtime_id, page_size: 1_000, page_token: String::new() };
+    let mut bundles = Vec::new();
+    loop {
+        let page = client.bundles().list_config_bundles(client.call(request.clone())).await?.into_inner();
+        print_diagnostics(&page.diagnostics)?;
+        bundles.extend(page.bundles);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    if as_json {
+        let bundles: Result<Vec<_>, _> =
+            bundles.iter().map(|bundle| message_json("ConfigBundleSummary", bundle)).collect();
+        return Ok(print_json(&json!({ "bundles": bundles? }))?);
+    }
+    let mut table = Table::new(&["BUNDLE", "REVISION", "WORKSPACE", "PROFILES", "DECLARATIONS", "DIGEST"]);
+    for bundle in &bundles {
+        let ConfigBundleSummary { id, revision, workspace_id, digest, profile_count, declaration_count, .. } = bundle;
+        let counts = [profile_count.to_string(), declaration_count.to_string()];
+        table.row([id.as_str(), revision, workspace_id, &counts[0], &counts[1], digest]);
+    }
+    Ok(table.print()?)
+}

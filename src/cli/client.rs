@@ -1,0 +1,219 @@
+//! How commands reach a control plane: its endpoint, the token that is shown to it, and which runtime is meant.
+
+use std::path::Path;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use super::failure::Failure;
+use super::output::{Format, print_diagnostics};
+use crate::config::{EMBEDDED_RUNTIME, TOKEN_IN_CLEAR, first_token, parse_endpoint, stays_on_this_machine};
+use crate::proto::v1::config_bundle_service_client::ConfigBundleServiceClient;
+use crate::proto::v1::host_service_client::HostServiceClient;
+use crate::proto::v1::observation_service_client::ObservationServiceClient;
+use crate::proto::v1::runtime_service_client::RuntimeServiceClient;
+use crate::proto::v1::transcript_service_client::TranscriptServiceClient;
+use crate::proto::v1::worker_service_client::WorkerServiceClient;
+use crate::proto::v1::{GetWorkerRequest, ListRuntimesRequest, Runtime};
+
+/// The flags of every client command.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection and output")]
+pub(super) struct ClientFlags {
+    /// The control plane to speak to
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "WORKPLANE_ENDPOINT",
+        default_value = "http://127.0.0.1:7400"
+    )]
+    endpoint: String,
+    /// Shows the first bearer token of this file (mode 0600)
+    #[arg(long, global = true, value_name = "FILE", env = "WORKPLANE_TOKEN_FILE")]
+    token_file: Option<String>,
+    /// Shows the token also to an endpoint beyond this machine, in clear
+    #[arg(long, global = true, env = "WORKPLANE_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
+    allow_plaintext: bool,
+    /// How long a call may take; streams have no end
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// What to print
+    #[arg(long, short, global = true, value_name = "FORM", value_enum, default_value_t)]
+    pub(super) output: Format,
+}
+
+impl ClientFlags {
+    /// Connects.
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        let uri = parse_endpoint(&self.endpoint).map_err(|problem| Failure::Usage(format!("--endpoint: {problem}")))?;
+        let credential = self.credential()?;
+        if credential.0.is_some() && !self.allow_plaintext && !stays_on_this_machine(&uri) {
+            return Err(Failure::Usage(format!("--endpoint: {TOKEN_IN_CLEAR}")));
+        }
+        let name = uri.authority().map(ToString::to_string).unwrap_or_default();
+        let endpoint = Endpoint::from(uri)
+            .connect_timeout(Duration::from_secs(5))
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .tcp_nodelay(true);
+        let channel = endpoint.connect().await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
+            Failure::Other(format!("no control plane answers at {name}{cause}: is `workplane serve` running there?"))
+        })?;
+        Ok(Client { channel, credential, timeout: self.timeout })
+    }
+
+    fn credential(&self) -> Result<Credential, Failure> {
+        // An empty variable is none.
+        let Some(file) = self.token_file.as_deref().filter(|file| !file.is_empty()) else {
+            return Ok(Credential(None));
+        };
+        let wrong = |problem: String| Failure::Usage(format!("--token-file: {problem}"));
+        let token = first_token(Path::new(file)).map_err(wrong)?;
+        let mut header: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
+            .parse()
+            .map_err(|_| wrong("the token cannot stand in a header".to_owned()))?;
+        header.set_sensitive(true);
+        Ok(Credential(Some(header)))
+    }
+
+    /// Whether JSON is wanted.
+    pub(super) fn json(&self) -> bool {
+        self.output == Format::Json
+    }
+}
+
+/// Puts the token on every call.
+#[derive(Clone)]
+pub(super) struct Credential(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Credential {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(header) = &self.0 {
+            request.metadata_mut().insert("authorization", header.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A channel that shows the token.
+pub(super) type Authorised = InterceptedService<Channel, Credential>;
+
+/// A connection to a control plane: hands out a typed client of each service.
+pub(super) struct Client {
+    channel: Channel,
+    credential: Credential,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client without a credential on a channel that is there.
+    pub(super) fn open(channel: Channel, timeout: Duration) -> Self {
+        Self { channel, credential: Credential(None), timeout }
+    }
+
+    pub(super) fn runtimes(&self) -> RuntimeServiceClient<Authorised> {
+        RuntimeServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+    }
+
+    pub(super) fn hosts(&self) -> HostServiceClient<Authorised> {
+        HostServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+    }
+
+    pub(super) fn workers(&self) -> WorkerServiceClient<Authorised> {
+        WorkerServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+    }
+
+    pub(super) fn transcripts(&self) -> TranscriptServiceClient<Authorised> {
+        TranscriptServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+    }
+
+    pub(super) fn observations(&self) -> ObservationServiceClient<Authorised> {
+        ObservationServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+    }
+
+    pub(super) fn bundles(&self) -> ConfigBundleServiceClient<Authorised> {
+        ConfigBundleServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+    }
+
+    /// A call that may take as long as was asked for.
+    pub(super) fn call<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+
+    /// All runtimes; what is missing is told on standard error.
+    pub(super) async fn all_runtimes(&self) -> Result<Vec<Runtime>, Failure> {
+        let mut runtimes = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = self.call(ListRuntimesRequest { page_size: 1_000, page_token });
+            let page = self.runtimes().list_runtimes(request).await?.into_inner();
+            print_diagnostics(&page.diagnostics)?;
+            runtimes.extend(page.runtimes);
+            if page.next_page_token.is_empty() {
+                return Ok(runtimes);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    /// The runtime that is meant: the named one, else the only one, else the embedded one.
+    pub(super) async fn runtime(&self, named: Option<String>) -> Result<String, Failure> {
+        if let Some(id) = named {
+            return Ok(id);
+        }
+        let mut ids: Vec<_> = self.all_runtimes().await?.into_iter().map(|runtime| runtime.runtime_id).collect();
+        match ids.iter().position(|id| id == EMBEDDED_RUNTIME) {
+            _ if ids.len() == 1 => Ok(ids.remove(0)),
+            Some(embedded) => Ok(ids.swap_remove(embedded)),
+            None if ids.is_empty() => Err(Failure::Other("the control plane knows no runtime".to_owned())),
+            None => Err(Failure::Usage(format!("--runtime: there are several, name one: {}", ids.join(", ")))),
+        }
+    }
+}
+
+/// A worker as a command line names it.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct WorkerName {
+    /// The worker: its id, or `RUNTIME/ID`
+    #[arg(value_name = "WORKER")]
+    worker: String,
+    /// The runtime it is in; without it the worker is looked for in all of them
+    #[arg(long, value_name = "ID", env = "WORKPLANE_RUNTIME")]
+    runtime: Option<String>,
+}
+
+impl WorkerName {
+    /// Its runtime's id and its own.
+    pub(super) async fn resolve(&self, client: &Client) -> Result<(String, String), Failure> {
+        // Neither id can have a slash in it.
+        if let Some((runtime_id, worker_id)) = self.worker.split_once('/') {
+            return Ok((runtime_id.to_owned(), worker_id.to_owned()));
+        }
+        let worker_id = self.worker.clone();
+        if let Some(runtime_id) = &self.runtime {
+            return Ok((runtime_id.clone(), worker_id));
+        }
+        let mut runtimes = client.all_runtimes().await?;
+        if let [only] = &mut runtimes[..] {
+            return Ok((std::mem::take(&mut only.runtime_id), worker_id));
+        }
+        let mut last = None;
+        for runtime_id in runtimes.into_iter().map(|runtime| runtime.runtime_id) {
+            let request = GetWorkerRequest { runtime_id: runtime_id.clone(), worker_id: worker_id.clone() };
+            match client.workers().get_worker(client.call(request)).await {
+                Ok(_) => return Ok((runtime_id, worker_id)),
+                Err(status) => last = Some(status),
+            }
+        }
+        Err(last.map_or_else(|| Failure::Other("the control plane knows no runtime".to_owned()), Failure::from))
+    }
+}

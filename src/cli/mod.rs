@@ -1,0 +1,157 @@
+//! The commands for people, written on the generated client: a file for each group of commands.
+//!
+//! They speak to a control plane over gRPC like any other client, and see nothing that another could not.
+
+mod bundles;
+mod client;
+pub mod demo;
+mod failure;
+mod frame;
+mod input;
+mod observe;
+mod output;
+mod runtimes;
+mod spawn;
+mod transcript;
+mod workers;
+
+pub use failure::Failure;
+
+use crate::config::{RuntimeFlags, ServeFlags};
+
+/// The gRPC control plane for agent workers.
+///
+/// `serve` is the control plane, `runtime` is what runs on every other host, `demo` shows both ends in one process, and
+/// all other commands are a client for people.
+#[derive(Debug, clap::Parser)]
+#[command(name = "workplane", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Serves the control plane, with a worker runtime inside it and any number on other hosts
+    Serve(Box<ServeFlags>),
+    /// Serves this host's worker runtime to a control plane
+    Runtime(Box<RuntimeFlags>),
+    /// Starts a control plane with a worker that runs a shell, and lets you type to it
+    #[command(
+        long_about = "Starts a control plane on a free port of this machine with a worker that runs a shell, and lets \
+                            you type to it. At the end of the input the worker is stopped and everything ends."
+    )]
+    Demo,
+    #[allow(missing_docs, reason = "a doc comment here would become its help")]
+    #[command(flatten)]
+    Client(Box<ClientCommand>),
+}
+
+/// What a client can do.
+#[derive(Debug, clap::Subcommand)]
+pub enum ClientCommand {
+    /// Lists the runtimes that workers can run on, or shows one
+    Runtimes(runtimes::Runtimes),
+    /// Lists the hosts of the runtimes, or shows one
+    Hosts(runtimes::Hosts),
+    /// Lists workers, or shows one
+    Workers(workers::Workers),
+    /// Lists a runtime's configuration bundles, or checks one
+    Bundles(bundles::Bundles),
+    /// Spawns a worker
+    Spawn(spawn::Spawn),
+    /// Gives a worker an input
+    Send(input::Send),
+    /// Stops a worker
+    Stop(input::Stop),
+    /// Cancels a worker: its work is not wanted any more
+    Cancel(input::Cancel),
+    /// Prints what was said to a worker and by it
+    Transcript(transcript::Transcript),
+    /// Prints a worker's events as they come
+    Observe(observe::Observe),
+}
+
+impl ClientCommand {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// A [`Failure`] to be printed; it knows its exit code.
+    pub async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Runtimes(command) => command.run().await,
+            Self::Hosts(command) => command.run().await,
+            Self::Workers(command) => command.run().await,
+            Self::Bundles(command) => command.run().await,
+            Self::Spawn(command) => command.run().await,
+            Self::Send(command) => command.run().await,
+            Self::Stop(command) => command.run().await,
+            Self::Cancel(command) => command.run().await,
+            Self::Transcript(command) => command.run().await,
+            Self::Observe(command) => command.run().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_the_word_and_take_both_forms() {
+        // acceptance 125
+        for line in [
+            "workplane serve --listen 127.0.0.1:0 --allow-plaintext --log-level=warn",
+            "workplane serve --listen=127.0.0.1:0 --allow-plaintext=false",
+            "workplane runtime --config x.toml --runtime-id a --display-name b",
+            "workplane runtimes",
+            "workplane runtimes --output json list",
+            "workplane runtimes get a --endpoint http://127.0.0.1:1",
+            "workplane hosts get a",
+            "workplane workers",
+            "workplane workers --state running --label a=b",
+            "workplane workers list --state=running --label=a=b --runtime r -o json",
+            "workplane workers --output json --runtime r list --state failed",
+            "workplane workers get r/w",
+            "workplane bundles check id digest --runtime r",
+            "workplane spawn --profile builtin:coder --role reviewer --ticket T-1 --label a=b --input hello",
+            "workplane spawn --companion",
+            "workplane send w hello --kind system",
+            "workplane send w -",
+            "workplane stop w --force --reason enough",
+            "workplane cancel w",
+            "workplane transcript w --follow --start 3",
+            "workplane observe w --beginning --heartbeat 1s",
+            "workplane demo",
+        ] {
+            if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {
+                panic!("{line}\n{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "workplane",
+            "workplane serve --lisen x",
+            "workplane spawn --companion --ticket T-1",
+            "workplane spawn --role coder",
+            "workplane observe w --beginning --cursor c",
+            "workplane workers --state resting",
+            "workplane send",
+        ] {
+            let refused = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
+            assert_eq!(refused.exit_code(), 2, "{line}");
+        }
+    }
+}

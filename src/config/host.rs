@@ -1,0 +1,128 @@
+//! What a host offers, in either role: its profiles and its limits.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use super::document::Section;
+use super::error::{ConfigError, Given};
+use super::server::resolve;
+use crate::engine::{EngineLimits, InputForm, Profile, Profiles, Protocol};
+use crate::model::ProfileSelector;
+
+/// Reads `[profiles]`.
+pub(super) fn read_profiles(file: &mut Section<'_>, directory: &Path) -> Result<Profiles, ConfigError> {
+    let profiles = file.named("profiles")?.into_iter();
+    profiles.map(|(name, section)| Ok((selector(&name)?, read_profile(section, directory)?))).collect()
+}
+
+/// `runtime_default` and `builtin:NAME` mean what they say; any other name is one that a bundle declares.
+fn selector(name: &Given<String>) -> Result<ProfileSelector, ConfigError> {
+    if name.value == "runtime_default" {
+        return Ok(ProfileSelector::RuntimeDefault);
+    }
+    let builtin = name.value.starts_with("builtin:");
+    let make = if builtin { ProfileSelector::builtin } else { ProfileSelector::named };
+    make(name.value.clone())
+        .map_err(|_| name.refuse("a profile's name must be 1 to 128 characters of [A-Za-z0-9._:/-]"))
+}
+
+fn read_profile(mut section: Section<'_>, directory: &Path) -> Result<Profile, ConfigError> {
+    let protocol = section.text("protocol")?.ok_or_else(|| section.missing("protocol"))?;
+    let protocol = protocol.parse(|text| match text.as_str() {
+        "lines" => Ok(Protocol::Lines),
+        "catalog" => Ok(Protocol::Catalog),
+        "acp" => Err("acp is not spoken by this version yet"),
+        _ => Err("must be lines or catalog"),
+    })?;
+    let command = section.texts("command")?;
+    let input = section.text("input")?;
+    let cwd = section.text("cwd")?;
+    let env = section.text_map("env")?;
+    for key in ["restart", "permissions"] {
+        if let Some(given) = section.text(key)? {
+            return Err(given.refuse("is not heeded by this version yet: leave it out"));
+        }
+    }
+    let profile = match protocol {
+        Protocol::Catalog => {
+            let program =
+                [command.map(|c| c.origin), input.map(|i| i.origin), cwd.map(|c| c.origin), env.map(|e| e.origin)];
+            match program.into_iter().flatten().next() {
+                Some(origin) => return Err(ConfigError::new(&origin, "a catalog profile runs nothing: leave it out")),
+                None => Profile::catalog(),
+            }
+        }
+        Protocol::Lines => Profile {
+            protocol,
+            command: command.ok_or_else(|| section.missing("command"))?.parse(|words| program(words))?,
+            input: input.map(|given| given.parse(|text| input_form(text))).transpose()?.unwrap_or_default(),
+            cwd: cwd.map(|given| resolve(&given, directory)),
+            env: match env {
+                Some(given) => given.parse(|map| {
+                    let good = |(key, value): (&String, &String)| {
+                        !key.is_empty() && !key.contains(['=', '\0']) && !value.contains('\0')
+                    };
+                    if map.iter().all(good) {
+                        Ok(map.clone())
+                    } else {
+                        Err("has a name or value that no environment can hold")
+                    }
+                })?,
+                None => BTreeMap::new(),
+            },
+        },
+    };
+    section.finish()?;
+    Ok(profile)
+}
+
+fn program(words: &[String]) -> Result<Vec<String>, &'static str> {
+    match words.first() {
+        Some(program) if !program.is_empty() && !words.iter().any(|word| word.contains('\0')) => Ok(words.to_vec()),
+        _ => Err("must be a program and its arguments, as in [\"python3\", \"agent.py\"]"),
+    }
+}
+
+fn input_form(text: &str) -> Result<InputForm, &'static str> {
+    match text {
+        "json" => Ok(InputForm::Json),
+        "text" => Ok(InputForm::Text),
+        _ => Err("must be json or text"),
+    }
+}
+
+/// Reads `[limits]`.
+pub(super) fn read_limits(file: &mut Section<'_>) -> Result<EngineLimits, ConfigError> {
+    let mut limits = EngineLimits::default();
+    let Some(mut section) = file.section("limits")? else { return Ok(limits) };
+    if let Some(given) = section.number("max_workers")? {
+        limits.max_workers = bounded(&given, 1..=1_000_000)?;
+    }
+    if let Some(given) = section.number("input_queue")? {
+        limits.input_queue = bounded(&given, 1..=1_000_000)? as usize;
+    }
+    if let Some(given) = section.text("stop_grace")? {
+        limits.stop_grace = duration(&given, Duration::from_millis(1)..=Duration::from_mins(10))?;
+    }
+    section.finish()?;
+    Ok(limits)
+}
+
+fn bounded(given: &Given<u64>, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
+    let fits = u32::try_from(given.value).ok().filter(|value| range.contains(value));
+    fits.ok_or_else(|| given.refuse(format!("must be {} to {}", range.start(), range.end())))
+}
+
+/// A duration as a text with a unit, as in `10s`.
+pub(super) fn duration(given: &Given<String>, range: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
+    let value = given.parse(|text| {
+        humantime::parse_duration(text).map_err(|_| "must be a duration with its unit, as in \"10s\" or \"500ms\"")
+    })?;
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let [least, most] = [range.start(), range.end()].map(|bound| humantime::format_duration(*bound));
+    Err(given.refuse(format!("must be {least} to {most}")))
+}

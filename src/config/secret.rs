@@ -1,0 +1,102 @@
+//! Files that hold tokens: who else may read them, and what stands in them.
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// More than any sensible file of tokens has.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Reads a file of tokens. The error names the file and never what is in it.
+///
+/// # Errors
+/// When it cannot be read, when others than its owner may read or change it, and when there is no token in it.
+pub fn read_token_file(path: &Path) -> Result<SecretString, String> {
+    let name = path.display();
+    let unreadable = |error: std::io::Error| format!("{name} cannot be read: {error}");
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    // Of the open file, so that it cannot be exchanged between the look and the reading.
+    let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(format!("{name} is open to others than its owner (mode {mode:04o}): make it 0600"));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(format!("{name} is larger than {MAX_BYTES} bytes"));
+    }
+    let text = SecretString::from(text);
+    if lines(text.expose_secret()).next().is_none() {
+        return Err(format!("{name} has no token in it"));
+    }
+    Ok(text)
+}
+
+/// The token of the first line, for one who has to show it.
+///
+/// # Errors
+/// When it cannot stand in a header; the error names the file.
+pub fn first_token(path: &Path) -> Result<SecretString, String> {
+    let text = read_token_file(path)?;
+    let token = lines(text.expose_secret()).next().and_then(|line| line.split_whitespace().last()).unwrap_or_default();
+    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(SecretString::from(token))
+    } else {
+        Err(format!("{} has a token with characters other than visible ASCII", path.display()))
+    }
+}
+
+/// Lines that say something: not blank, no comment.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn file(text: &str, mode: u32) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_token_file_open_to_others_is_refused_by_its_name() {
+        for mode in [0o644, 0o640, 0o660, 0o601] {
+            let (_dir, path) = file("ops s3cret\n", mode);
+            let error = read_token_file(&path).unwrap_err();
+            assert!(error.contains("tokens") && error.contains("0600") && !error.contains("s3cret"), "{error}");
+        }
+        for mode in [0o600, 0o400] {
+            let (_dir, path) = file("ops s3cret\n", mode);
+            assert!(read_token_file(&path).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_token_file_without_a_token_is_refused() {
+        // acceptance 125
+        for text in ["", "\n \n", "# only words\n"] {
+            let (_dir, path) = file(text, 0o600);
+            assert!(read_token_file(&path).unwrap_err().contains("no token"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_token_is_the_one_that_is_shown() {
+        for text in ["s3cret", "ops s3cret\nother x\n", "# why\n\n  ops\ts3cret  \n"] {
+            let (_dir, path) = file(text, 0o600);
+            assert_eq!(first_token(&path).unwrap().expose_secret(), "s3cret");
+        }
+        let (_dir, path) = file("sécret\n", 0o600);
+        assert!(!first_token(&path).unwrap_err().contains("sécret"));
+    }
+}

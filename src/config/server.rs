@@ -1,0 +1,131 @@
+//! What both roles have in common: where they listen, who may call, what they log.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::error::{ConfigError, Given, Origin};
+use super::flags::ServerFlags;
+use super::layers::Layers;
+use super::log::LogConfig;
+use super::secret::read_token_file;
+
+/// Where a role listens, who may call it, and what it logs.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// The address; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Who may call; without a file everybody, on loopback only.
+    pub tokens: Option<TokenFile>,
+    /// Whether tokens may cross a network in clear.
+    pub allow_plaintext: bool,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+/// A file of tokens that was read, and where it was named. What its lines mean is for those who let callers in.
+pub struct TokenFile {
+    /// What is in it.
+    pub text: SecretString,
+    path: PathBuf,
+    origin: Origin,
+}
+
+impl TokenFile {
+    fn read(given: &Given<String>, directory: &Path) -> Result<Self, ConfigError> {
+        let path = resolve(given, directory);
+        let text = given.parse(|_| read_token_file(&path))?;
+        Ok(Self { text, path, origin: given.origin.clone() })
+    }
+
+    /// An error about what is in the file; `problem` does not repeat it.
+    #[must_use]
+    pub fn refuse(&self, problem: impl fmt::Display) -> ConfigError {
+        ConfigError::new(&self.origin, format!("{}: {problem}", self.path.display()))
+    }
+}
+
+impl fmt::Debug for TokenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+impl ServerConfig {
+    /// Reads and checks the common part.
+    pub(super) fn read(
+        layers: &mut Layers<'_, '_>,
+        flags: &ServerFlags,
+        directory: &Path,
+        default_listen: SocketAddr,
+    ) -> Result<Self, ConfigError> {
+        refuse_what_is_to_come(layers, flags)?;
+        let listen = layers.text("listen", flags.listen.as_ref())?;
+        let token_file = layers.text("token_file", flags.token_file.as_ref())?;
+        let allow_plaintext =
+            layers.boolean("allow_plaintext", flags.allow_plaintext)?.is_some_and(|given| given.value);
+        let log = LogConfig::read(layers, flags)?;
+        let address = listen.as_ref().map_or(Ok(default_listen), |given| given.parse(|text| parse_listen(text)))?;
+        let tokens = token_file.map(|given| TokenFile::read(&given, directory)).transpose()?;
+        let config = Self { listen: address, tokens, allow_plaintext, log };
+        match listen {
+            Some(given) => config.check_exposure().map_err(|problem| given.refuse(problem))?,
+            // The default is a loopback address.
+            None => debug_assert!(is_loopback(config.listen.ip())),
+        }
+        Ok(config)
+    }
+
+    /// Beyond loopback there is no serving without a token, and no token in clear unless that was asked for.
+    fn check_exposure(&self) -> Result<(), &'static str> {
+        if is_loopback(self.listen.ip()) {
+            Ok(())
+        } else if self.tokens.is_none() {
+            Err("only loopback addresses are served without a token_file")
+        } else if !self.allow_plaintext {
+            Err("tokens would cross the network in clear: listen on loopback, or set allow_plaintext = true")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Whether an address is this machine's own, also when it is IPv4 in the form of IPv6.
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+fn refuse_what_is_to_come(layers: &mut Layers<'_, '_>, flags: &ServerFlags) -> Result<(), ConfigError> {
+    const TLS: &str = "TLS is not served by this version yet";
+    const DATA_DIR: &str = "this version keeps everything in memory and has no durable store yet: leave it out";
+    const METRICS: &str = "metrics are not served by this version yet";
+    for (key, flag, problem) in [
+        ("tls_cert", &flags.tls_cert, TLS),
+        ("tls_key", &flags.tls_key, TLS),
+        ("data_dir", &flags.data_dir, DATA_DIR),
+        ("metrics_listen", &flags.metrics_listen, METRICS),
+    ] {
+        if let Some(given) = layers.text(key, flag.as_ref())? {
+            return Err(given.refuse(problem));
+        }
+    }
+    Ok(())
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, &'static str> {
+    let problem = "must be an address and a port, as in 127.0.0.1:7400 or [::1]:7400";
+    match text.strip_prefix("localhost:") {
+        Some(port) => port.parse().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).map_err(|_| problem),
+        None => text.parse().map_err(|_| problem),
+    }
+}
+
+/// A path as it is meant: one in a file starts from the file's directory, any other from the working directory.
+pub(super) fn resolve(given: &Given<String>, directory: &Path) -> PathBuf {
+    match given.origin {
+        Origin::File { .. } => directory.join(&given.value),
+        Origin::Flag(_) | Origin::Environment(_) => PathBuf::from(&given.value),
+    }
+}

@@ -1,0 +1,286 @@
+//! What is refused and where it is said to stand; which layer wins; what is never printed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+use crate::engine::{InputForm, Protocol};
+use crate::model::ProfileSelector;
+
+/// A directory with a configuration and files of tokens in it.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new(config: &str) -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        files
+            .put("w.toml", config, 0o644)
+            .put("tokens", "ops s3cret\n", 0o600)
+            .put("open", "s3cret\n", 0o644)
+            .put("empty", "", 0o600);
+        files
+    }
+
+    fn put(&self, name: &str, text: &str, mode: u32) -> &Self {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn flags(&self) -> ServerFlags {
+        ServerFlags { config: Some(self.path("w.toml")), ..ServerFlags::default() }
+    }
+
+    fn serve(&self) -> Result<ServeConfig, String> {
+        self.serve_with(&ServeFlags { server: self.flags(), ..ServeFlags::default() }, &[])
+    }
+
+    fn serve_with(&self, flags: &ServeFlags, environment: &[(&str, &str)]) -> Result<ServeConfig, String> {
+        let environment = variables(environment);
+        ServeConfig::load(flags, &|name| environment.get(name).cloned()).map_err(|error| self.strip(&error))
+    }
+
+    fn runtime(&self) -> Result<RuntimeConfig, String> {
+        let flags = RuntimeFlags { server: self.flags(), ..RuntimeFlags::default() };
+        RuntimeConfig::load(&flags, &|_| None).map_err(|error| self.strip(&error))
+    }
+
+    /// An error without the directory that only this test has.
+    fn strip(&self, error: &ConfigError) -> String {
+        error.to_string().replace(&format!("{}/", self.0.path().display()), "")
+    }
+}
+
+fn variables(list: &[(&str, &str)]) -> BTreeMap<String, String> {
+    list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn without_anything_the_defaults_hold() {
+    let config = ServeConfig::load(&ServeFlags::default(), &|_| None).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:7400");
+    assert_eq!(config.workspace_id.as_str(), "local:default");
+    assert_eq!(config.embedded.unwrap().runtime_id.as_str(), "embedded-worker-runtime");
+    assert!(config.remotes.is_empty() && config.server.tokens.is_none());
+    assert_eq!(config.server.log, LogConfig { format: LogFormat::Text, filter: "info".to_owned() });
+    let config = RuntimeConfig::load(&RuntimeFlags::default(), &|_| None).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:7500");
+    assert!(config.runtime_id.is_none());
+    assert_eq!(config.limits.stop_grace, Duration::from_secs(10));
+}
+
+#[test]
+fn a_flag_beats_the_environment_beats_the_file() {
+    let files = Files::new("listen = '127.0.0.1:1'\nworkspace_id = 'file'\nlog_level = 'warn'\n");
+    let environment = [("WORKPLANE_LISTEN", "127.0.0.1:2"), ("WORKPLANE_WORKSPACE_ID", "environment")];
+    let flags = ServerFlags { listen: Some("127.0.0.1:3".to_owned()), ..files.flags() };
+    let config = files.serve_with(&ServeFlags { server: flags, workspace_id: None }, &environment).unwrap();
+    assert_eq!(config.server.listen.port(), 3);
+    assert_eq!(config.workspace_id.as_str(), "environment");
+    assert_eq!(config.server.log.filter, "warn");
+}
+
+#[test]
+fn the_environment_names_the_file_and_an_empty_variable_is_no_variable() {
+    let files = Files::new("listen = '127.0.0.1:1'\n");
+    let path = files.path("w.toml").display().to_string();
+    let environment = [("WORKPLANE_CONFIG", path.as_str()), ("WORKPLANE_LISTEN", "")];
+    assert_eq!(files.serve_with(&ServeFlags::default(), &environment).unwrap().server.listen.port(), 1);
+}
+
+#[test]
+fn rust_log_beats_the_level() {
+    let files = Files::new("log_level = 'warn'\nlog_format = 'json'\n");
+    let flags = ServeFlags { server: files.flags(), workspace_id: None };
+    let log = files.serve_with(&flags, &[("RUST_LOG", "workplane=debug")]).unwrap().server.log;
+    assert_eq!(log, LogConfig { format: LogFormat::Json, filter: "workplane=debug".to_owned() });
+}
+
+#[test]
+fn what_a_flag_or_a_variable_says_wrong_is_refused_by_its_name() {
+    let files = Files::new("");
+    let flags = |listen: &str| ServeFlags {
+        server: ServerFlags { listen: Some(listen.to_owned()), ..ServerFlags::default() },
+        workspace_id: None,
+    };
+    for listen in ["7400", "", "0.0.0.0:7400"] {
+        assert!(files.serve_with(&flags(listen), &[]).unwrap_err().starts_with("--listen: "), "{listen}");
+    }
+    let error = files.serve_with(&ServeFlags::default(), &[("WORKPLANE_ALLOW_PLAINTEXT", "yes")]).unwrap_err();
+    assert_eq!(error, "WORKPLANE_ALLOW_PLAINTEXT: must be true or false");
+    let error = files.serve_with(&ServeFlags::default(), &[("RUST_LOG", "a=b=c")]).unwrap_err();
+    assert_eq!(error, "RUST_LOG: is not a log filter");
+}
+
+#[test]
+fn every_refusal_names_file_line_and_field() {
+    // acceptance 12, 125
+    let remote = "[[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'http://127.0.0.1:1'\n";
+    for (config, error) in [
+        ("listen = '127.0.0.1:1'\nlisten 2", "w.toml:2: "),
+        ("\nlisen = ''", "w.toml:2: lisen: is not known here"),
+        ("listen = 7400", "w.toml:1: listen: must be a text in quotes"),
+        ("listen = 'there'", "w.toml:1: listen: must be an address and a port"),
+        ("listen = '0.0.0.0:1'", "w.toml:1: listen: only loopback"),
+        ("token_file = 'tokens'\nlisten = '[::]:1'", "w.toml:2: listen: tokens would cross the network in clear"),
+        ("token_file = 'open'", "w.toml:1: token_file: open is open to others than its owner (mode 0644)"),
+        ("token_file = 'empty'", "w.toml:1: token_file: empty has no token in it"),
+        ("token_file = 'absent'", "w.toml:1: token_file: absent cannot be read"),
+        ("tls_cert = 'a.pem'", "w.toml:1: tls_cert: TLS is not served by this version yet"),
+        ("tls_key = 'a.pem'", "w.toml:1: tls_key: TLS"),
+        ("data_dir = '/var/lib/x'", "w.toml:1: data_dir: this version keeps everything in memory"),
+        ("metrics_listen = '127.0.0.1:9'", "w.toml:1: metrics_listen: metrics are not served"),
+        ("log_format = 'xml'", "w.toml:1: log_format: must be text or json"),
+        ("log_level = 'loud'", "w.toml:1: log_level: must be error, warn"),
+        ("workspace_id = 'a/b'", "w.toml:1: workspace_id: must be 1 to 120 characters"),
+        ("embedded = 1", "w.toml:1: embedded: must be a table"),
+        ("[embedded]\nenabled = 'no'", "w.toml:2: embedded.enabled: must be true or false"),
+        ("[embedded]\nid = 'x'", "w.toml:2: embedded.id: is not known here; known are: enabled, runtime_id"),
+        ("[limits]\nmax_workers = 0", "w.toml:2: limits.max_workers: must be 1 to 1000000"),
+        ("[limits]\ninput_queue = -1", "w.toml:2: limits.input_queue: must be a whole number"),
+        ("[limits]\nstop_grace = '10'", "w.toml:2: limits.stop_grace: must be a duration with its unit"),
+        ("[limits]\nstop_grace = '1day'", "w.toml:2: limits.stop_grace: must be 1ms to 10m"),
+        ("remote_runtimes = 1", "w.toml:1: remote_runtimes: must be a list of tables"),
+        ("\n[[remote_runtimes]]\nruntime_id = 'a'", "w.toml:2: remote_runtimes[0].endpoint: is required"),
+        (&format!("{remote}{remote}"), "w.toml:5: remote_runtimes[1].runtime_id: another runtime has this id"),
+        (
+            &remote.replace("'a'", "'embedded-worker-runtime'"),
+            "w.toml:2: remote_runtimes[0].runtime_id: another runtime has this id",
+        ),
+        (&remote.replace("'a'", "'a b'"), "w.toml:2: remote_runtimes[0].runtime_id: must be 1 to 120"),
+        (&remote.replace("http:", "https:"), "w.toml:3: remote_runtimes[0].endpoint: TLS is not spoken"),
+        (&remote.replace("//", "//me:pass@"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT"),
+        (&remote.replace(":1'", ":1/x'"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT"),
+        (&format!("{remote}timeout = '0s'"), "w.toml:4: remote_runtimes[0].timeout: must be 100ms to 5m"),
+        (&format!("{remote}ca_file = 'ca'"), "w.toml:4: remote_runtimes[0].ca_file: TLS is not spoken"),
+        (&format!("{remote}server_name = 'x'"), "w.toml:4: remote_runtimes[0].server_name: TLS"),
+        (&format!("{remote}token_file = 'open'"), "w.toml:4: remote_runtimes[0].token_file: open is open"),
+        (
+            &format!("{remote}token_file = 'tokens'").replace("127.0.0.1", "10.0.0.1"),
+            "w.toml:3: remote_runtimes[0].endpoint: the token would cross the network in clear",
+        ),
+    ] {
+        let refused = Files::new(config).serve().map(|_| ()).unwrap_err();
+        assert!(refused.starts_with(error), "{config}\n  {refused}\n  {error}");
+        assert!(!refused.contains("s3cret") && !refused.contains("pass"), "{refused}");
+        assert!(!refused.contains('\n'), "{refused}");
+    }
+}
+
+#[test]
+fn a_profile_that_cannot_be_is_refused_by_its_place() {
+    let profile = "[profiles.\"builtin:coder\"]\n";
+    let at = "profiles.\"builtin:coder\"";
+    for (rest, error) in [
+        ("", format!("w.toml:1: {at}.protocol: is required")),
+        ("protocol = 'acp'", format!("w.toml:2: {at}.protocol: acp is not spoken by this version yet")),
+        ("protocol = 'smtp'", format!("w.toml:2: {at}.protocol: must be lines or catalog")),
+        ("protocol = 'lines'", format!("w.toml:1: {at}.command: is required")),
+        ("protocol = 'lines'\ncommand = []", format!("w.toml:3: {at}.command: must be a program")),
+        ("protocol = 'lines'\ncommand = 'cat'", format!("w.toml:3: {at}.command: must be a list of texts")),
+        ("protocol = 'lines'\ncommand = ['cat']\ninput = 'xml'", format!("w.toml:4: {at}.input: must be json or text")),
+        (
+            "protocol = 'lines'\ncommand = ['cat']\nenv = { A = 1 }",
+            format!("w.toml:4: {at}.env: must be a table of texts"),
+        ),
+        ("protocol = 'lines'\ncommand = ['cat']\nenv = { 'A=B' = '' }", format!("w.toml:4: {at}.env: has a name")),
+        ("protocol = 'lines'\ncommand = ['cat']\nrestart = 'never'", format!("w.toml:4: {at}.restart: is not heeded")),
+        ("protocol = 'lines'\ncommand = ['cat']\npermissions = 'ask'", format!("w.toml:4: {at}.permissions: is not")),
+        ("protocol = 'catalog'\ncommand = ['cat']", format!("w.toml:3: {at}.command: a catalog profile runs nothing")),
+        ("protocol = 'catalog'\nshell = 'sh'", format!("w.toml:3: {at}.shell: is not known here")),
+    ] {
+        let files = Files::new(&format!("{profile}{rest}\n"));
+        for refused in [files.serve().map(|_| ()), files.runtime().map(|_| ())] {
+            let refused = refused.unwrap_err();
+            assert!(refused.starts_with(&error), "{rest}\n  {refused}\n  {error}");
+        }
+    }
+    let refused = Files::new("[profiles.'a b']\nprotocol = 'catalog'").runtime().map(|_| ()).unwrap_err();
+    assert!(refused.starts_with("w.toml:1: profiles.\"a b\": a profile's name must be"), "{refused}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let files = Files::new("");
+    let server = ServerFlags { config: Some(files.path("other.toml")), ..ServerFlags::default() };
+    let refused = files.serve_with(&ServeFlags { server, workspace_id: None }, &[]).map(|_| ()).unwrap_err();
+    assert!(refused.starts_with("other.toml: the file cannot be read"), "{refused}");
+}
+
+#[test]
+fn tokens_may_cross_a_network_in_clear_only_where_that_was_asked_for() {
+    let config = "allow_plaintext = true\ntoken_file = 'tokens'\nlisten = '0.0.0.0:1'\n[[remote_runtimes]]\nruntime_id = 'a'\n\
+                  endpoint = 'http://10.0.0.1:1'\ntoken_file = 'tokens'\n";
+    assert!(Files::new(config).serve().is_ok());
+    for loopback in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1"] {
+        assert!(Files::new(&format!("listen = '{loopback}'")).serve().is_ok(), "{loopback}");
+    }
+    for endpoint in ["http://localhost:1", "http://[::1]:1", "http://127.0.0.1:1/"] {
+        let config = format!("[[remote_runtimes]]\nruntime_id = 'a'\nendpoint = '{endpoint}'\ntoken_file = 'tokens'\n");
+        assert!(Files::new(&config).serve().is_ok(), "{endpoint}");
+    }
+}
+
+#[test]
+fn profiles_limits_and_remotes_come_out_as_they_were_written() {
+    // acceptance 63
+    let files = Files::new(
+        "[embedded]\nruntime_id = 'here'\n[limits]\nmax_workers = 7\ninput_queue = 8\nstop_grace = '2s'\n\
+         [profiles.runtime_default]\nprotocol = 'catalog'\n\
+         [profiles.'builtin:coder']\nprotocol = 'lines'\ncommand = ['sh', '-c', 'x']\ninput = 'text'\ncwd = 'work'\nenv = { A = 'b' }\n\
+         [profiles.mine]\nprotocol = 'lines'\ncommand = ['cat']\n\
+         [[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'http://127.0.0.1:1/'\n\
+         [[remote_runtimes]]\nruntime_id = 'b'\ndisplay_name = 'Bee'\nendpoint = 'http://h:2'\ntimeout = '1500ms'\n",
+    );
+    let config = files.serve().unwrap();
+    let embedded = config.embedded.unwrap();
+    assert_eq!(embedded.runtime_id.as_str(), "here");
+    assert_eq!((embedded.limits.max_workers, embedded.limits.input_queue), (7, 8));
+    assert_eq!(embedded.limits.stop_grace, Duration::from_secs(2));
+    let coder = embedded.profiles.get(&ProfileSelector::Builtin("builtin:coder".to_owned()));
+    assert_eq!((coder.protocol, coder.input), (Protocol::Lines, InputForm::Text));
+    assert_eq!((coder.command.len(), coder.cwd.clone(), coder.env["A"].as_str()), (3, Some(files.path("work")), "b"));
+    assert!(embedded.profiles.contains(&ProfileSelector::RuntimeDefault));
+    assert!(embedded.profiles.contains(&ProfileSelector::Named("mine".to_owned())));
+    let [a, b] = &config.remotes[..] else { panic!("two remote runtimes") };
+    assert_eq!((a.display_name.as_str(), a.timeout), ("a", Duration::from_secs(10)));
+    assert_eq!((b.display_name.as_str(), b.timeout), ("Bee", Duration::from_millis(1500)));
+}
+
+#[test]
+fn what_is_printed_has_no_secret_in_it() {
+    // acceptance 64, 125
+    let files = Files::new(
+        "token_file = 'tokens'\n[profiles.mine]\nprotocol = 'lines'\ncommand = ['hush']\nenv = { K = 'hush' }\n\
+         [[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'http://127.0.0.1:4711'\ntoken_file = 'tokens'\n\
+         [[remote_runtimes]]\nruntime_id = 'b'\nendpoint = 'http://127.0.0.1:4711'\n",
+    );
+    let printed = format!("{:?}", files.serve().unwrap());
+    for secret in ["s3cret", "4711", "hush"] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
+    assert!(printed.contains("endpoint: \"<backend-private>\", token: Some(\"<redacted>\")"), "{printed}");
+    assert!(printed.contains("endpoint: \"<backend-private>\", token: None"), "{printed}");
+}
+
+#[test]
+fn the_samples_load() {
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/samples");
+    let server = |name: &str| ServerFlags { config: Some(samples.join(name)), ..ServerFlags::default() };
+    let serve = ServeFlags { server: server("serve.toml"), workspace_id: None };
+    let config = ServeConfig::load(&serve, &|_| None).unwrap();
+    assert_eq!(config.remotes.len(), 1);
+    assert!(config.embedded.is_some());
+    let runtime = RuntimeFlags { server: server("runtime.toml"), ..RuntimeFlags::default() };
+    let config = RuntimeConfig::load(&runtime, &|_| None).unwrap();
+    assert_eq!(config.runtime_id.unwrap().as_str(), "host-a");
+    assert!(config.profiles.contains(&ProfileSelector::Builtin("builtin:coder".to_owned())));
+}

@@ -1,0 +1,89 @@
+//! How a worker's command is run and spoken to. A driver knows one protocol; it knows nothing of events, sequences or
+//! the store: the worker's task orders, the driver reports.
+//!
+//! `catalog` has no driver: nothing runs.
+
+mod child;
+mod lines;
+mod output;
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+pub(super) use child::Exit;
+pub(super) use lines::start as start_lines;
+
+use super::profile::Profile;
+use super::row::ProcessRecord;
+use crate::model::{InputKind, OutputDelta, Role, StopMode, TurnEndReason, TurnId};
+
+/// How many inputs may be on their way to a program at once.
+pub(super) const DELIVERY_WINDOW: usize = 64;
+/// How many reports may wait for the worker's task; more hold the program's output back.
+const REPORTS: usize = 32;
+
+/// Something a worker said: one item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Utterance {
+    pub role: Role,
+    pub content: String,
+    pub turn_id: TurnId,
+    pub continues: bool,
+    pub truncated_bytes: u64,
+}
+
+/// An input on its way to the program.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub turn_id: TurnId,
+    pub kind: InputKind,
+    pub content: String,
+    /// Its place in the transcript.
+    pub sequence: u64,
+}
+
+/// What a driver tells. `Exited` is the last.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// The turn is over.
+    TurnEnded(TurnId, TurnEndReason),
+    /// The program said something.
+    Said(Utterance),
+    /// The program is saying something.
+    Delta(OutputDelta),
+    /// The program is gone, and all it said was reported.
+    Exited(Exit),
+}
+
+/// The two ways to a running driver, and the one back.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Inputs, in order. Dropped, the program's input is closed once the last of them is written.
+    pub deliveries: Option<mpsc::Sender<Delivery>>,
+    /// How to end.
+    pub end: mpsc::Sender<StopMode>,
+    /// What the driver tells.
+    pub reports: mpsc::Receiver<Report>,
+    /// The program's process.
+    pub process: ProcessRecord,
+}
+
+/// What a driver is started with.
+#[derive(Debug)]
+pub(super) struct Start<'a> {
+    pub profile: &'a Profile,
+    pub grace: Duration,
+    pub handle: &'a tokio::runtime::Handle,
+}
+
+/// The program could not be executed. The cause is for the log; a caller learns only that it is so.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartFault {
+    /// The profile names no program.
+    #[error("the profile names no program")]
+    NoCommand,
+    /// The system refused.
+    #[error("the program cannot be executed: {0}")]
+    Refused(#[from] std::io::Error),
+}

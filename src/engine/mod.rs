@@ -1,0 +1,54 @@
+//! The worker runtime of one host: it makes workers, runs their programs, keeps what they are told and say, and lets
+//! anyone watch. It knows no wire and no neighbour; everything it touches is handed in.
+//!
+//! A worker's life:
+//!
+//! ```text
+//!                 program executed,
+//!                 record durable        ready            stop, cancel, drain              its program is gone
+//!   (nothing) ───────────────────▶ STARTING ──▶ RUNNING ────────────────────▶ STOPPING ─────────────────────────▶ STOPPED
+//!       │                              │           │                              │                              CANCELLED
+//!       │ cannot be executed,          │           │  its program ends by itself  │ (stop and cancel: the first
+//!       │ or the commit fails          └───────────┴──────────────────────▶ FAILED │  one says which)
+//!       ▼                                                                     ▲    │
+//!   nothing was done                       the runtime went away beneath it ──┴────┘
+//! ```
+//!
+//! - *Good*: STARTING and RUNNING land in one commit with the first input. STOPPING lands before the program is told;
+//!   the input is closed, then TERM after 2 s, then the whole group is killed after the grace. The end lands with the
+//!   fate of every input that was not delivered, the final state and the `end` event in one commit.
+//! - *Its program ends by itself*, also with code 0: FAILED, with the code or signal and the end of its standard error.
+//! - *FORCE after GRACEFUL* kills at once. A stop or cancel of what has ended answers with the event of its end.
+//! - *A commit fails*: callers get an error and nothing of theirs was done; what the program said and did is staged anew.
+//! - *The runtime goes away*: at the next start the worker ends as FAILED, `RUNTIME_LOST`; what was handed over and not
+//!   reported ends as `RUNTIME_LOST`, and is never given again.
+//!
+//! The rule for all of it: durable commit, then state in memory and publication in one step, then the acknowledgement.
+
+mod bundles;
+mod clock;
+mod core;
+mod driver;
+mod frame;
+mod history;
+mod observe;
+mod profile;
+mod read;
+mod receipts;
+mod row;
+mod spawn;
+pub mod store;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use self::core::{Engine, EngineLimits, EngineParts};
+pub use clock::{Clock, SystemClock};
+pub use frame::{Envelope, Frame, FrameCodec, Published};
+pub use observe::{History, Observation, ObserveFrom, Observed, SnapshotView};
+pub use profile::{InputForm, Profile, Profiles, Protocol};
+pub use read::TranscriptRead;
+pub use receipts::{Outcome, Receipt, ReceiptKey};
+pub use row::{ProcessRecord, WorkerOrigin, WorkerRow};
+pub use tail::{Closed, Progress, Tail};

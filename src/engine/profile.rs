@@ -1,0 +1,98 @@
+//! What a profile runs: the host's own business, never a caller's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::model::ProfileSelector;
+
+/// How a program is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Nothing runs: input is recorded.
+    Catalog,
+    /// An input is a line on standard input, a line of output is an item.
+    Lines,
+}
+
+impl Protocol {
+    /// Its name in a configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Catalog => "catalog",
+            Self::Lines => "lines",
+        }
+    }
+}
+
+/// In what form a `lines` program reads an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InputForm {
+    /// `{"kind": "user", "content": "…", "sequence": 7}` and a newline.
+    #[default]
+    Json,
+    /// The content and a newline.
+    Text,
+}
+
+/// What a profile runs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// The program and its arguments; empty for `catalog`.
+    pub command: Vec<String>,
+    /// In what form it reads.
+    pub input: InputForm,
+    /// Where it runs; the runtime's own directory where unset.
+    pub cwd: Option<PathBuf>,
+    /// Its environment beside `PATH`, `HOME`, `LANG` and `TMPDIR`.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Profile {
+    /// The profile of a worker for which nothing runs.
+    #[must_use]
+    pub fn catalog() -> Self {
+        Self {
+            protocol: Protocol::Catalog,
+            command: Vec::new(),
+            input: InputForm::Json,
+            cwd: None,
+            env: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Profile {
+    /// Tells neither command nor environment: they may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profile").field("protocol", &self.protocol).field("input", &self.input).finish_non_exhaustive()
+    }
+}
+
+/// The profiles of one host. What is not in it runs nothing: such a worker is a catalog worker.
+#[derive(Debug, Clone, Default)]
+pub struct Profiles(BTreeMap<ProfileSelector, Arc<Profile>>);
+
+impl Profiles {
+    /// What a profile runs on this host.
+    #[must_use]
+    pub fn get(&self, selector: &ProfileSelector) -> Arc<Profile> {
+        self.0.get(selector).cloned().unwrap_or_else(|| Arc::new(Profile::catalog()))
+    }
+
+    /// Whether the host's file says anything of this profile.
+    #[must_use]
+    pub fn contains(&self, selector: &ProfileSelector) -> bool {
+        self.0.contains_key(selector)
+    }
+}
+
+impl FromIterator<(ProfileSelector, Profile)> for Profiles {
+    fn from_iter<I: IntoIterator<Item = (ProfileSelector, Profile)>>(profiles: I) -> Self {
+        Self(profiles.into_iter().map(|(selector, profile)| (selector, Arc::new(profile))).collect())
+    }
+}

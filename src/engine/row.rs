@@ -1,0 +1,159 @@
+//! What is kept of a worker beside its events: one row, which changes in the same commit as they do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::model::{
+    Activity, BundleRef, Caller, Diagnostic, HostId, ImplementationKind, ProfileSelector, RuntimeId, Termination,
+    Worker, WorkerId, WorkerState, Workspace, WorkspaceId,
+};
+
+/// What a worker is made as, for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerOrigin {
+    /// Its id.
+    pub worker_id: WorkerId,
+    /// Its workspace.
+    pub workspace_id: WorkspaceId,
+    /// Who asked for it.
+    pub caller: Caller,
+    /// For people.
+    pub label: String,
+    /// The caller's marks.
+    pub labels: BTreeMap<String, String>,
+    /// What it was made for, as shown.
+    pub role: String,
+    /// What it runs.
+    pub profile: ProfileSelector,
+    /// How its program is spoken to.
+    pub display_hint: &'static str,
+    /// The bundle it was made with.
+    pub config_bundle: Option<BundleRef>,
+    /// What it may do.
+    pub capabilities: Vec<String>,
+    /// When it was made, by the host's clock.
+    pub created_at: SystemTime,
+    /// What was to be said when it was made.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The process of a run: enough to find it after this runtime was killed, and to know it from a later one of that pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessRecord {
+    /// Its process id, which is also its group's.
+    pub pid: i32,
+    /// When the kernel started it, in clock ticks since boot.
+    pub start_time: u64,
+}
+
+/// A worker's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerRow {
+    /// What never changes.
+    pub origin: Arc<WorkerOrigin>,
+    /// What it is.
+    pub state: WorkerState,
+    /// Which run of its program this is, from 1.
+    pub run_generation: u64,
+    /// Its process, while it has one.
+    pub process: Option<ProcessRecord>,
+    /// What its driver needs in the next run; the driver's own, not looked into.
+    pub driver: Bytes,
+    /// The sequence of its last event.
+    pub last_sequence: u64,
+    /// The first event that is kept.
+    pub first_sequence: u64,
+    /// Items in its transcript.
+    pub transcript_length: u64,
+    /// Items that came from the worker itself.
+    pub said_items: u64,
+    /// The `input_accepted` event of the last input that was picked up: inputs are picked up in order.
+    pub picked_up: u64,
+    /// When it last took or said anything.
+    pub last_progress_at: Option<SystemTime>,
+    /// Why it ended.
+    pub termination: Option<Termination>,
+}
+
+impl WorkerRow {
+    /// The row of a worker that is about to be.
+    #[must_use]
+    pub fn new(origin: WorkerOrigin) -> Self {
+        Self {
+            origin: Arc::new(origin),
+            state: WorkerState::Starting,
+            run_generation: 1,
+            process: None,
+            driver: Bytes::new(),
+            last_sequence: 0,
+            first_sequence: 1,
+            transcript_length: 0,
+            said_items: 0,
+            picked_up: 0,
+            last_progress_at: None,
+            termination: None,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn worker_id(&self) -> &WorkerId {
+        &self.origin.worker_id
+    }
+
+    /// The worker as callers see it. The adapters of the port add what only they know.
+    #[must_use]
+    pub fn view(&self, runtime_id: &RuntimeId, host_id: &HostId) -> Worker {
+        let origin = &self.origin;
+        let mut worker = Worker {
+            runtime_id: runtime_id.clone(),
+            worker_id: origin.worker_id.clone(),
+            workspace_id: origin.workspace_id.clone(),
+            host_id: host_id.clone(),
+            label: origin.label.clone(),
+            labels: origin.labels.clone(),
+            role: Some(origin.role.clone()),
+            profile: Some(crate::model::display_hint(origin.profile.label())),
+            workspace: Workspace::BackendInternal,
+            state: self.state,
+            activity: Activity::Idle,
+            run_generation: self.run_generation,
+            created_at: origin.created_at,
+            last_seen_at: None,
+            seen_age: None,
+            last_progress_at: None,
+            stale: false,
+            termination: None,
+            config_bundle: origin.config_bundle.clone(),
+            implementation: ImplementationKind::EmbeddedWorkerRuntime,
+            display_hint: origin.display_hint.to_owned(),
+            can_accept_input: false,
+            can_stop: true,
+            transcript_length: 0,
+            said_items: 0,
+            first_sequence: 0,
+            last_event_id: 0,
+            diagnostics: origin.diagnostics.clone(),
+        };
+        self.refresh(&mut worker);
+        worker
+    }
+
+    /// Brings a view of this worker up to this row.
+    pub fn refresh(&self, worker: &mut Worker) {
+        worker.state = self.state;
+        worker.run_generation = self.run_generation;
+        worker.last_progress_at = self.last_progress_at;
+        worker.can_accept_input = matches!(self.state, WorkerState::Starting | WorkerState::Running);
+        worker.transcript_length = self.transcript_length;
+        worker.said_items = self.said_items;
+        worker.first_sequence = self.first_sequence;
+        worker.last_event_id = self.last_sequence;
+        if worker.termination.is_none() {
+            worker.termination.clone_from(&self.termination);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! How a worker comes to be, and comes back.
+//!
+//! The program is executed first and the record is committed then, with the first input in it: a program that cannot be
+//! executed leaves no worker, and a record never names a process that was not there. What is executed and never recorded,
+//! because the runtime was killed in between, is found by its process group at the next start (with the store on disk).
+//! All of it runs in a task of its own: a caller that goes away changes nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::core::{Engine, Slot};
+use super::driver::{Exit, Link, Start, start_lines};
+use super::profile::Protocol;
+use super::receipts::{Claim, Hold, Outcome};
+use super::row::{WorkerOrigin, WorkerRow};
+use super::store::{Restored, StoredWorker};
+use super::tail::Tail;
+use super::worker::{Task, TaskParts, store_error};
+use crate::model::{
+    Acceptance, CallContext, CreateWorker, Created, Diagnostic, Error, ProfileSelector, Reason, RequestId, Result,
+    StopMode, WorkerId, WorkerIntent, display_hint,
+};
+
+impl Engine {
+    /// Makes a worker. When this returns its record is durable and its program was executed.
+    ///
+    /// # Errors
+    /// [`Reason::WorkerStartFailed`] where the program cannot be executed; what the request has wrong; a failed store.
+    pub async fn create_worker(&self, ctx: &CallContext, request: CreateWorker) -> Result<Created> {
+        self.check_running()?;
+        let segments = check(&request)?;
+        self.0.bundles.check_profile(request.config_bundle.as_ref(), &request.profile)?;
+        let worker_id = match self.0.receipts.claim(ctx, "SpawnWorker").await? {
+            Claim::Repeat(Outcome::Created(worker_id)) => worker_id,
+            Claim::Repeat(_) => return Err(Error::new(Reason::RequestIdReused, "request_id was used before")),
+            Claim::New(hold) => self.birth_in_task(ctx, request, Some(hold)).await?,
+            Claim::Anonymous => self.birth_in_task(ctx, request, None).await?,
+        };
+        self.created(ctx, &worker_id, segments).await
+    }
+
+    /// Lets the birth run on where its caller does not wait for it.
+    async fn birth_in_task(&self, ctx: &CallContext, request: CreateWorker, hold: Option<Hold>) -> Result<WorkerId> {
+        let (reply, answer) = oneshot::channel();
+        let (engine, birth) = (self.clone(), ctx.clone());
+        self.0.parts.handle.spawn(async move {
+            let born = engine.birth(&birth, request, hold).await;
+            // Whoever asked may have gone, and finds the worker by the request id.
+            let _ = reply.send(born);
+        });
+        match tokio::time::timeout_at(ctx.deadline, answer).await {
+            Ok(Ok(born)) => born,
+            Ok(Err(_)) => Err(Error::new(Reason::Draining, "the runtime is shutting down")),
+            Err(_) => Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before it was known to be done")),
+        }
+    }
+
+    async fn birth(&self, ctx: &CallContext, request: CreateWorker, hold: Option<Hold>) -> Result<WorkerId> {
+        match self.try_birth(ctx, request, hold.as_ref()).await {
+            Ok((worker_id, receipt)) => {
+                if let Some((hold, receipt)) = hold.zip(receipt) {
+                    hold.answered(receipt);
+                }
+                Ok(worker_id)
+            }
+            Err(error) => {
+                if let Some(hold) = hold {
+                    hold.refused(error.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_birth(
+        &self,
+        ctx: &CallContext,
+        request: CreateWorker,
+        hold: Option<&Hold>,
+    ) -> Result<(WorkerId, Option<super::receipts::Receipt>)> {
+        // The semaphore is never closed.
+        let _place = self.0.births.acquire().await;
+        self.check_running()?;
+        let parts = &self.0.parts;
+        let permit = Arc::clone(&self.0.live).try_acquire_owned().map_err(|_| {
+            Error::new(Reason::QuotaExceeded, "the runtime has as many live workers as it may have")
+                .with("max_workers", &parts.limits.max_workers)
+        })?;
+        let profile = parts.profiles.get(&request.profile);
+        let link = match profile.protocol {
+            Protocol::Catalog => None,
+            Protocol::Lines => {
+                let start = Start { profile: &profile, grace: parts.limits.stop_grace, handle: &parts.handle };
+                Some(start_lines(start).await.map_err(|fault| start_failed(&request.profile, &fault))?)
+            }
+        };
+        let (mut row, input) = self.row(ctx, request, profile.protocol);
+        row.process = link.as_ref().map(|link| link.process);
+        let mut stage = self.stage(&row, profile.protocol, 0);
+        stage.birth(input, hold);
+        stage.advance();
+        let (draft, Some(batch)) = stage.take() else {
+            return Err(Error::new(Reason::StoreError, "a birth without an event"));
+        };
+        if let Err(fault) = parts.store.commit(batch).await {
+            self.end_unrecorded(link);
+            return Err(store_error(fault));
+        }
+        let receipt = draft.receipts.into_iter().next();
+        let landed = StoredWorker { revision: 1, row: Box::new(stage.row().clone()) };
+        let worker_id = row.worker_id().clone();
+        self.start(stage, landed, link, Some(permit));
+        Ok((worker_id, receipt))
+    }
+
+    /// Ends a program whose record did not land: nothing knows of it.
+    fn end_unrecorded(&self, link: Option<Link>) {
+        let Some(Link { end, mut reports, .. }) = link else { return };
+        self.0.parts.handle.spawn(async move {
+            // The driver reads its orders until the program is gone.
+            let _ = end.send(StopMode::Force).await;
+            while reports.recv().await.is_some() {}
+        });
+    }
+
+    /// The row of a new worker, and its first input.
+    fn row(
+        &self,
+        ctx: &CallContext,
+        request: CreateWorker,
+        protocol: Protocol,
+    ) -> (WorkerRow, Option<(crate::model::WorkerInput, Option<RequestId>)>) {
+        let worker_id = WorkerId::generate();
+        let name = request.requested_worker_name.as_deref().map(display_hint).filter(|name| !name.trim().is_empty());
+        let mut diagnostics = Vec::new();
+        if request.config_bundle.is_none() {
+            diagnostics
+                .push(Diagnostic::info("runtime.local_default_resources", "no bundle: the host's own resources"));
+        }
+        if request.requested_capabilities.is_empty() {
+            diagnostics.push(Diagnostic::info("worker.tools_less", "no capabilities were asked for"));
+        }
+        let origin = WorkerOrigin {
+            label: name.unwrap_or_else(|| worker_id.to_string()),
+            worker_id,
+            workspace_id: ctx.workspace.clone(),
+            caller: ctx.caller.clone(),
+            labels: request.labels.into_inner(),
+            role: request.intent.role_label(),
+            profile: request.profile,
+            display_hint: protocol.as_str(),
+            config_bundle: request.config_bundle,
+            capabilities: request.requested_capabilities.into_iter().map(|capability| capability.name).collect(),
+            created_at: self.0.parts.clock.now(),
+            diagnostics,
+        };
+        let input = request.initial_input.map(|input| (input, ctx.request_id.clone()));
+        (WorkerRow::new(origin), input)
+    }
+
+    /// Starts the task of a worker that has landed. It holds its share of the live workers until it has ended.
+    fn start(
+        &self,
+        mut stage: super::worker::Stage,
+        landed: StoredWorker,
+        link: Option<Link>,
+        permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    ) {
+        let (sender, inbox) = Self::inbox();
+        let tail = Arc::new(Tail::new(self.view(&landed.row)));
+        let worker_id = landed.row.worker_id().clone();
+        self.0.workers.write().insert(worker_id.clone(), Slot { tail: Arc::clone(&tail), inbox: Some(sender) });
+        if let Some(deliveries) = link.as_ref().and_then(|link| link.deliveries.as_ref()) {
+            stage.landed(landed.row.last_sequence, |delivery| {
+                // It is empty, and takes a whole window.
+                let _ = deliveries.try_send(delivery);
+            });
+        }
+        let engine = Arc::clone(&self.0.parts);
+        let task = Task::new(TaskParts { engine, tail, inbox, link, stage, landed });
+        let inner = Arc::downgrade(&self.0);
+        self.0.parts.handle.spawn(async move {
+            task.run().await;
+            drop(permit);
+            // An ended worker is a row: nothing of its task stays.
+            if let Some(inner) = inner.upgrade()
+                && let Some(slot) = inner.workers.write().get_mut(&worker_id)
+            {
+                slot.inbox = None;
+            }
+        });
+    }
+
+    /// Takes in what the store has. What was live has lost its program.
+    pub(super) async fn restore(&self) -> Result<()> {
+        let Restored { workers, bundles, receipts } = self.0.parts.store.restore().await.map_err(store_error)?;
+        self.0.bundles.restore(bundles);
+        self.0.receipts.restore(receipts);
+        let mut lost = BTreeSet::new();
+        for stored in workers {
+            if stored.row.state.is_final() {
+                let tail = Arc::new(Tail::new(self.view(&stored.row)));
+                self.0.workers.write().insert(stored.row.worker_id().clone(), Slot { tail, inbox: None });
+                continue;
+            }
+            lost.insert(stored.row.worker_id().clone());
+            let protocol = self.0.parts.profiles.get(&stored.row.origin.profile).protocol;
+            let mut stage = self.stage(&stored.row, protocol, stored.revision);
+            stage.exited(Exit { lost: true, ..Exit::default() });
+            self.start(stage, stored, None, None);
+        }
+        for worker_id in lost {
+            let slot = self.0.workers.read().get(&worker_id).cloned();
+            if let Some(slot) = slot {
+                slot.tail.wait_for(|worker| worker.state.is_final()).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer to a spawn: at once, or when so many items have come from the worker, or a little before the deadline.
+    async fn created(&self, ctx: &CallContext, worker_id: &WorkerId, segments: u64) -> Result<Created> {
+        let slot = self.0.workers.read().get(worker_id).cloned();
+        let slot = slot.ok_or_else(|| Error::unknown_worker(&self.0.parts.runtime_id, worker_id))?;
+        let catalog = slot.tail.view().display_hint == Protocol::Catalog.as_str();
+        let mut diagnostics = Vec::new();
+        if segments > 0 && !catalog {
+            let margin = Duration::from_millis(50).max(ctx.remaining() / 20);
+            let deadline = ctx.deadline.checked_sub(margin).unwrap_or(ctx.deadline);
+            let came = slot.tail.wait_for(|worker| worker.said_items >= segments || worker.state.is_final());
+            let came = tokio::time::timeout_at(deadline, came).await;
+            if came.is_err() || slot.tail.view().said_items < segments {
+                let message = "the worker runs, and fewer items have come from it than were waited for";
+                diagnostics.push(Diagnostic::warning("worker_segments_pending", message));
+            }
+        }
+        let worker = (*slot.tail.view()).clone();
+        Ok(Created { segments: worker.said_items, worker, diagnostics })
+    }
+}
+
+/// What makes a request impossible, whoever asks; returns how many items are to be waited for.
+fn check(request: &CreateWorker) -> Result<u64> {
+    if let WorkerIntent::Task { objective } = &request.intent
+        && objective.trim().is_empty()
+    {
+        return Err(Error::field("intent.task.objective", "must not be blank"));
+    }
+    if request.requested_capabilities.iter().any(|capability| capability.name.trim().is_empty()) {
+        return Err(Error::field("requested_capabilities", "a name must not be blank"));
+    }
+    match request.acceptance {
+        Acceptance::RunAccepted { expected_segments } => Ok(expected_segments.into()),
+        Acceptance::SocketReady => Err(Error::field("acceptance", "this runtime has no sockets to offer")),
+    }
+}
+
+fn start_failed(profile: &ProfileSelector, fault: &super::driver::StartFault) -> Error {
+    // The cause may name a path: it is the operator's to see.
+    tracing::warn!(profile = profile.label(), %fault, "a worker's program could not be executed");
+    Error::new(Reason::WorkerStartFailed, "the profile's program could not be executed on this host")
+        .with("profile", &profile.label())
+}

@@ -1,0 +1,154 @@
+//! What is durable, behind one trait: per worker an append-only log of events, and small records that change in the
+//! same commit as the events.
+//!
+//! The rule that all of the engine rests on: a [`Batch`] lands whole or not at all, in the order in which batches of one
+//! worker were submitted, and a batch that was staged on another one never lands without it.
+
+mod memory;
+mod unsteady;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+pub use memory::MemoryStore;
+pub use unsteady::{Unsteadiness, UnsteadyStore};
+
+use super::frame::Frame;
+use super::receipts::Receipt;
+use super::row::WorkerRow;
+use crate::model::{ConfigBundle, EventKind, WorkerId};
+
+/// Why the store did not do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFault {
+    /// There is no room.
+    #[error("the store is full")]
+    Full,
+    /// Reading or writing failed.
+    #[error("the store failed")]
+    Failed,
+    /// The batch was staged on one that did not land.
+    #[error("a batch before this one did not land")]
+    OutOfOrder,
+}
+
+/// An event on its way into the store; its sequence follows from its place.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Its place among the worker's events.
+    pub sequence: u64,
+    /// What it is; durable.
+    pub kind: EventKind,
+    /// When it happened, by the host's clock.
+    pub observed_at: std::time::SystemTime,
+    /// Its payload.
+    pub body: bytes::Bytes,
+}
+
+/// What lands together.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// What changes of a worker.
+    pub worker: Option<WorkerChange>,
+    /// Bundles that are new.
+    pub bundles: Vec<Arc<ConfigBundle>>,
+    /// What repeated requests are answered with.
+    pub receipts: Vec<Receipt>,
+}
+
+/// What changes of one worker.
+#[derive(Debug, Clone)]
+pub struct WorkerChange {
+    /// Whose it is.
+    pub worker_id: WorkerId,
+    /// How many batches of this worker have landed before: with another count it is [`StoreFault::OutOfOrder`].
+    pub revision: u64,
+    /// Events, in order, their sequences following the worker's last.
+    pub events: Vec<NewEvent>,
+    /// The worker's row as it is after this batch.
+    pub row: Box<WorkerRow>,
+}
+
+/// A worker as the store has it.
+#[derive(Debug, Clone)]
+pub struct StoredWorker {
+    /// How many of its batches have landed.
+    pub revision: u64,
+    /// Its row.
+    pub row: Box<WorkerRow>,
+}
+
+/// All that a runtime starts from.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// Every worker.
+    pub workers: Vec<StoredWorker>,
+    /// Every bundle, every digest of it.
+    pub bundles: Vec<Arc<ConfigBundle>>,
+    /// Every receipt that is kept.
+    pub receipts: Vec<Receipt>,
+}
+
+/// What to read of a worker's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Select {
+    /// Events after this sequence.
+    EventsAfter(u64),
+    /// Events that append a transcript item, from the item after this many.
+    ItemsAfter(u64),
+}
+
+/// The outcome of a commit, to be awaited: the runtime-wide position of the batch, once it is durable. Submitting has
+/// taken place when it exists; dropping it takes nothing back.
+#[derive(Debug)]
+pub struct Commit(oneshot::Receiver<Result<u64, StoreFault>>);
+
+impl Commit {
+    /// A commit, and the end by which the store settles it.
+    #[must_use]
+    pub fn pending() -> (oneshot::Sender<Result<u64, StoreFault>>, Self) {
+        let (settle, outcome) = oneshot::channel();
+        (settle, Self(outcome))
+    }
+}
+
+impl Future for Commit {
+    type Output = Result<u64, StoreFault>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // A store that went away without settling did not acknowledge.
+        Pin::new(&mut self.0).poll(cx).map(|outcome| outcome.unwrap_or(Err(StoreFault::Failed)))
+    }
+}
+
+/// A read in progress.
+pub type Read<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send + 'a>>;
+
+/// What is durable of one runtime.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Submits a batch. Batches of one worker land in the order of their submission.
+    fn commit(&self, batch: Batch) -> Commit;
+
+    /// Reads events in order: at most `max_count`, and at most `max_bytes` of payload but at least one.
+    fn read<'a>(
+        &'a self,
+        worker_id: &'a WorkerId,
+        select: Select,
+        max_count: usize,
+        max_bytes: usize,
+    ) -> Read<'a, Vec<Frame>>;
+
+    /// A worker as it landed last.
+    fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>>;
+
+    /// All that has landed but events: what a runtime starts from.
+    fn restore(&self) -> Read<'_, Restored>;
+
+    /// The name by which it is known: `memory`, `fs_store`.
+    fn backend(&self) -> &'static str;
+}

@@ -1,0 +1,111 @@
+//! A store for tests: it lands batches late and refuses some, by seed, as a slow and failing disk would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Batch, Commit, MemoryStore, Read, Restored, Select, Store, StoreFault, StoredWorker};
+use crate::engine::frame::Frame;
+use crate::model::WorkerId;
+
+/// How a store misbehaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsteadiness {
+    /// The seed of all that follows.
+    pub seed: u64,
+    /// A group of waiting batches lands after at most this long.
+    pub delay: Duration,
+    /// How likely a batch is to fail, from 0 to 1.
+    pub failure: f64,
+}
+
+type Waiting = (Batch, oneshot::Sender<Result<u64, StoreFault>>);
+
+/// How many batches may wait; more fail at once, as with a disk that does not keep up.
+const QUEUE: usize = 4_096;
+
+/// A store in memory that lands batches late and fails by seed.
+#[derive(Debug)]
+pub struct UnsteadyStore {
+    inner: Arc<MemoryStore>,
+    submit: mpsc::Sender<Waiting>,
+    groups: Arc<Mutex<u64>>,
+}
+
+impl UnsteadyStore {
+    /// A store over an empty memory; its writer runs on `handle` until the store is dropped.
+    #[must_use]
+    pub fn new(how: Unsteadiness, handle: &tokio::runtime::Handle) -> Arc<Self> {
+        let inner = MemoryStore::new();
+        let (submit, waiting) = mpsc::channel(QUEUE);
+        let groups = Arc::default();
+        handle.spawn(write(inner.clone(), waiting, how, Arc::clone(&groups)));
+        Arc::new(Self { inner, submit, groups })
+    }
+
+    /// How many groups of batches were written: what a disk would have synced.
+    #[must_use]
+    pub fn groups(&self) -> u64 {
+        *self.groups.lock()
+    }
+}
+
+async fn write(
+    inner: Arc<MemoryStore>,
+    mut waiting: mpsc::Receiver<Waiting>,
+    how: Unsteadiness,
+    groups: Arc<Mutex<u64>>,
+) {
+    let mut chance = StdRng::seed_from_u64(how.seed);
+    let mut group = Vec::new();
+    while waiting.recv_many(&mut group, 256).await > 0 {
+        let delay = how.delay.mul_f64(chance.random());
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        *groups.lock() += 1;
+        for (batch, settle) in group.drain(..) {
+            let outcome = if chance.random_bool(how.failure) { Err(StoreFault::Failed) } else { inner.apply(batch) };
+            // Whoever gave up waiting finds the outcome by its request id.
+            let _ = settle.send(outcome);
+        }
+    }
+}
+
+impl Store for UnsteadyStore {
+    fn commit(&self, batch: Batch) -> Commit {
+        let (settle, commit) = Commit::pending();
+        if let Err(refused) = self.submit.try_send((batch, settle)) {
+            let (_, settle) = refused.into_inner();
+            // As above.
+            let _ = settle.send(Err(StoreFault::Failed));
+        }
+        commit
+    }
+
+    fn read<'a>(
+        &'a self,
+        worker_id: &'a WorkerId,
+        select: Select,
+        max_count: usize,
+        max_bytes: usize,
+    ) -> Read<'a, Vec<Frame>> {
+        self.inner.read(worker_id, select, max_count, max_bytes)
+    }
+
+    fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>> {
+        self.inner.worker(worker_id)
+    }
+
+    fn restore(&self) -> Read<'_, Restored> {
+        self.inner.restore()
+    }
+
+    fn backend(&self) -> &'static str {
+        "memory"
+    }
+}

@@ -1,0 +1,184 @@
+//! Whole-life stories of workers, on the memory store and on one that lands late and fails.
+
+mod bundles;
+mod life;
+mod stream;
+mod under_failure;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::store::{MemoryStore, Store, Unsteadiness, UnsteadyStore};
+use super::*;
+use crate::model::{
+    Acceptance, CallContext, Caller, CreateWorker, Event, EventKind, Fingerprint, Incarnation, InputDelivery,
+    InputKind, Labels, ProfileSelector, RequestId, Result, RuntimeId, SendInput, StopAck, StopMode, StopWorker,
+    TerminalIntent, TraceContext, Worker, WorkerId, WorkerInput, WorkerIntent, WorkspaceId,
+};
+
+/// A codec whose bytes can be read back: kind, sequence, and for items role and content.
+struct PlainCodec;
+
+impl FrameCodec for PlainCodec {
+    fn payload(&self, event: &Event) -> Bytes {
+        match event {
+            Event::ItemAppended(item) => format!("{:?}:{}:{}", item.role, item.sequence, item.content).into(),
+            Event::OutputDelta(delta) => format!("{}:{}", delta.offset, delta.text).into(),
+            other => format!("{other:?}").into(),
+        }
+    }
+
+    fn frame(&self, _: &Envelope<'_>, payload: &[u8]) -> Bytes {
+        Bytes::copy_from_slice(payload)
+    }
+}
+
+/// An engine to tell stories with.
+struct Stage {
+    engine: Engine,
+    parts: EngineParts,
+}
+
+fn sh(script: &str) -> Profile {
+    Profile {
+        protocol: Protocol::Lines,
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        input: InputForm::Text,
+        cwd: None,
+        env: BTreeMap::new(),
+    }
+}
+
+fn builtin(name: &str) -> ProfileSelector {
+    ProfileSelector::builtin(name.to_owned()).unwrap()
+}
+
+fn parts(store: Arc<dyn Store>, profiles: impl IntoIterator<Item = (&'static str, Profile)>) -> EngineParts {
+    let runtime_id = RuntimeId::new("test").unwrap();
+    EngineParts {
+        host_id: runtime_id.host_id("test-"),
+        runtime_id,
+        store,
+        incarnation: Incarnation::generate(),
+        codec: Arc::new(PlainCodec),
+        clock: Arc::new(SystemClock),
+        profiles: profiles.into_iter().map(|(name, profile)| (builtin(name), profile)).collect(),
+        limits: EngineLimits { stop_grace: Duration::from_millis(300), ..EngineLimits::default() },
+        handle: tokio::runtime::Handle::current(),
+    }
+}
+
+fn context(request_id: Option<&str>, fingerprint: u8) -> CallContext {
+    CallContext {
+        caller: Caller::new("tester"),
+        workspace: WorkspaceId::new("local:test").unwrap(),
+        deadline: tokio::time::Instant::now() + Duration::from_secs(30),
+        request_id: request_id.map(|id| RequestId::new(id).unwrap()),
+        fingerprint: Fingerprint([fingerprint; 32]),
+        trace: TraceContext::default(),
+    }
+}
+
+fn request(profile: ProfileSelector) -> CreateWorker {
+    CreateWorker {
+        intent: WorkerIntent::Role { role: "coder".to_owned(), purpose: None },
+        profile,
+        config_bundle: None,
+        requested_capabilities: Vec::new(),
+        workspace_refs: Vec::new(),
+        mount_refs: Vec::new(),
+        requested_worker_name: None,
+        initial_input: None,
+        acceptance: Acceptance::RunAccepted { expected_segments: 0 },
+        labels: Labels::default(),
+    }
+}
+
+fn user(content: &str) -> WorkerInput {
+    WorkerInput::new(InputKind::User, content.to_owned()).unwrap()
+}
+
+fn input_for(worker_id: &WorkerId, content: &str) -> SendInput {
+    SendInput { worker_id: worker_id.clone(), input: user(content), delivery: InputDelivery::Queue }
+}
+
+impl Stage {
+    async fn open(parts: EngineParts) -> Self {
+        Self { engine: Engine::open(parts.clone()).await.unwrap(), parts }
+    }
+
+    /// On a memory store, with one profile `it`.
+    async fn with(profile: Profile) -> Self {
+        Self::open(parts(MemoryStore::new(), [("it", profile)])).await
+    }
+
+    /// On a store that lands late and fails by seed.
+    async fn unsteady(profile: Profile, how: Unsteadiness) -> (Self, Arc<UnsteadyStore>) {
+        let store = UnsteadyStore::new(how, &tokio::runtime::Handle::current());
+        (Self::open(parts(store.clone(), [("it", profile)])).await, store)
+    }
+
+    async fn spawn(&self) -> Worker {
+        self.engine.create_worker(&context(None, 0), request(builtin("it"))).await.unwrap().worker
+    }
+
+    async fn send(&self, worker: &Worker, content: &str) -> Result<crate::model::InputAck> {
+        self.engine.send_input(&context(None, 0), input_for(&worker.worker_id, content)).await
+    }
+
+    async fn stop(&self, worker: &Worker, intent: TerminalIntent, mode: StopMode) -> StopAck {
+        let request = StopWorker { worker_id: worker.worker_id.clone(), intent, reason: String::new(), mode };
+        self.engine.stop_worker(&context(None, 0), request).await.unwrap()
+    }
+
+    fn observe(&self, worker: &Worker, from: ObserveFrom) -> Observation {
+        self.engine.observe_worker(&worker.worker_id, from, None).unwrap()
+    }
+
+    async fn transcript(&self, worker: &Worker) -> Vec<String> {
+        let mut items = Vec::new();
+        let mut start = Some(0);
+        while let Some(from) = start {
+            let page = self.engine.read_transcript(&worker.worker_id, from, 256).await.unwrap();
+            items.extend(page.frames.iter().map(|frame| text(&frame.body)));
+            start = page.next_start;
+        }
+        items
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The next frame, past the snapshot.
+async fn next_frame(observation: &mut Observation) -> Option<Published> {
+    loop {
+        match observation.next().await.unwrap()? {
+            Observed::Snapshot(_) => {}
+            Observed::Frame(frame) => return Some(frame),
+        }
+    }
+}
+
+/// All durable frames up to the end of the stream, checked for gaps and repeats from `after` on.
+async fn to_the_end(mut observation: Observation, after: u64) -> Vec<(u64, String)> {
+    let mut frames = Vec::new();
+    let mut last = after;
+    while let Some(frame) = next_frame(&mut observation).await {
+        if frame.kind.is_durable() {
+            assert_eq!(frame.sequence, last + 1, "a gap or a repeat");
+            last = frame.sequence;
+            frames.push((frame.sequence, text(&frame.wire)));
+        }
+    }
+    frames
+}
+
+/// The moment after which a test that waits for something has failed.
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what).await.expect("it takes too long")
+}

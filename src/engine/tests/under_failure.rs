@@ -1,0 +1,120 @@
+//! The same stories while commits land late and fail: nothing acknowledged is lost, nothing is done twice.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::model::Cursor;
+
+const SEEDS: u64 = 6;
+
+fn unsteady(seed: u64) -> Unsteadiness {
+    Unsteadiness { seed, delay: Duration::from_millis(3), failure: 0.08 }
+}
+
+/// Sends until it is taken, with one id, as a caller is told to.
+async fn send_surely(stage: &Stage, worker: &Worker, n: usize) -> u64 {
+    let ctx = context(Some(&format!("input-{n}")), 1);
+    loop {
+        match stage.engine.send_input(&ctx, input_for(&worker.worker_id, &format!("{n}"))).await {
+            Ok(ack) => return ack.event_id,
+            Err(error) => assert_eq!(error.reason(), crate::model::Reason::StoreError, "{error}"),
+        }
+    }
+}
+
+async fn spawn_surely(stage: &Stage) -> Worker {
+    loop {
+        if let Ok(created) = stage.engine.create_worker(&context(Some("it"), 1), request(builtin("it"))).await {
+            return created.worker;
+        }
+    }
+}
+
+async fn stop_surely(stage: &Stage, worker: &Worker) {
+    let request = || StopWorker {
+        worker_id: worker.worker_id.clone(),
+        intent: TerminalIntent::Stop,
+        reason: String::new(),
+        mode: StopMode::Graceful,
+    };
+    while stage.engine.stop_worker(&context(Some("end"), 1), request()).await.is_err() {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_input_is_taken_once_and_answered_once() {
+    for seed in 0..SEEDS {
+        let (stage, store) = Stage::unsteady(sh("exec cat"), unsteady(seed)).await;
+        let worker = spawn_surely(&stage).await;
+        let watcher = stage.observe(&worker, ObserveFrom::Beginning);
+        let watching = tokio::spawn(to_the_end(watcher, 0));
+        let sends = (0..100).map(|n| send_surely(&stage, &worker, n));
+        let mut acks = within(futures_util::future::join_all(sends)).await;
+        stop_surely(&stage, &worker).await;
+        let frames = within(watching).await.unwrap();
+
+        acks.sort_unstable();
+        acks.dedup();
+        assert_eq!(acks.len(), 100, "seed {seed}: two inputs share an event");
+        let items = stage.transcript(&worker).await;
+        let of = |role: &str| -> Vec<String> {
+            (items.iter().filter(|item| item.starts_with(role)))
+                .map(|item| item.splitn(3, ':').nth(2).unwrap().to_owned())
+                .collect()
+        };
+        let (told, said) = (of("User:"), of("Assistant:"));
+        assert_eq!(told, said, "seed {seed}: the program did not get each input once, in order");
+        let mut unique = told.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!((told.len(), unique.len()), (100, 100), "seed {seed}");
+        let streamed: Vec<_> = frames.iter().map(|(_, payload)| payload).filter(|p| items.contains(p)).collect();
+        assert_eq!(streamed, items.iter().collect::<Vec<_>>(), "seed {seed}: stream and transcript differ");
+        assert!(store.groups() > 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn observers_cut_at_random_see_every_event_once() {
+    let mut all_cuts = 0;
+    for seed in 0..SEEDS {
+        let (stage, _store) = Stage::unsteady(Profile::catalog(), unsteady(100 + seed)).await;
+        let worker = spawn_surely(&stage).await;
+        let (engine, incarnation) = (stage.engine.clone(), stage.parts.incarnation);
+        let worker_id = worker.worker_id.clone();
+        let watching = tokio::spawn(async move {
+            let mut chance = StdRng::seed_from_u64(seed);
+            let (mut seen, mut cuts) = (Vec::new(), 0);
+            loop {
+                let cursor = Cursor::new(incarnation, &worker_id, seen.len() as u64);
+                let mut stream = engine.observe_worker(&worker_id, ObserveFrom::After(cursor), None).unwrap();
+                for _ in 0..chance.random_range(1..16) {
+                    let Some(frame) = next_frame(&mut stream).await else { return (seen, cuts) };
+                    assert_eq!(frame.sequence, seen.len() as u64 + 1, "a gap or a repeat");
+                    seen.push(text(&frame.wire));
+                }
+                cuts += 1;
+            }
+        });
+        let sends = (0..300).map(|n| send_surely(&stage, &worker, n));
+        within(futures_util::future::join_all(sends)).await;
+        stop_surely(&stage, &worker).await;
+        let (seen, cuts) = within(watching).await.unwrap();
+        all_cuts += cuts;
+        let whole = to_the_end(stage.observe(&worker, ObserveFrom::Beginning), 0).await;
+        assert_eq!(seen, whole.into_iter().map(|(_, payload)| payload).collect::<Vec<_>>(), "seed {seed}");
+    }
+    assert!(all_cuts >= 100, "only {all_cuts} cuts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_inputs_share_a_group_of_commits() {
+    let how = Unsteadiness { seed: 1, delay: Duration::from_millis(5), failure: 0.0 };
+    let (stage, store) = Stage::unsteady(Profile::catalog(), how).await;
+    let worker = spawn_surely(&stage).await;
+    let before = store.groups();
+    let sends = (0..64).map(|n| send_surely(&stage, &worker, n));
+    within(futures_util::future::join_all(sends)).await;
+    let groups = store.groups() - before;
+    assert!(groups < 64, "{groups} groups for 64 inputs");
+}

@@ -1,0 +1,116 @@
+//! What a worker's task has submitted and not yet told: batches in flight, and who waits for each.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::InputCommand;
+use super::stage::Step;
+use crate::engine::driver::Utterance;
+use crate::engine::receipts::{Hold, Receipt};
+use crate::engine::row::WorkerRow;
+use crate::engine::store::{Commit, StoreFault};
+use crate::model::{Error, Event, InputAck, Reason, Result, StopMode};
+
+/// What was submitted, or only waits for its turn to be told.
+pub(super) struct InFlight {
+    pub(super) commit: Option<Commit>,
+    pub(super) steps: Vec<Step>,
+    /// The worker as it is once this has landed.
+    pub(super) row: Option<Box<WorkerRow>>,
+    pub(super) stop_mode: Option<StopMode>,
+    pub(super) answers: Vec<Answer>,
+}
+
+/// Who is told when a batch lands or fails.
+pub(super) enum Answer {
+    Input(oneshot::Sender<Result<InputAck>>, InputAck, Option<(Hold, Receipt)>),
+    Stop(oneshot::Sender<Result<()>>, Option<(Hold, Receipt)>),
+}
+
+impl Answer {
+    pub(super) fn landed(self) {
+        // A caller that is gone finds its answer by its request id.
+        match self {
+            Self::Input(reply, ack, held) => {
+                answered(held);
+                let _ = reply.send(Ok(ack));
+            }
+            Self::Stop(reply, held) => {
+                answered(held);
+                let _ = reply.send(Ok(()));
+            }
+        }
+    }
+
+    pub(super) fn failed(self, fault: StoreFault) {
+        let error = store_error(fault);
+        // As above.
+        match self {
+            Self::Input(reply, _, held) => {
+                refused(held, &error);
+                let _ = reply.send(Err(error));
+            }
+            Self::Stop(reply, held) => {
+                refused(held, &error);
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+}
+
+fn answered(held: Option<(Hold, Receipt)>) {
+    if let Some((hold, receipt)) = held {
+        hold.answered(receipt);
+    }
+}
+
+fn refused(held: Option<(Hold, Receipt)>, error: &Error) {
+    if let Some((hold, _)) = held {
+        hold.refused(error.clone());
+    }
+}
+
+/// What a caller is told of a store's fault.
+pub(in crate::engine) fn store_error(fault: StoreFault) -> Error {
+    let (reason, message) = match fault {
+        StoreFault::Full => (Reason::StoreFull, "the store has no room"),
+        StoreFault::Failed | StoreFault::OutOfOrder => (Reason::StoreError, "the store failed; nothing was done"),
+    };
+    Error::new(reason, message).retry_after(Duration::from_secs(1))
+}
+
+/// What a caller is told of a worker that has ended.
+pub(in crate::engine) fn not_running() -> Error {
+    Error::new(Reason::WorkerNotRunning, "the worker has ended or is ending")
+}
+
+pub(super) fn refuse_input(input: InputCommand, error: Error) {
+    if let Some(hold) = input.hold {
+        hold.refused(error.clone());
+    }
+    // Whoever asked may have gone.
+    let _ = input.reply.send(Err(error));
+}
+
+pub(super) fn said_again(event: Event) -> Option<Utterance> {
+    let Event::ItemAppended(item) = event else { return None };
+    Some(Utterance {
+        role: item.role,
+        content: item.content,
+        turn_id: item.turn_id,
+        continues: item.continues,
+        truncated_bytes: item.truncated_bytes,
+    })
+}
+
+/// The outcome of the oldest batch; never, where there is none.
+pub(super) async fn front(in_flight: &mut VecDeque<InFlight>) -> Result<u64, StoreFault> {
+    match in_flight.front_mut() {
+        Some(InFlight { commit: Some(commit), .. }) => commit.await,
+        Some(InFlight { commit: None, .. }) => Ok(0),
+        None => pending().await,
+    }
+}

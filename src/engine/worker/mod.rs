@@ -1,0 +1,63 @@
+//! A live worker: one task that owns all of its state.
+//!
+//! - [`stage`]: what the worker is once everything submitted has landed; it decides, and is plain data.
+//! - [`inputs`]: the inputs on their way from acceptance to the program.
+//! - [`flight`]: the batches that were submitted, and who waits for each.
+//! - [`task`]: the loop that stages, submits, lands, acknowledges and publishes.
+
+mod flight;
+mod inputs;
+mod stage;
+mod task;
+
+use tokio::sync::oneshot;
+
+use super::receipts::Hold;
+use crate::model::{InputAck, InputDelivery, RequestId, Result, StopMode, WorkerInput};
+
+pub(super) use flight::{not_running, store_error};
+pub(super) use stage::{Stage, StageContext};
+pub(super) use task::{Task, TaskParts};
+
+/// What a worker's task is asked.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Take an input.
+    Input(InputCommand),
+    /// End.
+    Stop(StopCommand),
+}
+
+/// An input, and who waits for its answer.
+#[derive(Debug)]
+pub(super) struct InputCommand {
+    pub input: WorkerInput,
+    pub delivery: InputDelivery,
+    pub request_id: Option<RequestId>,
+    pub hold: Option<Hold>,
+    pub reply: oneshot::Sender<Result<InputAck>>,
+}
+
+/// A wish that the worker ends, and who waits until it is durable.
+#[derive(Debug)]
+pub(super) struct StopCommand {
+    pub wish: StopWish,
+    pub hold: Option<Hold>,
+    pub reply: oneshot::Sender<Result<()>>,
+}
+
+/// As what a worker is to end, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StopWish {
+    pub ending: Ending,
+    pub message: String,
+    pub mode: StopMode,
+}
+
+/// As what a worker that was asked to end does so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Stopped,
+    Cancelled,
+    Drained,
+}

@@ -1,0 +1,293 @@
+//! The loop of a live worker: stage, submit, land, acknowledge, publish.
+//!
+//! It never waits for a commit before it goes on to the next input: what is submitted is in flight, in order, and is
+//! acknowledged and published in order as it lands. So many inputs share one commit, and many commits one sync. When one
+//! fails, all that was staged on it fails too: their callers are told, and the task goes back to what the store has.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::flight::{Answer, InFlight, front, not_running, refuse_input, said_again};
+use super::stage::{Draft, Stage, Step};
+use super::{Command, InputCommand, StopCommand};
+use crate::engine::core::EngineParts;
+use crate::engine::driver::{Link, Report};
+use crate::engine::frame::Published;
+use crate::engine::store::{StoreFault, StoredWorker};
+use crate::engine::tail::{Progress, Tail};
+use crate::model::{Event, InProgress, Role, StopMode, WorkerId, WorkerState};
+
+/// How many commits may be in flight; more holds inputs and output back.
+const MAX_IN_FLIGHT: usize = 32;
+/// How many commands or reports are staged at once.
+const MAX_STAGED: usize = 64;
+/// How long to wait before facts are staged anew after a failed commit; doubled up to a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a task is made of.
+pub(in crate::engine) struct TaskParts {
+    pub engine: Arc<EngineParts>,
+    pub tail: Arc<Tail>,
+    pub inbox: mpsc::Receiver<Command>,
+    pub link: Option<Link>,
+    /// The worker as it has landed.
+    pub stage: Stage,
+    pub landed: StoredWorker,
+}
+
+/// A live worker.
+pub(in crate::engine) struct Task {
+    parts: TaskParts,
+    in_flight: VecDeque<InFlight>,
+    in_progress: Option<InProgress>,
+    /// What the program was told of its end.
+    ordered: Option<StopMode>,
+    pause: Duration,
+    resume_at: Option<Instant>,
+}
+
+impl Task {
+    pub(crate) fn new(parts: TaskParts) -> Self {
+        Self {
+            parts,
+            in_flight: VecDeque::new(),
+            in_progress: None,
+            ordered: None,
+            pause: FIRST_PAUSE,
+            resume_at: None,
+        }
+    }
+
+    /// Runs until the worker's end has landed, or the engine is gone.
+    pub(crate) async fn run(mut self) {
+        // What was handed to this task may already call for something: an end, or turns.
+        self.now();
+        self.advance(Vec::new());
+        let mut commands = Vec::new();
+        let mut reports = Vec::new();
+        while !(self.parts.landed.row.state.is_final() && self.in_flight.is_empty()) {
+            let open = self.in_flight.len() < MAX_IN_FLIGHT && self.resume_at.is_none();
+            let resume_at = self.resume_at.unwrap_or_else(Instant::now);
+            tokio::select! {
+                outcome = front(&mut self.in_flight) => match outcome {
+                    Ok(_) => self.land(),
+                    Err(fault) => self.fall_back(fault).await,
+                },
+                () = sleep_until(resume_at), if self.resume_at.is_some() => {
+                    self.resume_at = None;
+                    self.now();
+                    self.advance(Vec::new());
+                }
+                count = self.parts.inbox.recv_many(&mut commands, MAX_STAGED), if open => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.decide(&mut commands);
+                }
+                () = next_reports(&mut self.parts.link, &mut reports), if open => self.note(&mut reports),
+            }
+        }
+        self.close();
+    }
+
+    fn now(&mut self) {
+        self.parts.stage.at(self.parts.engine.clock.now());
+    }
+
+    /// Decides on commands, as one batch.
+    fn decide(&mut self, commands: &mut Vec<Command>) {
+        self.now();
+        let stage = &mut self.parts.stage;
+        let mut answers = Vec::new();
+        for command in commands.drain(..) {
+            match command {
+                Command::Input(mut input) => match stage.input(&mut input) {
+                    Ok((ack, receipt)) => {
+                        let InputCommand { reply, hold, .. } = input;
+                        answers.push(Answer::Input(reply, ack, hold.zip(receipt)));
+                    }
+                    Err(error) => refuse_input(input, error),
+                },
+                Command::Stop(StopCommand { wish, hold, reply }) => {
+                    let receipt = stage.stop(wish, hold.as_ref());
+                    answers.push(Answer::Stop(reply, hold.zip(receipt)));
+                }
+            }
+        }
+        self.advance(answers);
+    }
+
+    /// Takes in what the driver told.
+    fn note(&mut self, reports: &mut Vec<Report>) {
+        self.now();
+        let stage = &mut self.parts.stage;
+        for report in reports.drain(..) {
+            match report {
+                Report::TurnEnded(turn_id, reason) => stage.turn_ended(&turn_id, reason),
+                Report::Said(utterance) => stage.said(utterance),
+                Report::Delta(delta) => stage.passing(Event::OutputDelta(delta)),
+                Report::Exited(exit) => {
+                    stage.exited(exit);
+                    self.parts.link = None;
+                }
+            }
+        }
+        self.advance(Vec::new());
+    }
+
+    /// Stages what follows, and submits what was staged.
+    fn advance(&mut self, answers: Vec<Answer>) {
+        let stage = &mut self.parts.stage;
+        stage.advance();
+        let stop_mode = stage.stop_mode();
+        let (Draft { steps, .. }, batch) = stage.take();
+        if steps.is_empty() && answers.is_empty() && batch.is_none() {
+            return;
+        }
+        let row = batch.as_ref().and_then(|batch| Some(batch.worker.as_ref()?.row.clone()));
+        let commit = batch.map(|batch| self.parts.engine.store.commit(batch));
+        self.in_flight.push_back(InFlight { commit, steps, row, stop_mode, answers });
+    }
+
+    /// The oldest batch has landed: memory follows the disk, readers and callers are told, the program is handed what
+    /// is due.
+    fn land(&mut self) {
+        let Some(InFlight { steps, row, stop_mode, answers, commit: _ }) = self.in_flight.pop_front() else { return };
+        let mut last = self.parts.landed.row.last_sequence;
+        let frames: Vec<_> = steps.into_iter().map(|step| self.publish(step, &mut last)).collect();
+        if let Some(row) = row {
+            self.parts.landed.revision += 1;
+            self.parts.landed.row = row;
+            self.pause = FIRST_PAUSE;
+        }
+        let progress = self.in_progress.clone().map_or(Progress::Done, Progress::Now);
+        let row = &self.parts.landed.row;
+        self.parts.tail.publish(|view| row.refresh(view), progress, frames);
+        for answer in answers {
+            answer.landed();
+        }
+        let deliveries = self.parts.link.as_ref().and_then(|link| link.deliveries.clone());
+        self.parts.stage.landed(row.last_sequence, |delivery| {
+            // There is room for all that are under way; a driver that is gone says so by its exit.
+            let _ = deliveries.as_ref().map(|deliveries| deliveries.try_send(delivery));
+        });
+        if row.state == WorkerState::Stopping {
+            self.order_end(stop_mode);
+        }
+        // A landing makes room for inputs that wait.
+        self.now();
+        self.advance(Vec::new());
+    }
+
+    /// Makes a frame of an event that has landed, or that passes behind one.
+    fn publish(&mut self, step: Step, last: &mut u64) -> Published {
+        match &step.event {
+            Event::OutputDelta(delta) => {
+                self.in_progress = Some(InProgress::extended(self.in_progress.take(), delta));
+            }
+            Event::ItemAppended(item) if item.role == Role::Assistant => self.in_progress = None,
+            _ => {}
+        }
+        let engine = &self.parts.engine;
+        let kind = step.event.kind();
+        let (observed_at, body) = match step.stored {
+            Some(stored) => {
+                *last = stored.sequence;
+                (stored.observed_at, stored.body)
+            }
+            None => (engine.clock.now(), engine.codec.payload(&step.event)),
+        };
+        let worker_id = self.parts.landed.row.worker_id();
+        engine.published(worker_id, *last, kind, observed_at, &body)
+    }
+
+    /// Tells the program to end, once for each mode.
+    fn order_end(&mut self, mode: Option<StopMode>) {
+        let Some(link) = &mut self.parts.link else { return };
+        if self.parts.stage.is_handed_over() || mode == Some(StopMode::Force) {
+            // Its input is closed behind the last of them.
+            link.deliveries = None;
+        }
+        if mode.is_some() && self.ordered != mode && self.ordered != Some(StopMode::Force) {
+            self.ordered = mode;
+            // There is room for each mode once; a driver that is gone needs no order.
+            let _ = mode.map(|mode| link.end.try_send(mode));
+        }
+    }
+
+    /// A commit failed, and all that was staged on it with it: tells who waits, and goes back to what the store has.
+    /// What the program said and did is a fact: it is staged anew after a pause.
+    async fn fall_back(&mut self, fault: StoreFault) {
+        let worker_id = self.parts.landed.row.worker_id().clone();
+        tracing::warn!(worker_id = %worker_id, %fault, "a commit failed; its callers are told, and the worker goes on");
+        let mut said = Vec::new();
+        if let Some(failed) = self.in_flight.front_mut() {
+            failed.commit = None;
+        }
+        for batch in std::mem::take(&mut self.in_flight) {
+            if let Some(commit) = batch.commit {
+                // None of these lands without the first; once awaited, none is on its way any more.
+                let _ = commit.await;
+            }
+            for answer in batch.answers {
+                answer.failed(fault);
+            }
+            said.extend(batch.steps.into_iter().filter(|step| step.said).filter_map(|step| said_again(step.event)));
+        }
+        let stored = self.reload(&worker_id).await;
+        if stored.revision != self.parts.landed.revision {
+            tracing::error!(worker_id = %worker_id, "the store has another revision than it acknowledged");
+        }
+        self.now();
+        self.parts.stage.revert((*stored.row).clone(), stored.revision, said);
+        self.parts.landed = stored;
+        self.resume_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    async fn reload(&self, worker_id: &WorkerId) -> StoredWorker {
+        loop {
+            match self.parts.engine.store.worker(worker_id).await {
+                Ok(Some(stored)) => return stored,
+                Ok(None) => return self.parts.landed.clone(),
+                Err(fault) => {
+                    tracing::warn!(worker_id = %worker_id, %fault, "the worker cannot be read back yet");
+                    sleep(LONGEST_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The worker has ended: who still asks is told so.
+    fn close(&mut self) {
+        self.parts.inbox.close();
+        while let Ok(command) = self.parts.inbox.try_recv() {
+            match command {
+                Command::Input(input) => refuse_input(input, not_running()),
+                Command::Stop(StopCommand { reply, .. }) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+/// The next reports; never, where there is no driver.
+async fn next_reports(link: &mut Option<Link>, reports: &mut Vec<Report>) {
+    match link {
+        Some(link) => {
+            if link.reports.recv_many(reports, MAX_STAGED).await == 0 {
+                // A driver reports its exit before it goes; without that, its runtime is going.
+                pending::<()>().await;
+            }
+        }
+        None => pending().await,
+    }
+}

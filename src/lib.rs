@@ -1,0 +1,23 @@
+//! The gRPC control plane for agent workers. The map of its rooms; each uses only what stands below it here:
+//!
+//! - [`app`]: the composition root: configurations become running servers, which end in order
+//! - [`cli`]: the commands for people, written on the generated client
+//! - [`server`]: the gRPC edge of both roles
+//! - [`registry`]: who exists and where
+//! - [`runtime`]: the port to worker runtimes, and its adapters
+//! - [`engine`]: the worker runtime itself
+//! - [`proto`]: the wire: generated code, and the only conversions between it and the model
+//! - [`config`]: file, environment and flags become one validated configuration per role
+//! - [`telemetry`]: the form of what is logged
+//! - [`model`]: the nouns, and what makes one valid
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod model;
+pub mod proto;
+pub mod registry;
+pub mod runtime;
+pub mod server;
+pub mod telemetry;

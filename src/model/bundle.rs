@@ -1,0 +1,344 @@
+//! Configuration bundles: what a worker is made with. A bundle holds references, never a secret, a path or a socket.
+//!
+//! A bundle is immutable: its digest names all of it, so that a worker that was made with it can be told apart from one
+//! that was made with another of the same id.
+
+use super::bundle_digest::{BundleDigest, digest};
+use super::bundle_text::{check_reference, check_text};
+use super::error::{Error, Reason, Result};
+use super::id::BundleId;
+use super::spawn::{BundleRef, ProfileSelector};
+
+/// The most profiles, and the most declarations, in one bundle.
+const MAX_ENTRIES: usize = 1_000;
+
+/// Where a bundle comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// Who made it.
+    pub source: String,
+    /// More about that; not blank where it is there.
+    pub detail: Option<String>,
+}
+
+/// A profile that a bundle declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileDescriptor {
+    /// Which.
+    pub selector: ProfileSelector,
+    /// For people; not blank where it is there.
+    pub label: Option<String>,
+}
+
+/// What a declaration is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeclarationKind {
+    /// A reference to a secret that the host resolves.
+    SecretRef,
+    /// A mount that the worker may use.
+    MountGrant,
+    /// Whether it may use the network.
+    NetworkPolicy,
+    /// Whether it may use a shell.
+    ShellPolicy,
+    /// Whether it may use git.
+    GitPolicy,
+    /// A capability that it is granted.
+    CapabilityGrant,
+}
+
+impl DeclarationKind {
+    /// Its name in the digest.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SecretRef => "secret_ref",
+            Self::MountGrant => "mount_grant",
+            Self::NetworkPolicy => "network_policy",
+            Self::ShellPolicy => "shell_policy",
+            Self::GitPolicy => "git_policy",
+            Self::CapabilityGrant => "capability_grant",
+        }
+    }
+
+    /// What a reference of this kind may start with (acceptance 102).
+    pub(super) const fn prefixes(self) -> &'static [&'static str] {
+        match self {
+            Self::SecretRef => &["secret:", "secret-ref:", "vault:", "keyring:"],
+            Self::MountGrant => &["mount:", "mount-grant:"],
+            Self::NetworkPolicy => &["network:", "network-policy:"],
+            Self::ShellPolicy => &["shell:", "shell-policy:"],
+            Self::GitPolicy => &["git:", "git-policy:"],
+            Self::CapabilityGrant => &["capability:", "capability-grant:"],
+        }
+    }
+
+    /// Whether its references are one of the words `allow`, `ask` and `deny`.
+    pub(super) const fn is_policy(self) -> bool {
+        matches!(self, Self::NetworkPolicy | Self::ShellPolicy | Self::GitPolicy)
+    }
+}
+
+/// Something that a bundle grants, forbids or refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declaration {
+    /// What about.
+    pub kind: DeclarationKind,
+    /// By what name the worker knows it.
+    pub name: String,
+    /// What it is: a reference with the prefix of its kind.
+    pub reference: String,
+}
+
+/// A bundle as it is given, before it is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleContent {
+    /// Its id.
+    pub id: BundleId,
+    /// Its author's own mark.
+    pub revision: String,
+    /// The workspace it is for.
+    pub workspace_id: String,
+    /// When it was made: the text itself, since the digest covers it.
+    pub created_at: String,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// The profiles it declares.
+    pub profiles: Vec<ProfileDescriptor>,
+    /// What it grants, forbids and refers to.
+    pub declarations: Vec<Declaration>,
+}
+
+/// A bundle that is valid, with its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigBundle {
+    content: BundleContent,
+    digest: BundleDigest,
+}
+
+/// What is told of a stored bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleSummary {
+    /// Its id.
+    pub id: BundleId,
+    /// Its digest.
+    pub digest: BundleDigest,
+    /// Its author's own mark.
+    pub revision: String,
+    /// The workspace it is for.
+    pub workspace_id: String,
+    /// When it was made.
+    pub created_at: String,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// How many profiles it declares.
+    pub profile_count: u32,
+    /// How many declarations it has.
+    pub declaration_count: u32,
+}
+
+impl ConfigBundle {
+    /// Checks a bundle and computes its digest; a given digest must be that.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidRequest`] names the field; [`Reason::ConfigBundleDigestMismatch`] has both digests.
+    pub fn new(content: BundleContent, given: Option<BundleDigest>) -> Result<Self> {
+        check(&content)?;
+        let digest = digest(&content);
+        match given {
+            Some(given) if given != digest => {
+                Err(Error::new(Reason::ConfigBundleDigestMismatch, "the digest given is not the bundle's")
+                    .with("config_bundle_id", &content.id)
+                    .with("expected", &given)
+                    .with("actual", &digest))
+            }
+            _ => Ok(Self { content, digest }),
+        }
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn content(&self) -> &BundleContent {
+        &self.content
+    }
+
+    /// Its digest.
+    #[must_use]
+    pub fn digest(&self) -> &BundleDigest {
+        &self.digest
+    }
+
+    /// By what a worker names it.
+    #[must_use]
+    pub fn reference(&self) -> BundleRef {
+        BundleRef { id: self.content.id.clone(), digest: self.digest.clone() }
+    }
+
+    /// Whether it declares a profile; also the runtime's default must be declared (acceptance 91).
+    #[must_use]
+    pub fn declares(&self, profile: &ProfileSelector) -> bool {
+        self.content.profiles.iter().any(|declared| declared.selector == *profile)
+    }
+
+    /// What is told of it.
+    #[must_use]
+    pub fn summary(&self) -> BundleSummary {
+        let count = |entries: usize| u32::try_from(entries).unwrap_or(u32::MAX);
+        let BundleContent { id, revision, workspace_id, created_at, provenance, profiles, declarations } =
+            self.content.clone();
+        BundleSummary {
+            id,
+            digest: self.digest.clone(),
+            revision,
+            workspace_id,
+            created_at,
+            provenance,
+            profile_count: count(profiles.len()),
+            declaration_count: count(declarations.len()),
+        }
+    }
+}
+
+fn check(content: &BundleContent) -> Result<()> {
+    let BundleContent { id: _, revision, workspace_id, created_at, provenance, profiles, declarations } = content;
+    check_text("metadata.revision", revision)?;
+    check_text("metadata.workspace_id", workspace_id)?;
+    check_text("metadata.created_at", created_at)?;
+    check_text("metadata.provenance.source", &provenance.source)?;
+    if let Some(detail) = &provenance.detail {
+        check_text("metadata.provenance.detail", detail)?;
+    }
+    for (field, count) in [("profiles", profiles.len()), ("declarations", declarations.len())] {
+        if count > MAX_ENTRIES {
+            return Err(Error::field(field, format!("must be at most {MAX_ENTRIES}")));
+        }
+    }
+    for (at, ProfileDescriptor { selector: _, label }) in profiles.iter().enumerate() {
+        if let Some(label) = label {
+            check_text(&format!("profiles[{at}].label"), label)?;
+        }
+    }
+    for (at, Declaration { kind, name, reference }) in declarations.iter().enumerate() {
+        check_text(&format!("declarations[{at}].name"), name)?;
+        check_reference(&format!("declarations[{at}].reference"), *kind, reference)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn content() -> BundleContent {
+        BundleContent {
+            id: BundleId::new("bundle-1").unwrap(),
+            revision: "rev-1".to_owned(),
+            workspace_id: "local:test".to_owned(),
+            created_at: "2026-06-26T00:00:00Z".to_owned(),
+            provenance: Provenance { source: "workspace-server-test".to_owned(), detail: None },
+            profiles: vec![ProfileDescriptor {
+                selector: ProfileSelector::Builtin("builtin:coder".to_owned()),
+                label: Some("Coder".to_owned()),
+            }],
+            declarations: vec![Declaration {
+                kind: DeclarationKind::CapabilityGrant,
+                name: "read".to_owned(),
+                reference: "capability:read".to_owned(),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_digest_is_the_seeds() {
+        // acceptance 97
+        let bundle = ConfigBundle::new(content(), None).unwrap();
+        assert_eq!(bundle.digest().as_str(), "593afc87d7904886f71f8c7e1a3752ff15f09c527b33a6e56b44aa2413651238");
+        let given = BundleDigest::new(&"0".repeat(64)).unwrap();
+        let refused = ConfigBundle::new(content(), Some(given)).unwrap_err();
+        // acceptance 104
+        assert_eq!(refused.reason(), Reason::ConfigBundleDigestMismatch);
+        assert!(refused.metadata().iter().any(|(key, value)| *key == "actual" && value.starts_with("593a")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_path() {
+        // acceptance 98, 100, 101
+        type Change = fn(&mut BundleContent);
+        let cases: [(Change, &str); 6] = [
+            (|c| c.revision.clear(), "metadata.revision"),
+            (|c| c.created_at.push('\n'), "metadata.created_at"),
+            (|c| c.provenance.source = "/run/x".to_owned(), "metadata.provenance.source"),
+            (|c| c.provenance.detail = Some(String::new()), "metadata.provenance.detail"),
+            (|c| c.profiles[0].label = Some(" ".to_owned()), "profiles[0].label"),
+            (|c| c.declarations[0].reference = "capability:".to_owned(), "declarations[0].reference"),
+        ];
+        for (change, field) in cases {
+            let mut changed = content();
+            change(&mut changed);
+            assert_eq!(ConfigBundle::new(changed, None).unwrap_err().fields()[0].field, field);
+        }
+    }
+
+    fn any_content() -> impl Strategy<Value = BundleContent> {
+        let word = "[ab|\u{1}\n]{1,2}";
+        let selector = (0..3_u8, "[ab]{1,2}").prop_map(|(which, name)| match which {
+            0 => ProfileSelector::RuntimeDefault,
+            1 => ProfileSelector::Builtin(name),
+            _ => ProfileSelector::Named(name),
+        });
+        let profile =
+            (selector, proptest::option::of(word)).prop_map(|(selector, label)| ProfileDescriptor { selector, label });
+        let declaration = ("[ab]{1,2}", "[ab]{1,2}").prop_map(|(name, to)| Declaration {
+            kind: DeclarationKind::CapabilityGrant,
+            name,
+            reference: format!("capability:{to}"),
+        });
+        let profiles = proptest::collection::vec(profile, 0..3);
+        let declarations = proptest::collection::vec(declaration, 0..3);
+        (word, word, word, word, proptest::option::of(word), profiles, declarations).prop_map(
+            |(revision, workspace_id, created_at, source, detail, profiles, declarations)| BundleContent {
+                id: BundleId::new("b").unwrap(),
+                revision,
+                workspace_id,
+                created_at,
+                provenance: Provenance { source, detail },
+                profiles,
+                declarations,
+            },
+        )
+    }
+
+    /// The same bundle, however its entries are ordered.
+    fn in_order(content: &BundleContent) -> String {
+        let mut content = content.clone();
+        content.profiles.sort_by_key(|profile| format!("{profile:?}"));
+        content.declarations.sort_by_key(|declaration| format!("{declaration:?}"));
+        format!("{content:?}")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn two_bundles_share_a_digest_only_if_they_are_the_same(one in any_content(), other in any_content()) {
+            // acceptance 98
+            let (first, second) = (ConfigBundle::new(one.clone(), None), ConfigBundle::new(other.clone(), None));
+            if let (Ok(first), Ok(second)) = (first, second) {
+                prop_assert_eq!(first.digest() == second.digest(), in_order(&one) == in_order(&other));
+            }
+        }
+
+        #[test]
+        fn the_order_of_entries_does_not_matter(one in any_content()) {
+            // acceptance 97
+            let mut turned = one.clone();
+            turned.profiles.reverse();
+            turned.declarations.reverse();
+            if let Ok(first) = ConfigBundle::new(one, None) {
+                let second = ConfigBundle::new(turned, None).unwrap();
+                prop_assert_eq!(first.digest(), second.digest());
+            }
+        }
+    }
+}

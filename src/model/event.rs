@@ -1,0 +1,245 @@
+//! What happens to a worker, as its stream tells it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::diagnostic::Diagnostic;
+use super::id::RequestId;
+use super::transcript::TranscriptItem;
+use super::worker::{Termination, WorkerState};
+
+/// A turn of a worker: the work on one input. Empty where output belongs to no turn.
+pub type TurnId = Arc<str>;
+
+/// Which of a worker's voices a delta belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeltaChannel {
+    /// What it says.
+    Output,
+    /// What it thinks aloud.
+    Thought,
+}
+
+/// Whether a live worker works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// It waits for input.
+    Idle,
+    /// It works on a turn.
+    Busy,
+    /// It waits for an answer it asked for.
+    Waiting,
+}
+
+/// Why a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnEndReason {
+    /// The input was written to the program.
+    Written,
+    /// The worker ended before the input was picked up.
+    NotDelivered,
+    /// The input was picked up, and it cannot be known what became of it.
+    RuntimeLost,
+}
+
+impl TurnEndReason {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::NotDelivered => "NOT_DELIVERED",
+            Self::RuntimeLost => "RUNTIME_LOST",
+        }
+    }
+}
+
+/// A piece of what a worker is saying, before it is an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputDelta {
+    /// The turn it belongs to; may be empty.
+    pub turn_id: TurnId,
+    /// Which voice.
+    pub channel: DeltaChannel,
+    /// Bytes of this item's text before `text`.
+    pub offset: u64,
+    /// The new text.
+    pub text: String,
+}
+
+/// What a worker has said so far of an item that is not finished: the last 64 KiB of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InProgress {
+    /// The turn it belongs to; may be empty.
+    pub turn_id: TurnId,
+    /// Which voice.
+    pub channel: DeltaChannel,
+    /// The text.
+    pub text: String,
+    /// Bytes of the item's text before `text`.
+    pub offset: u64,
+}
+
+impl InProgress {
+    /// The most text that is kept of what is in progress, in bytes.
+    const MAX_BYTES: usize = 64 * 1024;
+
+    /// What is in progress once `delta` has been said after `before`.
+    #[must_use]
+    pub fn extended(before: Option<Self>, delta: &OutputDelta) -> Self {
+        let mut now = match before {
+            Some(same)
+                if same.turn_id == delta.turn_id
+                    && same.channel == delta.channel
+                    && same.offset + same.text.len() as u64 == delta.offset =>
+            {
+                same
+            }
+            _ => Self {
+                turn_id: delta.turn_id.clone(),
+                channel: delta.channel,
+                text: String::new(),
+                offset: delta.offset,
+            },
+        };
+        now.text.push_str(&delta.text);
+        if now.text.len() > Self::MAX_BYTES {
+            let cut = now.text.ceil_char_boundary(now.text.len() - Self::MAX_BYTES);
+            now.text.drain(..cut);
+            now.offset += cut as u64;
+        }
+        now
+    }
+}
+
+/// A change of a live worker's activity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivityChange {
+    /// What it does now.
+    pub activity: Activity,
+    /// In the worker's words; may be empty.
+    pub detail: String,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// Something that happened to a worker. Durable ones count in its sequence; the others are told to who is listening.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Durable: the worker has a new state.
+    StateChanged(WorkerState),
+    /// Durable: an input was taken; its item follows.
+    InputAccepted {
+        /// The id of the request that brought it.
+        request_id: Option<RequestId>,
+        /// The item's place in the transcript.
+        transcript_sequence: u64,
+    },
+    /// Durable: the transcript grew by one item.
+    ItemAppended(TranscriptItem),
+    /// Durable: work on an input begins.
+    TurnStarted {
+        /// The turn.
+        turn_id: TurnId,
+        /// The id of the request that brought the input.
+        request_id: Option<RequestId>,
+    },
+    /// Durable: work on an input is over.
+    TurnEnded {
+        /// The turn.
+        turn_id: TurnId,
+        /// How.
+        reason: TurnEndReason,
+    },
+    /// Durable, the last of all: the worker has ended.
+    End(Termination),
+    /// Not kept: a piece of an item in the making.
+    OutputDelta(OutputDelta),
+    /// Not kept: the worker does something else now.
+    ActivityChanged(ActivityChange),
+    /// Not kept: something worth knowing.
+    Diagnostic(Diagnostic),
+}
+
+/// What an event is, without what it says: the payloads of an observation frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is the payload of its name in api.md")]
+pub enum EventKind {
+    Snapshot,
+    StateChanged,
+    InputAccepted,
+    ItemAppended,
+    OutputDelta,
+    TurnStarted,
+    TurnEnded,
+    ToolCall,
+    ApprovalRequested,
+    ApprovalSettled,
+    ActivityChanged,
+    Diagnostic,
+    Heartbeat,
+    Gap,
+    End,
+}
+
+impl EventKind {
+    /// Whether events of this kind are stored and counted.
+    #[must_use]
+    pub const fn is_durable(self) -> bool {
+        match self {
+            Self::StateChanged
+            | Self::InputAccepted
+            | Self::ItemAppended
+            | Self::TurnStarted
+            | Self::TurnEnded
+            | Self::ToolCall
+            | Self::ApprovalRequested
+            | Self::ApprovalSettled
+            | Self::End => true,
+            Self::Snapshot
+            | Self::OutputDelta
+            | Self::ActivityChanged
+            | Self::Diagnostic
+            | Self::Heartbeat
+            | Self::Gap => false,
+        }
+    }
+}
+
+impl Event {
+    /// What it is.
+    #[must_use]
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::StateChanged(_) => EventKind::StateChanged,
+            Self::InputAccepted { .. } => EventKind::InputAccepted,
+            Self::ItemAppended(_) => EventKind::ItemAppended,
+            Self::TurnStarted { .. } => EventKind::TurnStarted,
+            Self::TurnEnded { .. } => EventKind::TurnEnded,
+            Self::End(_) => EventKind::End,
+            Self::OutputDelta(_) => EventKind::OutputDelta,
+            Self::ActivityChanged(_) => EventKind::ActivityChanged,
+            Self::Diagnostic(_) => EventKind::Diagnostic,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delta(offset: u64, text: &str) -> OutputDelta {
+        OutputDelta { turn_id: "".into(), channel: DeltaChannel::Output, offset, text: text.into() }
+    }
+
+    #[test]
+    fn what_is_in_progress_keeps_its_last_64_kib_whole() {
+        let first = InProgress::extended(None, &delta(0, &"é".repeat(40_000)));
+        assert!(first.text.len() <= InProgress::MAX_BYTES);
+        assert_eq!(first.offset + first.text.len() as u64, 80_000);
+        let more = InProgress::extended(Some(first), &delta(80_000, "end"));
+        assert!(more.text.ends_with("éend"));
+        let fresh = InProgress::extended(Some(more), &delta(0, "new"));
+        assert_eq!((fresh.offset, fresh.text.as_str()), (0, "new"));
+    }
+}

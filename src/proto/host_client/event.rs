@@ -1,0 +1,181 @@
+//! The payloads of a host's frames, as far as a relay must know them: to keep its own view of the worker, and to let
+//! nothing through that is not in a field for a worker's text.
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::malformed;
+use super::worker::{activity, state, termination, worker};
+use crate::model::{
+    Activity, DeltaChannel, EventKind, InProgress, OutputDelta, RequestId, Result, RuntimeId, Termination, Worker,
+    WorkerState,
+};
+use crate::proto::v1;
+
+/// The longest id inside a payload, in bytes.
+const MAX_ID: usize = 128;
+const TURN_END_REASONS: &[&str] = &[
+    "written",
+    "NOT_DELIVERED",
+    "RUNTIME_LOST",
+    "end_turn",
+    "max_tokens",
+    "max_turn_requests",
+    "refusal",
+    "cancelled",
+];
+const TOOL_STATUSES: &[&str] = &["pending", "in_progress", "completed", "failed"];
+const GAP_REASONS: &[&str] = &["retention", "damaged"];
+const GAP_RECOVERIES: &[&str] = &["snapshot"];
+
+/// What a frame says, as far as it changes what is known of the worker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// It has a new state.
+    State(WorkerState),
+    /// An input was taken.
+    Input,
+    /// Its transcript has an item of this sequence.
+    Item {
+        /// The item's place.
+        sequence: u64,
+        /// The event that appended it, which must be this one.
+        event_id: u64,
+        /// The worker said it.
+        by_worker: bool,
+    },
+    /// It is saying this.
+    Delta(OutputDelta),
+    /// It does this now.
+    Activity(Activity),
+    /// Events of these sequences cannot be read any more.
+    Gap {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+    /// It has ended.
+    End(Termination),
+    /// A durable event that changes nothing here.
+    Other,
+    /// A frame that belongs to the connection to the host, and not to the worker.
+    Passing,
+}
+
+/// Where a stream stands: its first frame.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The worker as it is.
+    pub worker: Worker,
+    /// What it is saying.
+    pub in_progress: Option<InProgress>,
+    /// The next durable event that the stream will send.
+    pub next_sequence: u64,
+}
+
+/// Reads the payload of a snapshot.
+///
+/// # Errors
+/// It is malformed, or of another runtime.
+pub fn standing(body: &Bytes, runtime_id: &RuntimeId) -> Result<Standing> {
+    let v1::Snapshot { worker: of, first_sequence: _, next_sequence, in_progress } = decode(body, "snapshot")?;
+    let speaking = |it| -> Result<InProgress> {
+        let v1::InProgress { turn_id, channel: voice, text, offset } = it;
+        Ok(InProgress { turn_id: id(turn_id)?.into(), channel: channel(voice)?, text, offset })
+    };
+    Ok(Standing {
+        worker: worker(of.ok_or_else(|| malformed("snapshot.worker"))?, runtime_id)?,
+        in_progress: in_progress.map(speaking).transpose()?,
+        next_sequence,
+    })
+}
+
+/// Reads the payload of any other frame.
+///
+/// # Errors
+/// It is malformed.
+pub fn said(kind: EventKind, body: &Bytes) -> Result<Said> {
+    Ok(match kind {
+        EventKind::StateChanged => Said::State(state(decode::<v1::StateChanged>(body, "state_changed")?.state)?),
+        EventKind::InputAccepted => {
+            request_id(&decode::<v1::InputAccepted>(body, "input_accepted")?.request_id)?;
+            Said::Input
+        }
+        EventKind::ItemAppended => item(decode(body, "item_appended")?)?,
+        EventKind::OutputDelta => {
+            let v1::OutputDelta { turn_id, channel: voice, offset, text } = decode(body, "output_delta")?;
+            Said::Delta(OutputDelta { turn_id: id(turn_id)?.into(), channel: channel(voice)?, offset, text })
+        }
+        EventKind::TurnStarted => {
+            let v1::TurnStarted { turn_id, request_id: of } = decode(body, "turn_started")?;
+            request_id(&of)?;
+            id(turn_id).map(|_| Said::Other)?
+        }
+        EventKind::TurnEnded => {
+            let v1::TurnEnded { turn_id, reason } = decode(body, "turn_ended")?;
+            word(&reason, TURN_END_REASONS)?;
+            id(turn_id).map(|_| Said::Other)?
+        }
+        EventKind::ToolCall => {
+            let v1::ToolCall { turn_id, call_id, title: _, status } = decode(body, "tool_call")?;
+            word(&status, TOOL_STATUSES)?;
+            id(turn_id).and_then(|_| id(call_id)).map(|_| Said::Other)?
+        }
+        EventKind::ApprovalRequested => {
+            decode::<v1::ApprovalRequested>(body, "approval_requested").map(|_| Said::Other)?
+        }
+        EventKind::ApprovalSettled => decode::<v1::ApprovalSettled>(body, "approval_settled").map(|_| Said::Other)?,
+        EventKind::ActivityChanged => {
+            Said::Activity(activity(decode::<v1::ActivityChanged>(body, "activity_changed")?.activity)?)
+        }
+        EventKind::Gap => {
+            let v1::Gap { from_sequence: from, to_sequence: to, reason, recovery } = decode(body, "gap")?;
+            word(&reason, GAP_REASONS)?;
+            word(&recovery, GAP_RECOVERIES)?;
+            Said::Gap { from, to }
+        }
+        EventKind::End => {
+            let v1::End { termination: how } = decode(body, "end")?;
+            Said::End(termination(how.ok_or_else(|| malformed("end.termination"))?)?)
+        }
+        EventKind::Snapshot | EventKind::Heartbeat | EventKind::Diagnostic => Said::Passing,
+    })
+}
+
+fn item(from: v1::ItemAppended) -> Result<Said> {
+    let item = from.item.ok_or_else(|| malformed("item_appended.item"))?;
+    let by_worker = match v1::TranscriptRole::try_from(item.role) {
+        Ok(v1::TranscriptRole::Assistant) => true,
+        Ok(v1::TranscriptRole::User | v1::TranscriptRole::System) => false,
+        Ok(v1::TranscriptRole::Unspecified) | Err(_) => return Err(malformed("item_appended.item.role")),
+    };
+    id(item.turn_id)?;
+    Ok(Said::Item { sequence: item.sequence, event_id: item.event_id, by_worker })
+}
+
+fn channel(number: i32) -> Result<DeltaChannel> {
+    match v1::OutputChannel::try_from(number) {
+        Ok(v1::OutputChannel::Output) => Ok(DeltaChannel::Output),
+        Ok(v1::OutputChannel::Thought) => Ok(DeltaChannel::Thought),
+        Ok(v1::OutputChannel::Unspecified) | Err(_) => Err(malformed("channel")),
+    }
+}
+
+fn decode<M: Message + Default>(body: &Bytes, what: &'static str) -> Result<M> {
+    M::decode(body.clone()).map_err(|_| malformed(what))
+}
+
+/// A closed word.
+fn word(text: &str, closed: &[&str]) -> Result<()> {
+    if closed.contains(&text) { Ok(()) } else { Err(malformed("an unknown word")) }
+}
+
+/// A short text without control characters, or none.
+fn id(text: String) -> Result<String> {
+    if text.len() <= MAX_ID && text.bytes().all(|b| b.is_ascii_graphic()) { Ok(text) } else { Err(malformed("an id")) }
+}
+
+fn request_id(text: &str) -> Result<()> {
+    if text.is_empty() || RequestId::new(text).is_ok() { Ok(()) } else { Err(malformed("request_id")) }
+}

@@ -1,0 +1,39 @@
+//! The wire: generated code, and the only conversions between it and the model.
+//!
+//! What callers send is checked here and becomes model values; what the model has becomes messages here; errors become
+//! statuses by one table. No room but `server` and `runtime::remote` looks in, and nothing here decides anything.
+
+pub mod codec;
+pub mod convert;
+pub mod fingerprint;
+pub mod frames;
+pub mod host_client;
+pub mod page_token;
+pub mod raw;
+pub mod status;
+pub mod walk;
+
+/// What `build.rs` made of `proto/`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated"
+)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/workplane.rs"));
+}
+
+/// The public API.
+pub use generated::workplane::v1;
+
+/// What a host offers to the control plane.
+pub use generated::workplane::runtime::v1 as runtime_v1;
+
+pub use codec::ProtoCodec;
+
+/// All our files with their imports and comments, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));

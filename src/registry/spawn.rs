@@ -1,0 +1,77 @@
+//! Spawning a worker: what is refused before any runtime is asked, and on what evidence a spawn counts as accepted.
+
+use std::sync::Arc;
+
+use super::{Evidence, Operation, Spawned, bounded, refusal};
+use crate::model::{Acceptance, CallContext, Created, Diagnostic, Result, RuntimeKind, SpawnWorker};
+use crate::runtime::WorkerRuntime;
+
+/// Spawns on a runtime that is known.
+pub(super) async fn spawn(
+    ctx: &CallContext,
+    runtime: &Arc<dyn WorkerRuntime>,
+    request: SpawnWorker,
+) -> Result<Operation<Spawned>> {
+    let kind = runtime.kind();
+    let Acceptance::RunAccepted { expected_segments } = request.acceptance else {
+        return Ok(Operation::Rejected(vec![no_socket(kind)]));
+    };
+    let mut diagnostics = Vec::new();
+    if request.requested_worker_name.is_some() {
+        diagnostics.push(name_is_a_label(kind));
+    }
+    match runtime.create_worker(ctx, request.into_create()).await {
+        Ok(created) => Ok(accepted(kind, created, expected_segments, diagnostics)),
+        Err(error) => refusal::in_band(runtime, error).map(|refused| refused.after(diagnostics)),
+    }
+}
+
+/// Acceptance 55, 75.
+fn accepted(
+    kind: RuntimeKind,
+    created: Created,
+    expected_segments: u32,
+    mut diagnostics: Vec<Diagnostic>,
+) -> Operation<Spawned> {
+    let id = &created.worker.worker_id;
+    let mut evidence = match kind {
+        RuntimeKind::Embedded => vec![
+            Evidence::new("embedded_runtime_worker_created", format!("worker {id} was created")),
+            Evidence::new(
+                "embedded_runtime_backend_internal_projection",
+                "the worker is shown as one of the backend's own".to_owned(),
+            ),
+        ],
+        RuntimeKind::Remote => {
+            vec![Evidence::new("remote_runtime_worker_created", format!("worker {id} was created on its host"))]
+        }
+    };
+    if expected_segments > 0 {
+        let detail = format!("{} of {expected_segments} transcript items came from it", created.segments);
+        evidence.push(Evidence::new("run_segments", detail));
+    }
+    if kind == RuntimeKind::Remote {
+        diagnostics
+            .push(Diagnostic::info("remote_runtime_backend_proxy", "the worker is reached through its host's runtime"));
+    }
+    diagnostics.extend(created.diagnostics);
+    Operation::Accepted { value: Spawned { worker: created.worker, evidence }, diagnostics: bounded(diagnostics) }
+}
+
+/// Acceptance 50, 74: no runtime offers a socket, so that none is asked.
+fn no_socket(kind: RuntimeKind) -> Diagnostic {
+    let code = match kind {
+        RuntimeKind::Embedded => "embedded_runtime_no_socket",
+        RuntimeKind::Remote => "remote_runtime_no_socket_ready_acceptance",
+    };
+    Diagnostic::warning(code, "no worker has a socket of its own: ask for run_accepted")
+}
+
+/// Acceptance 51, 75.
+fn name_is_a_label(kind: RuntimeKind) -> Diagnostic {
+    let code = match kind {
+        RuntimeKind::Embedded => "embedded_worker_name_ignored",
+        RuntimeKind::Remote => "remote_worker_name_ignored",
+    };
+    Diagnostic::info(code, "the requested name is at most a label, never an identity")
+}

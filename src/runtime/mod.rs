@@ -1,0 +1,77 @@
+//! The port to worker runtimes, and its adapters: the embedded engine, a host behind gRPC, and a fake for tests.
+//! Nothing above this trait knows a local worker from a remote one.
+
+pub(crate) mod budget;
+mod diagnose;
+#[cfg(test)]
+pub(crate) mod fake;
+mod local;
+pub mod remote;
+
+use async_trait::async_trait;
+
+pub use diagnose::diagnose;
+pub use local::{EMBEDDED_DISPLAY_NAME, EMBEDDED_RUNTIME_ID, LocalRuntime};
+
+use crate::engine::{Observation, ObserveFrom};
+use crate::model::{
+    CallContext, CreateWorker, Created, Host, InputAck, Result, RuntimeId, RuntimeInfo, RuntimeKind, SendInput,
+    StopAck, StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId, WorkerPage,
+};
+
+/// Where workers run. Every failure is an [`Error`](crate::model::Error) whose reason says what kind of refusal it is;
+/// one that leaves the outcome unknown may be followed by the same call with the same request id.
+#[async_trait]
+pub trait WorkerRuntime: Send + Sync + 'static {
+    /// Its id.
+    fn id(&self) -> &RuntimeId;
+
+    /// Where it runs.
+    fn kind(&self) -> RuntimeKind;
+
+    /// The runtime as it is known now. It never fails: what cannot be reached is told as it was last seen.
+    async fn describe(&self, ctx: &CallContext) -> RuntimeInfo;
+
+    /// Its one host, from what [`WorkerRuntime::describe`] tells.
+    async fn host(&self, ctx: &CallContext) -> Host;
+
+    /// Makes a worker. Done once the record is durable and the program was executed.
+    async fn create_worker(&self, ctx: &CallContext, request: CreateWorker) -> Result<Created>;
+
+    /// A worker as it is.
+    async fn get_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<Worker>;
+
+    /// Workers with ids after `after`, at most `limit`.
+    async fn list_workers(
+        &self,
+        ctx: &CallContext,
+        filter: &WorkerFilter,
+        after: Option<&WorkerId>,
+        limit: usize,
+    ) -> Result<WorkerPage>;
+
+    /// Gives a worker an input. Done once it is durable.
+    async fn send_input(&self, ctx: &CallContext, request: SendInput) -> Result<InputAck>;
+
+    /// Ends a worker. Answers when the end is durable, or a little before the deadline.
+    async fn stop_worker(&self, ctx: &CallContext, request: StopWorker) -> Result<StopAck>;
+
+    /// Items of a transcript from the one after `start` on, at most `limit`.
+    async fn get_transcript(
+        &self,
+        ctx: &CallContext,
+        worker_id: &WorkerId,
+        start: u64,
+        limit: usize,
+    ) -> Result<TranscriptPage>;
+
+    /// Opens a reader of a worker's stream. With `stop_after` it only replays, and ends after that sequence. The
+    /// context's deadline is for the opening alone.
+    async fn observe_worker(
+        &self,
+        ctx: &CallContext,
+        worker_id: &WorkerId,
+        from: ObserveFrom,
+        stop_after: Option<u64>,
+    ) -> Result<Observation>;
+}

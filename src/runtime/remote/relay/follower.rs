@@ -1,0 +1,204 @@
+//! Follows one worker's frames: checks that each is the one that must come next, and keeps what they lead to.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::engine::{Progress, Published};
+use crate::model::{
+    Activity, Cursor, CursorFault, EventKind, InProgress, Incarnation, Result, RuntimeId, Termination, Worker,
+    WorkerId, WorkerState,
+};
+use crate::proto::host_client::{Said, Standing, malformed, said, standing, wrong_identity};
+use crate::proto::{convert, walk};
+
+/// A reader of a host's frames of one worker.
+#[derive(Debug)]
+pub(super) struct Follower {
+    runtime_id: RuntimeId,
+    worker_id: WorkerId,
+    incarnation: Incarnation,
+    /// The last durable event that came.
+    last: u64,
+    /// The last transcript item that came.
+    items: u64,
+    in_progress: Option<InProgress>,
+}
+
+/// What a frame means for the relay.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// It belongs to the connection: it goes no further.
+    Passing,
+    /// It goes on to the readers.
+    Publish(Box<Publication>),
+}
+
+/// A frame that goes on, and what it changes.
+#[derive(Debug)]
+pub(super) struct Publication {
+    /// The frame with its original bytes.
+    pub frame: Published,
+    /// What becomes of what is in progress.
+    pub progress: Progress,
+    change: Change,
+    at: SystemTime,
+}
+
+#[derive(Debug)]
+enum Change {
+    Nothing,
+    State(WorkerState),
+    Took,
+    Items(u64),
+    Activity(Activity),
+    End(Box<Termination>),
+}
+
+impl Follower {
+    /// One that expects the events after `last`.
+    pub(super) fn new(runtime_id: &RuntimeId, worker_id: &WorkerId, incarnation: Incarnation, last: u64) -> Self {
+        let (runtime_id, worker_id) = (runtime_id.clone(), worker_id.clone());
+        Self { runtime_id, worker_id, incarnation, last, items: 0, in_progress: None }
+    }
+
+    /// The cursor after the last durable event that came.
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor::new(self.incarnation, &self.worker_id, self.last)
+    }
+
+    /// The first frame of a stream that starts now: it says where the worker stands.
+    pub(super) fn begin(&mut self, frame: &Bytes) -> Result<Standing> {
+        let walked = self.walk(frame)?;
+        let begun = self.snapshot(&walked)?;
+        if begun.next_sequence != begun.worker.last_event_id.saturating_add(1) {
+            return Err(malformed("snapshot.next_sequence"));
+        }
+        self.last = begun.worker.last_event_id;
+        self.items = begun.worker.transcript_length;
+        self.in_progress.clone_from(&begun.in_progress);
+        self.at_its_place(&walked)?;
+        Ok(begun)
+    }
+
+    /// The first frame of a stream that goes on after our cursor. What is being said is known from it only where no
+    /// event was missed.
+    pub(super) fn resume(&mut self, frame: &Bytes) -> Result<Progress> {
+        let walked = self.walk(frame)?;
+        self.at_its_place(&walked)?;
+        let resumed = self.snapshot(&walked)?;
+        if resumed.next_sequence != self.last.saturating_add(1) || resumed.worker.last_event_id < self.last {
+            return Err(malformed("snapshot.next_sequence"));
+        }
+        self.in_progress = resumed.in_progress.filter(|_| resumed.worker.last_event_id == self.last);
+        Ok(self.in_progress.clone().map_or(Progress::Done, Progress::Now))
+    }
+
+    /// Any later frame.
+    pub(super) fn take(&mut self, frame: Bytes) -> Result<Step> {
+        let walked = self.walk(&frame)?;
+        let kind = walked.kind;
+        let meaning = said(kind, &walked.body)?;
+        if let Said::Gap { from, to } = meaning {
+            if from != self.last.saturating_add(1) || to < from {
+                return Err(malformed("gap"));
+            }
+            self.last = to;
+        } else if kind.is_durable() {
+            self.last = self.last.checked_add(1).ok_or_else(|| malformed("sequence"))?;
+        }
+        self.at_its_place(&walked)?;
+        let at = prost_types::Timestamp::decode(walked.observed_at.clone()).ok();
+        let at = at.as_ref().and_then(convert::system_time).ok_or_else(|| malformed("observed_at"))?;
+        let (change, progress) = match meaning {
+            Said::Passing => return Ok(Step::Passing),
+            Said::Other | Said::Gap { .. } => (Change::Nothing, Progress::Kept),
+            Said::State(state) => (Change::State(state), Progress::Kept),
+            Said::Input => (Change::Took, Progress::Kept),
+            Said::Item { sequence, event_id, by_worker } => self.item(sequence, event_id, by_worker)?,
+            Said::Delta(delta) => {
+                let now = InProgress::extended(self.in_progress.take(), &delta);
+                self.in_progress = Some(now.clone());
+                (Change::Nothing, Progress::Now(now))
+            }
+            Said::Activity(activity) => (Change::Activity(activity), Progress::Kept),
+            Said::End(termination) => (Change::End(Box::new(termination)), Progress::Done),
+        };
+        let frame = Published { sequence: self.last, kind, wire: frame };
+        Ok(Step::Publish(Box::new(Publication { frame, progress, change, at })))
+    }
+
+    fn item(&mut self, sequence: u64, event_id: u64, by_worker: bool) -> Result<(Change, Progress)> {
+        if sequence <= self.items || event_id != self.last {
+            return Err(malformed("item_appended.item.sequence"));
+        }
+        self.items = sequence;
+        if by_worker {
+            self.in_progress = None;
+        }
+        Ok((Change::Items(sequence), if by_worker { Progress::Done } else { Progress::Kept }))
+    }
+
+    /// The envelope, of this worker.
+    fn walk<'a>(&self, frame: &'a Bytes) -> Result<walk::Walked<'a>> {
+        let walked = walk::frame(frame).map_err(|fault| {
+            tracing::warn!(runtime_id = %self.runtime_id, worker_id = %self.worker_id, %fault, "a host's frame is malformed");
+            malformed("a frame")
+        })?;
+        if walked.runtime_id != self.runtime_id.as_str() {
+            return Err(wrong_identity());
+        }
+        if walked.worker_id != self.worker_id.as_str() {
+            return Err(malformed("a frame of another worker"));
+        }
+        Ok(walked)
+    }
+
+    fn snapshot(&self, walked: &walk::Walked<'_>) -> Result<Standing> {
+        if walked.kind != EventKind::Snapshot {
+            return Err(malformed("a stream that does not begin with a snapshot"));
+        }
+        let standing = standing(&walked.body, &self.runtime_id)?;
+        if standing.worker.worker_id == self.worker_id { Ok(standing) } else { Err(malformed("snapshot.worker")) }
+    }
+
+    /// Sequence and cursor of the frame are those of the last durable event.
+    fn at_its_place(&self, walked: &walk::Walked<'_>) -> Result<()> {
+        let cursor = Cursor::decode(walked.cursor, &self.worker_id).map_err(|fault| match fault {
+            CursorFault::Malformed => malformed("cursor"),
+            CursorFault::OtherWorker => malformed("a cursor of another worker"),
+        })?;
+        let right = walked.sequence == self.last && cursor == self.cursor();
+        if right { Ok(()) } else { Err(malformed("a frame out of sequence")) }
+    }
+}
+
+impl Publication {
+    /// Brings a view of the worker to where this frame leads.
+    pub(super) fn apply(&self, worker: &mut Worker) {
+        worker.last_event_id = self.frame.sequence;
+        worker.last_seen_at = Some(SystemTime::now());
+        match &self.change {
+            Change::Nothing => {}
+            // A final state is taken over with the end, which comes with it: nothing is to be told after it.
+            Change::State(state) if state.is_final() => {}
+            Change::State(state) => {
+                worker.state = *state;
+                worker.can_accept_input = matches!(state, WorkerState::Starting | WorkerState::Running);
+            }
+            Change::Took => worker.last_progress_at = Some(self.at),
+            Change::Items(sequence) => {
+                worker.transcript_length = *sequence;
+                worker.last_progress_at = Some(self.at);
+            }
+            Change::Activity(activity) => worker.activity = *activity,
+            Change::End(termination) => {
+                worker.state = termination.reason.state();
+                worker.activity = Activity::Idle;
+                worker.can_accept_input = false;
+                worker.termination = Some((**termination).clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The port over a host behind gRPC.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::call::{IN_FLIGHT, Method};
+use super::config::RemoteConfig;
+use super::dial::{Dial, TcpDial};
+use super::health::{Health, Known};
+use super::link::{Client, Line, Link, authorization};
+use super::relay::Relays;
+use super::{Core, probe, relay};
+use crate::engine::{Observation, ObserveFrom};
+use crate::model::TranscriptPage;
+use crate::model::{
+    CallContext, CreateWorker, Created, Diagnostic, Host, InputAck, Result, RuntimeCapabilities, RuntimeId,
+    RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, TerminalIntent, Worker, WorkerFilter,
+    WorkerId, WorkerPage, WorkerState, display_hint,
+};
+use crate::proto::host_client::{self, request};
+use crate::runtime::{WorkerRuntime, diagnose};
+
+/// How long a description waits for the first attempt to reach the host.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// A runtime on another host. Its tasks end when it is dropped.
+pub struct RemoteRuntime {
+    pub(super) core: Arc<Core>,
+    _closing: DropGuard,
+}
+
+impl RemoteRuntime {
+    /// The runtime of this configuration, over TCP. It looks for the host at once, on tasks of `handle`.
+    ///
+    /// # Errors
+    /// Names the field of the configuration that is wrong.
+    pub fn new(config: &RemoteConfig, handle: &Handle) -> Result<Self> {
+        Self::with_dial(config, handle, Arc::new(TcpDial))
+    }
+
+    /// The same, with connections of another make.
+    ///
+    /// # Errors
+    /// As [`RemoteRuntime::new`].
+    pub fn with_dial(config: &RemoteConfig, handle: &Handle, dial: Arc<dyn Dial>) -> Result<Self> {
+        let health = Arc::new(Health::new());
+        let closing = CancellationToken::new();
+        let line = Arc::new(Line {
+            runtime_id: config.runtime_id.clone(),
+            endpoint: config.uri()?,
+            dial,
+            authorization: config.token.as_ref().map(authorization).transpose()?,
+            health: Arc::clone(&health),
+            closing: closing.clone(),
+        });
+        let core = Arc::new(Core {
+            runtime_id: config.runtime_id.clone(),
+            display_name: display_hint(&config.display_name),
+            timeout: config.timeout,
+            in_flight: Semaphore::new(IN_FLIGHT),
+            health,
+            control: Link::new(Arc::clone(&line), handle.clone()),
+            observation: Link::new(line, handle.clone()),
+            relays: Relays::default(),
+            handle: handle.clone(),
+            closing: closing.clone(),
+        });
+        handle.spawn(probe::run(Arc::clone(&core)));
+        Ok(Self { core, _closing: closing.drop_guard() })
+    }
+
+    /// Acceptance 67, 68: what is known, without asking the host.
+    fn info(&self, known: &Known) -> RuntimeInfo {
+        let core = &self.core;
+        let hello = known.hello.as_deref();
+        let id = core.runtime_id.as_str();
+        // A host that was given no name says its id, which is no better than the name that is configured here.
+        let its_own = hello.map(|it| it.display_name.as_str()).filter(|name| *name != id);
+        let named = [its_own, Some(&core.display_name), Some(id)];
+        let diagnostic = match &known.failure {
+            Some(failure) => diagnose(RuntimeKind::Remote, &core.runtime_id, failure),
+            None => proxy(),
+        };
+        RuntimeInfo {
+            runtime_id: core.runtime_id.clone(),
+            label: named.into_iter().flatten().find(|name| !name.trim().is_empty()).unwrap_or_default().to_owned(),
+            kind: RuntimeKind::Remote,
+            status: known.status(),
+            host_ids: vec![core.runtime_id.host_id(RuntimeKind::Remote.host_prefix())],
+            capabilities: hello
+                .map_or_else(|| RuntimeCapabilities::remote(false, 0), |hello| hello.capabilities.clone()),
+            version: hello.map(|it| it.version.clone()).unwrap_or_default(),
+            features: hello.map(|it| it.features.clone()).unwrap_or_default(),
+            incarnation: hello.map(|it| it.incarnation),
+            cordoned: false,
+            seen_age: known.seen.map(|(seen, _)| seen.elapsed()),
+            last_seen_at: known.seen.map(|(_, at)| at),
+            counts: hello.map(|it| it.counts).unwrap_or_default(),
+            diagnostics: vec![diagnostic],
+        }
+    }
+
+    /// What is known, once the first attempt to reach the host is over or would take too long.
+    async fn known(&self, ctx: &CallContext) -> Known {
+        self.core.health.tried((Instant::now() + FIRST_LOOK).min(ctx.deadline)).await;
+        self.core.health.known()
+    }
+}
+
+fn proxy() -> Diagnostic {
+    Diagnostic::info("remote_runtime_backend_proxy", "the control plane reaches this runtime for its callers")
+}
+
+/// Acceptance 77.
+fn lifecycle_accepted(state: WorkerState) -> Diagnostic {
+    let words = match state {
+        WorkerState::Starting => "the worker is starting",
+        WorkerState::Running => "the worker is running",
+        WorkerState::Stopping => "the worker is stopping",
+        WorkerState::Stopped => "the worker is stopped",
+        WorkerState::Cancelled => "the worker is cancelled",
+        WorkerState::Failed => "the worker has failed",
+    };
+    Diagnostic::info("remote_runtime_lifecycle_accepted", words)
+}
+
+#[async_trait]
+impl WorkerRuntime for RemoteRuntime {
+    fn id(&self) -> &RuntimeId {
+        &self.core.runtime_id
+    }
+
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Remote
+    }
+
+    async fn describe(&self, ctx: &CallContext) -> RuntimeInfo {
+        let known = self.known(ctx).await;
+        self.info(&known)
+    }
+
+    /// Acceptance 69, 70.
+    async fn host(&self, ctx: &CallContext) -> Host {
+        let known = self.known(ctx).await;
+        let info = self.info(&known);
+        let mut diagnostics = info.diagnostics;
+        if let Some(skew) = known.skew {
+            let words = format!("the host's clock is {} s off", skew.as_secs());
+            diagnostics.push(Diagnostic::warning("host_clock_skew", words));
+        }
+        Host {
+            runtime_id: info.runtime_id,
+            host_id: self.core.runtime_id.host_id(RuntimeKind::Remote.host_prefix()),
+            label: info.label,
+            kind: "remote-worker-runtime-host",
+            status: match info.status {
+                RuntimeStatus::Running => "available",
+                RuntimeStatus::Stopped | RuntimeStatus::Unavailable => "unavailable",
+                RuntimeStatus::Configured => "configured",
+            },
+            observed_at: SystemTime::now(),
+            last_seen_at: info.last_seen_at,
+            capabilities: info.capabilities,
+            diagnostics,
+        }
+    }
+
+    async fn create_worker(&self, ctx: &CallContext, create: CreateWorker) -> Result<Created> {
+        let message = request::create(ctx, create);
+        let send = |mut client: Client, message| async move { client.create_worker(message).await };
+        host_client::created(self.core.call(ctx, Method::Spawn, message, send).await?, &self.core.runtime_id)
+    }
+
+    async fn get_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<Worker> {
+        self.core.get_worker(ctx, worker_id).await
+    }
+
+    async fn list_workers(
+        &self,
+        ctx: &CallContext,
+        filter: &WorkerFilter,
+        after: Option<&WorkerId>,
+        limit: usize,
+    ) -> Result<WorkerPage> {
+        let message = request::list(filter, after, limit);
+        let send = |mut client: Client, message| async move { client.list_workers(message).await };
+        let answer = self.core.call(ctx, Method::List, message, send).await?;
+        host_client::worker_page(answer, &self.core.runtime_id, filter, after, limit)
+    }
+
+    async fn send_input(&self, ctx: &CallContext, input: SendInput) -> Result<InputAck> {
+        let message = request::send(ctx, input);
+        let send = |mut client: Client, message| async move { client.send_input(message).await };
+        host_client::input_ack(self.core.call(ctx, Method::Other, message, send).await?)
+    }
+
+    async fn stop_worker(&self, ctx: &CallContext, stop: StopWorker) -> Result<StopAck> {
+        let mut ack = match stop.intent {
+            TerminalIntent::Stop => {
+                let message = request::stop(ctx, stop);
+                let send = |mut client: Client, message| async move { client.stop_worker(message).await };
+                let answer = self.core.call(ctx, Method::Other, message, send).await?;
+                host_client::stop_ack(answer.event_id, answer.worker_state, &answer.diagnostics)?
+            }
+            TerminalIntent::Cancel => {
+                let message = request::cancel(ctx, stop);
+                let send = |mut client: Client, message| async move { client.cancel_worker(message).await };
+                let answer = self.core.call(ctx, Method::Other, message, send).await?;
+                host_client::stop_ack(answer.event_id, answer.worker_state, &answer.diagnostics)?
+            }
+        };
+        ack.diagnostics.insert(0, lifecycle_accepted(ack.state));
+        Ok(ack)
+    }
+
+    async fn get_transcript(
+        &self,
+        ctx: &CallContext,
+        worker_id: &WorkerId,
+        start: u64,
+        limit: usize,
+    ) -> Result<TranscriptPage> {
+        let message = request::transcript(worker_id, start, limit);
+        let send = |mut client: Client, message| async move { client.get_transcript(message).await };
+        let answer = self.core.call(ctx, Method::Other, message, send).await?;
+        let host_client::Items { total_items, next_start, items } =
+            host_client::transcript_page(answer, worker_id, start, limit)?;
+        Ok(TranscriptPage { total_items, next_start, items })
+    }
+
+    async fn observe_worker(
+        &self,
+        ctx: &CallContext,
+        worker_id: &WorkerId,
+        from: ObserveFrom,
+        stop_after: Option<u64>,
+    ) -> Result<Observation> {
+        relay::observe(&self.core, ctx, worker_id, from, stop_after).await
+    }
+}
+
+impl Core {
+    /// A worker as its host has it now.
+    pub(super) async fn get_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<Worker> {
+        let message = request::get(worker_id);
+        let send = |mut client: Client, message| async move { client.get_worker(message).await };
+        host_client::one_worker(self.call(ctx, Method::Other, message, send).await?, &self.runtime_id, worker_id)
+    }
+}

@@ -1,0 +1,51 @@
+//! How a server is told to end, in the order of robustness.md: first it takes no more work, later it ends its streams.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{Error, Reason, Result};
+
+/// The two steps of an end. Clones are the same drain.
+#[derive(Debug, Clone, Default)]
+pub struct Drain {
+    intake: CancellationToken,
+    streams: CancellationToken,
+}
+
+impl Drain {
+    /// One that has not begun.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on: no new connections, GOAWAY to those that are there, no new workers.
+    pub fn stop_intake(&self) {
+        self.intake.cancel();
+    }
+
+    /// From now on: streams end, each with its last cursor, as `DRAINING`.
+    pub fn end_streams(&self) {
+        self.streams.cancel();
+    }
+
+    /// Waits for [`Drain::stop_intake`].
+    pub async fn intake_stopped(&self) {
+        self.intake.cancelled().await;
+    }
+
+    /// What streams listen to.
+    pub(super) fn streams(&self) -> &CancellationToken {
+        &self.streams
+    }
+
+    /// # Errors
+    /// [`Reason::Draining`] once the intake has stopped.
+    pub(super) fn check_intake(&self) -> Result<()> {
+        if self.intake.is_cancelled() { Err(draining()) } else { Ok(()) }
+    }
+}
+
+/// The server is going away.
+pub(super) fn draining() -> Error {
+    Error::new(Reason::Draining, "the server is shutting down")
+}

@@ -1,0 +1,131 @@
+//! The limits of the listener, and serving. A limit that hyper would have by itself is set here too: tonic's builder
+//! otherwise removes it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+
+use super::drain::Drain;
+use super::layers::{Auth, Deadlines, Load, Panics, Spans, Wrapping};
+use crate::model::TokenTable;
+
+/// How much of everything the listener allows, each with its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// Connections at once; more than that wait in the kernel's own queue. 4,096.
+    pub max_connections: usize,
+    /// How long a connection may take to say that it speaks HTTP/2: keepalive begins only after that. 10 s.
+    pub preface_timeout: Duration,
+    /// Streams that one connection may have open: a client that needs more opens another. 100; a host allows its
+    /// control plane 1,000, since that carries all of its observers on one connection.
+    pub max_concurrent_streams: u32,
+    /// Streams that one connection may make us reset for its own errors before it is closed: the flood of CVE-2023-44487
+    /// and its like. 1,024.
+    pub max_local_error_resets: usize,
+    /// Streams that a peer may have opened and reset before we looked at them. 20.
+    pub max_pending_accept_resets: usize,
+    /// Headers of one request, in bytes. 16 KiB.
+    pub max_header_list_size: u32,
+    /// One frame, in bytes. 16 KiB, the least that HTTP/2 allows: it bounds what one stream may hold up.
+    pub max_frame_size: u32,
+    /// What one stream may send ahead, in bytes. 64 KiB.
+    pub stream_window: u32,
+    /// What one connection may send ahead, in bytes. 1 MiB.
+    pub connection_window: u32,
+    /// How long a connection may be silent before it is asked whether it lives. 30 s.
+    pub keepalive_interval: Duration,
+    /// How long it has to answer that. 10 s.
+    pub keepalive_timeout: Duration,
+    /// Unary calls in flight in all; the next is `OVERLOADED`. 1,024.
+    pub max_unary: usize,
+    /// As many more for health, Get, Stop and Cancel. 64.
+    pub max_unary_lane: usize,
+    /// Streams open in all. 20,000.
+    pub max_streams: usize,
+    /// How long a unary call may take where the caller does not say. 30 s.
+    pub default_deadline: Duration,
+    /// The longest deadline of a unary call; a later one is lowered to it. 5 min.
+    pub max_deadline: Duration,
+}
+
+impl Edge {
+    /// For a control plane, which clients call.
+    #[must_use]
+    pub const fn control_plane() -> Self {
+        Self {
+            max_connections: 4_096,
+            preface_timeout: Duration::from_secs(10),
+            max_concurrent_streams: 100,
+            max_local_error_resets: 1_024,
+            max_pending_accept_resets: 20,
+            max_header_list_size: 16 * 1024,
+            max_frame_size: 16 * 1024,
+            stream_window: 64 * 1024,
+            connection_window: 1024 * 1024,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+            max_unary: 1_024,
+            max_unary_lane: 64,
+            max_streams: 20_000,
+            default_deadline: Duration::from_secs(30),
+            max_deadline: Duration::from_mins(5),
+        }
+    }
+
+    /// For a host, which control planes call.
+    #[must_use]
+    pub const fn host() -> Self {
+        Self { max_concurrent_streams: 1_000, ..Self::control_plane() }
+    }
+
+    fn server(&self) -> Server {
+        // No `timeout`: tonic's answers CANCELLED and does not end streams; our own layer does both right.
+        Server::builder()
+            .max_concurrent_streams(self.max_concurrent_streams)
+            .http2_max_local_error_reset_streams(Some(self.max_local_error_resets))
+            .http2_max_pending_accept_reset_streams(Some(self.max_pending_accept_resets))
+            .http2_max_header_list_size(self.max_header_list_size)
+            .max_frame_size(self.max_frame_size)
+            .initial_stream_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .http2_adaptive_window(Some(false))
+            .http2_keepalive_interval(Some(self.keepalive_interval))
+            .http2_keepalive_timeout(Some(self.keepalive_timeout))
+    }
+}
+
+/// Serves until the drain stops the intake and the last connection has closed. Bounding how long that takes is the
+/// caller's: a client that keeps a stream open keeps its connection.
+///
+/// Without `tokens` every caller is let in, as `anonymous`. Its owner may swap the table while this serves.
+///
+/// # Errors
+/// When tonic cannot serve at all; never for one connection.
+pub async fn serve<I, IO>(
+    incoming: I,
+    routes: Routes,
+    edge: &Edge,
+    tokens: Option<Arc<ArcSwap<TokenTable>>>,
+    drain: Drain,
+) -> Result<(), tonic::transport::Error>
+where
+    I: Stream<Item = io::Result<IO>>,
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    edge.server()
+        .layer(Wrapping(Spans))
+        .layer(Wrapping(Panics))
+        .layer(Wrapping(Auth::new(tokens)))
+        .layer(Wrapping(Load::new(edge.max_unary, edge.max_unary_lane, edge.max_streams)))
+        .layer(Wrapping(Deadlines::new(edge.default_deadline, edge.max_deadline)))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, async move { drain.intake_stopped().await })
+        .await
+}

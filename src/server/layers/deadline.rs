@@ -1,0 +1,253 @@
+//! How long a call may take. A unary call has its caller's deadline, or the default, at most the maximum; a stream has
+//! its caller's or none. Either ends with `DEADLINE_EXCEEDED`; what must finish does not live in a handler's future.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::methods::is_stream;
+use super::wrap::{Inner, Wrap, ask};
+use crate::model::{Error, Reason, RequestId};
+use crate::proto::status::to_status;
+
+/// The header in which a caller says how long it waits.
+const HEADER: &str = "grpc-timeout";
+/// The metadata that names the request where it cannot be known what became of it.
+pub(in crate::server) const REQUEST_ID: &str = "workplane-request-id";
+
+/// When the caller stops waiting: in the request's extensions. Of a stream without a deadline it is for the opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) struct Deadline(pub Instant);
+
+/// Where the handler leaves the id of its request, so that the caller gets it even when the deadline comes first.
+#[derive(Debug, Clone, Default)]
+pub(in crate::server) struct RequestIdSlot(Arc<OnceLock<RequestId>>);
+
+impl RequestIdSlot {
+    pub(in crate::server) fn set(&self, id: RequestId) {
+        // A request has one id; a second one would be the same.
+        _ = self.0.set(id);
+    }
+}
+
+/// Deadlines.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::server) struct Deadlines {
+    default: Duration,
+    max: Duration,
+}
+
+impl Deadlines {
+    pub(in crate::server) fn new(default: Duration, max: Duration) -> Self {
+        Self { default, max }
+    }
+}
+
+impl Wrap for Deadlines {
+    async fn wrap<S: Inner>(self, mut request: Request<Body>, inner: S) -> Response<Body> {
+        let asked = match grpc_timeout(request.headers()) {
+            Ok(asked) => asked,
+            Err(error) => return to_status(&error).into_http(),
+        };
+        let now = Instant::now();
+        let stream = is_stream(request.uri().path());
+        let end = if stream { asked } else { Some(asked.unwrap_or(self.default).min(self.max)) }.map(|time| now + time);
+        let opening = now + asked.unwrap_or(self.default).min(self.max);
+        let slot = RequestIdSlot::default();
+        request.extensions_mut().insert(Deadline(end.map_or(opening, |end| end.min(opening))));
+        request.extensions_mut().insert(slot.clone());
+        let Some(end) = end else { return ask(inner, request).await };
+        match timeout_at(end, ask(inner, request)).await {
+            Ok(response) if stream => response.map(|body| Body::new(Bounded::new(body, end))),
+            Ok(response) => response,
+            Err(_) => exceeded(slot.0.get()).into_http(),
+        }
+    }
+}
+
+fn exceeded(request_id: Option<&RequestId>) -> Status {
+    let mut status = to_status(&Error::new(Reason::DeadlineExceeded, "the deadline of the call has passed"));
+    // An id's characters are all allowed in metadata.
+    if let Some(value) = request_id.and_then(|id| id.as_str().parse().ok()) {
+        status.metadata_mut().insert(REQUEST_ID, value);
+    }
+    status
+}
+
+/// The time a caller gives: at most eight digits and a unit.
+fn grpc_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let mut all = headers.get_all(HEADER).iter();
+    match (all.next(), all.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => match parse(value.as_bytes()) {
+            Some(time) => Ok(Some(time)),
+            None => Err(Error::field(HEADER, "must be 1 to 8 digits and one of H, M, S, m, u and n")),
+        },
+        (Some(_), Some(_)) => Err(Error::field(HEADER, "is there twice")),
+    }
+}
+
+fn parse(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let amount: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(amount * 3_600),
+        b'M' => Duration::from_secs(amount * 60),
+        b'S' => Duration::from_secs(amount),
+        b'm' => Duration::from_millis(amount),
+        b'u' => Duration::from_micros(amount),
+        b'n' => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+/// A body that ends at a deadline, with trailers that say so.
+struct Bounded {
+    body: Body,
+    end: Pin<Box<Sleep>>,
+    over: bool,
+}
+
+impl Bounded {
+    fn new(body: Body, end: Instant) -> Self {
+        Self { body, end: Box::pin(sleep_until(end)), over: false }
+    }
+}
+
+impl http_body::Body for Bounded {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        // The deadline first: a body that is always ready must end, too.
+        if self.end.as_mut().poll(cx).is_ready() {
+            self.over = true;
+            self.body = Body::empty();
+            let mut trailers = HeaderMap::new();
+            return Poll::Ready(Some(exceeded(None).add_header(&mut trailers).map(|()| Frame::trailers(trailers))));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body::Body as _;
+    use tonic::Code;
+    use tower::{Layer as _, ServiceExt as _};
+
+    use super::*;
+    use crate::server::layers::Wrapping;
+
+    const UNARY: &str = "/workplane.v1.WorkerService/GetWorker";
+    const STREAM: &str = "/workplane.v1.ObservationService/ObserveWorker";
+
+    fn layer() -> Wrapping<Deadlines> {
+        Wrapping(Deadlines::new(Duration::from_secs(30), Duration::from_mins(5)))
+    }
+
+    fn request(path: &str, timeout: Option<&str>) -> Request<Body> {
+        let mut request = Request::builder().uri(path);
+        if let Some(timeout) = timeout {
+            request = request.header(HEADER, timeout);
+        }
+        request.body(Body::empty()).unwrap()
+    }
+
+    /// How long a handler that never answers is waited for, and what comes then.
+    async fn waited(path: &str, timeout: Option<&str>) -> (Duration, Code) {
+        let never = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+        let start = Instant::now();
+        let response = layer().layer(never).oneshot(request(path, timeout)).await.unwrap();
+        (start.elapsed(), Status::from_header_map(response.headers()).unwrap().code())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_unary_call_ends_at_its_callers_deadline_or_the_default() {
+        for (timeout, seconds) in [(None, 30), (Some("7S"), 7), (Some("2M"), 120), (Some("9H"), 300)] {
+            let (time, code) = waited(UNARY, timeout).await;
+            assert_eq!((time.as_secs(), code), (seconds, Code::DeadlineExceeded), "{timeout:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_malformed_timeout_is_an_invalid_argument() {
+        for bad in ["", "S", "1", "123456789S", "-1S", "1.5S", "1s", "+1S", " 1S"] {
+            assert_eq!(waited(UNARY, Some(bad)).await.1, Code::InvalidArgument, "{bad:?}");
+        }
+    }
+
+    /// A body that never has anything.
+    struct Silent;
+
+    impl http_body::Body for Silent {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_ends_at_its_callers_deadline_with_trailers() {
+        let open =
+            tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::new(Silent))) });
+        let start = Instant::now();
+        let response = layer().layer(open).oneshot(request(STREAM, Some("300m"))).await.unwrap();
+        let mut body = response.into_body();
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+        assert_eq!(start.elapsed(), Duration::from_millis(300));
+        let status = Status::from_header_map(frame.trailers_ref().unwrap()).unwrap();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_is_told_to_the_handler() {
+        let told = |path: &'static str, timeout| async move {
+            let echo = tower::service_fn(|request: Request<Body>| async move {
+                let mut response = Response::new(Body::empty());
+                response.extensions_mut().insert(*request.extensions().get::<Deadline>().unwrap());
+                Ok::<_, Infallible>(response)
+            });
+            let start = Instant::now();
+            let response = layer().layer(echo).oneshot(request(path, timeout)).await.unwrap();
+            response.extensions().get::<Deadline>().unwrap().0 - start
+        };
+        assert_eq!(told(UNARY, Some("100m")).await, Duration::from_millis(100));
+        assert_eq!(told(UNARY, None).await, Duration::from_secs(30));
+        // For the opening alone.
+        assert_eq!(told(STREAM, None).await, Duration::from_secs(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exceeded_deadline_names_the_request() {
+        let hang = tower::service_fn(|request: Request<Body>| async move {
+            request.extensions().get::<RequestIdSlot>().unwrap().set(RequestId::new("r-1").unwrap());
+            std::future::pending::<Result<Response<Body>, Infallible>>().await
+        });
+        let response = layer().layer(hang).oneshot(request(UNARY, None)).await.unwrap();
+        assert_eq!(response.headers()[REQUEST_ID], "r-1");
+    }
+}

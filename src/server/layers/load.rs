@@ -1,0 +1,150 @@
+//! How much at once: what is over is refused at once, as `OVERLOADED`, before it costs anything. What ends work or asks
+//! how things stand has a lane of its own, so that it passes also when all else is full.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::methods::is_stream;
+use super::wrap::{Inner, Wrap, ask};
+use crate::model::{Error, Reason};
+use crate::proto::status::to_status;
+
+/// When to come back.
+const RETRY: Duration = Duration::from_millis(100);
+/// Methods that pass also when all else is full, by how their names begin: health among them.
+const LANE: [&str; 4] = ["Check", "Get", "Stop", "Cancel"];
+
+/// Limits on what is in flight in this server.
+#[derive(Debug, Clone)]
+pub(in crate::server) struct Load {
+    unary: Arc<Semaphore>,
+    lane: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+impl Load {
+    pub(in crate::server) fn new(unary: usize, lane: usize, streams: usize) -> Self {
+        let of = |most| Arc::new(Semaphore::new(most));
+        Self { unary: of(unary), lane: of(lane), streams: of(streams) }
+    }
+
+    fn unary(&self, path: &str) -> Option<OwnedSemaphorePermit> {
+        let permit = self.unary.clone().try_acquire_owned().ok();
+        let method = path.rsplit('/').next().unwrap_or_default();
+        let in_lane = || LANE.iter().any(|begins| method.starts_with(begins));
+        permit.or_else(|| if in_lane() { self.lane.clone().try_acquire_owned().ok() } else { None })
+    }
+}
+
+impl Wrap for Load {
+    async fn wrap<S: Inner>(self, request: Request<Body>, inner: S) -> Response<Body> {
+        let path = request.uri().path();
+        if is_stream(path) {
+            let Ok(permit) = self.streams.clone().try_acquire_owned() else { return overloaded() };
+            return ask(inner, request).await.map(|body| Body::new(Held { body, _permit: permit }));
+        }
+        let Some(_permit) = self.unary(path) else { return overloaded() };
+        ask(inner, request).await
+    }
+}
+
+fn overloaded() -> Response<Body> {
+    to_status(&Error::new(Reason::Overloaded, "the server takes no more for now").retry_after(RETRY)).into_http()
+}
+
+/// A stream that counts until its body is dropped.
+struct Held {
+    body: Body,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tonic::Code;
+    use tower::{Layer as _, Service, ServiceExt as _};
+
+    use super::*;
+    use crate::server::layers::Wrapping;
+
+    /// A body that goes on.
+    struct Endless;
+
+    impl http_body::Body for Endless {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
+
+    fn request(path: &str) -> Request<Body> {
+        Request::builder().uri(path).body(Body::empty()).unwrap()
+    }
+
+    fn is_overloaded(response: &Response<Body>) -> bool {
+        Status::from_header_map(response.headers()).is_some_and(|status| status.code() == Code::ResourceExhausted)
+    }
+
+    #[tokio::test]
+    async fn when_all_is_full_only_what_ends_or_asks_passes() {
+        let hang = tower::service_fn(|request: Request<Body>| async move {
+            if request.uri().path().ends_with("SendInput") {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        });
+        let mut service = Wrapping(Load::new(1, 1, 1)).layer(hang);
+        let first = service.ready().await.unwrap().call(request("/s/SendInput"));
+        let mut first = std::pin::pin!(first);
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        for (method, shed) in [("SendInput", true), ("SpawnWorker", true), ("StopWorker", false), ("Check", false)] {
+            let answer = service.ready().await.unwrap().call(request(&format!("/s/{method}"))).await.unwrap();
+            assert_eq!(is_overloaded(&answer), shed, "{method}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_counts_until_it_is_dropped() {
+        let open =
+            tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::new(Endless))) });
+        let mut service = Wrapping(Load::new(1, 1, 1)).layer(open);
+        let mut call = async || {
+            let request = request("/workplane.v1.ObservationService/ObserveWorker");
+            service.ready().await.unwrap().call(request).await.unwrap()
+        };
+        let first = call().await;
+        assert!(!is_overloaded(&first));
+        assert!(is_overloaded(&call().await));
+        drop(first);
+        assert!(!is_overloaded(&call().await));
+    }
+}

@@ -1,0 +1,51 @@
+//! Which methods answer with a stream: read from the descriptors, so that it cannot drift from the protos.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+
+use crate::proto::FILE_DESCRIPTOR_SET;
+
+/// Streams of services that are not ours.
+const OTHERS: [&str; 3] = [
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+static STREAMS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    // What the build wrote decodes; if it did not, reflection would not be served either.
+    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
+    let mut paths: HashSet<_> = OTHERS.map(str::to_owned).into();
+    for file in &files.file {
+        for service in &file.service {
+            let streams = service.method.iter().filter(|method| method.server_streaming());
+            paths.extend(streams.map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name())));
+        }
+    }
+    paths
+});
+
+/// Whether the method at `path` answers with a stream.
+pub(super) fn is_stream(path: &str) -> bool {
+    STREAMS.contains(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_told_from_unary_methods() {
+        for path in [
+            "/workplane.v1.ObservationService/ObserveWorker",
+            "/workplane.v1.TranscriptService/StreamTranscript",
+            "/workplane.runtime.v1.WorkerRuntimeService/ObserveWorker",
+        ] {
+            assert!(is_stream(path), "{path}");
+        }
+        assert!(!is_stream("/workplane.v1.WorkerService/GetWorker"));
+    }
+}

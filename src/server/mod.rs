@@ -1,0 +1,41 @@
+//! The gRPC edge of both roles. A request passes the layers (a span, panics, who calls, how much, how long), is checked and
+//! converted by `proto`, goes to the registry or to the runtime, and its answer is converted back. Nothing here decides
+//! anything about workers.
+//!
+//! | file | what it is for |
+//! | --- | --- |
+//! | `edge`, `listen` | limits, the accepting of connections, serving |
+//! | `layers` | what every request passes |
+//! | `context` | from a request to the context of a call |
+//! | `*_service` | one for each service: convert, call, convert back |
+//! | `observation`, `transcript` | the two streams, for both roles |
+//! | `routes`, `health` | which services a role serves |
+
+mod context;
+mod drain;
+mod edge;
+mod health;
+mod host_service;
+mod layers;
+mod listen;
+mod observation;
+mod observation_service;
+mod page;
+mod routes;
+mod runtime_service;
+mod source;
+mod transcript;
+mod transcript_service;
+mod worker_runtime_service;
+mod worker_service;
+
+mod config_bundle_service;
+
+#[cfg(test)]
+mod tests;
+
+pub use drain::Drain;
+pub use edge::{Edge, serve};
+pub use health::Health;
+pub use listen::{Accepted, accept};
+pub use routes::{Served, control_plane, worker_runtime};

@@ -1,0 +1,133 @@
+//! An observation as a stream of encoded frames, for both roles.
+//!
+//! 1. The snapshot, made here.
+//! 2. Frames as the observation hands them out: bytes that are sent as they are.
+//! 3. A heartbeat, made here, when nothing came for the interval.
+//! 4. The end: OK when the worker has ended; `DRAINING`, after a frame that says so; or what broke. Each with the last
+//!    cursor in the trailer [`CURSOR`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+
+use super::drain::draining;
+use crate::engine::{Clock, Observation, Observed};
+use crate::model::{Diagnostic, EventKind};
+use crate::proto::frames::Place;
+use crate::proto::status::to_status;
+
+/// The trailer in which a stream that ends has its last cursor.
+const CURSOR: &str = "workplane-cursor";
+
+/// The frames of one observation.
+pub(super) fn frames(
+    observation: Observation,
+    heartbeat: Duration,
+    clock: Arc<dyn Clock>,
+    streams: CancellationToken,
+) -> impl Stream<Item = Result<Bytes, Status>> {
+    let view = observation.view();
+    let place = Place {
+        runtime_id: view.runtime_id.clone(),
+        worker_id: view.worker_id.clone(),
+        incarnation: observation.incarnation(),
+        sequence: observation.sequence(),
+    };
+    let feed = Feed { observation, place, heartbeat, clock, streams, quiet_since: Instant::now(), phase: Phase::Open };
+    stream::unfold(feed, |mut feed| async move { feed.next().await.map(|frame| (frame, feed)) })
+}
+
+/// One reader and what was sent to it.
+struct Feed {
+    observation: Observation,
+    place: Place,
+    heartbeat: Duration,
+    clock: Arc<dyn Clock>,
+    streams: CancellationToken,
+    quiet_since: Instant,
+    phase: Phase,
+}
+
+#[derive(PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The frame that says so was sent.
+    Draining,
+    Over,
+}
+
+/// What comes next.
+enum Next {
+    Observed(crate::model::Result<Option<Observed>>),
+    Quiet,
+    Draining,
+}
+
+impl Feed {
+    async fn next(&mut self) -> Option<Result<Bytes, Status>> {
+        match self.phase {
+            Phase::Over => return None,
+            Phase::Draining => return Some(Err(self.end(to_status(&draining())))),
+            Phase::Open => {}
+        }
+        let frame = match self.wait().await {
+            Next::Observed(Ok(Some(observed))) => self.frame(observed),
+            Next::Observed(Ok(None)) => return Some(Err(self.end(Status::new(Code::Ok, "")))),
+            Next::Observed(Err(error)) => return Some(Err(self.end(to_status(&error)))),
+            Next::Quiet => self.place.heartbeat(self.observation.seen_age().unwrap_or_default(), self.clock.now()),
+            Next::Draining => {
+                self.phase = Phase::Draining;
+                let said =
+                    Diagnostic::warning("draining", "the server is shutting down: observe again with this cursor");
+                self.place.diagnostic(said, self.clock.now())
+            }
+        };
+        self.quiet_since = Instant::now();
+        Some(Ok(frame))
+    }
+
+    /// What is ready is taken before anything is waited for; a drain comes before both.
+    async fn wait(&mut self) -> Next {
+        if self.streams.is_cancelled() {
+            return Next::Draining;
+        }
+        tokio::select! {
+            biased;
+            next = self.observation.next() => Next::Observed(next),
+            () = self.streams.cancelled() => Next::Draining,
+            () = sleep_until(self.quiet_since + self.heartbeat) => Next::Quiet,
+        }
+    }
+
+    fn frame(&mut self, observed: Observed) -> Bytes {
+        match observed {
+            Observed::Snapshot(view) => {
+                self.place.sequence = view.resumes_after;
+                self.place.snapshot(&view, self.clock.now())
+            }
+            Observed::Frame(frame) => {
+                if frame.kind.is_durable() || frame.kind == EventKind::Gap {
+                    self.place.sequence = frame.sequence;
+                }
+                frame.wire
+            }
+        }
+    }
+
+    /// The end of the stream. Given as an error also where it is OK: so tonic writes its metadata as trailers.
+    fn end(&mut self, mut status: Status) -> Status {
+        self.phase = Phase::Over;
+        // A cursor is base64url, all of whose characters are allowed.
+        if let Ok(cursor) = self.place.cursor().parse() {
+            let trailers: &mut MetadataMap = status.metadata_mut();
+            trailers.insert(CURSOR, cursor);
+        }
+        status
+    }
+}

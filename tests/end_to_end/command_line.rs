@@ -1,0 +1,106 @@
+//! The commands, as a person types them.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::{EMBEDDED, Host, Plane, Profile, run, run_with_input};
+
+/// A control plane, and the flags that lead to it.
+struct Console {
+    flags: [String; 4],
+}
+
+impl Console {
+    fn of(plane: &Plane) -> Self {
+        let token_file = plane.token_file().to_str().unwrap().to_owned();
+        Self { flags: ["--endpoint".to_owned(), plane.endpoint(), "--token-file".to_owned(), token_file] }
+    }
+
+    async fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let flags = self.flags.iter().map(String::as_str);
+        run_with_input(&arguments.iter().copied().chain(flags).collect::<Vec<_>>(), input, None).await
+    }
+
+    /// A command that must succeed; what it prints.
+    async fn types(&self, line: &str) -> String {
+        let output = self.run(&line.split(' ').collect::<Vec<_>>(), "").await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{line}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// As [`Console::types`], read as JSON.
+    async fn types_json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.types(&format!("{line} --output json")).await).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_spawned_spoken_to_and_stopped_from_the_command_line() {
+    let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let plane = Plane::new().host(&host).start().await;
+    let console = Console::of(&plane);
+
+    let runtimes = console.types("runtimes").await;
+    assert!(runtimes.contains(EMBEDDED) && runtimes.contains("one"), "{runtimes}");
+    let hosts = console.types_json("hosts").await;
+    assert_eq!(hosts["hosts"].as_array().unwrap().len(), 2);
+
+    let spawned = console.types_json("spawn --runtime one --ticket T-1 --label team=a --request-id spawn-1").await;
+    let worker_id = spawned["worker"]["worker_id"].as_str().unwrap();
+    let worker = format!("one/{worker_id}");
+    let again = console.types_json("spawn --runtime one --ticket T-1 --label team=a --request-id spawn-1").await;
+    assert_eq!(again["worker"]["worker_id"], worker_id);
+
+    console.types(&format!("send {worker} hello")).await;
+    // What is typed on standard input is sent without its last newline.
+    assert!(console.run(&["send", &worker, "-"], "good night\n").await.status.success());
+    let listed = console.types("workers --label team=a").await;
+    assert!(listed.contains(worker_id) && listed.contains("running"), "{listed}");
+
+    console.types(&format!("stop {worker}")).await;
+    let observed = console.types(&format!("observe {worker} --beginning")).await;
+    let transcript = console.types(&format!("transcript {worker} --follow")).await;
+    for heard in [&observed, &transcript] {
+        assert_eq!(heard.matches("hello").count(), 2, "{heard}");
+        assert_eq!(heard.matches("good night").count(), 2, "{heard}");
+    }
+    let got = console.types_json(&format!("workers get {worker}")).await;
+    assert_eq!(got["state"], "WORKER_STATE_STOPPED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_fails_and_says_why() {
+    let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let plane = Plane::new().host(&host).start().await;
+    let console = Console::of(&plane);
+    let worker_id = plane.spawn("one", "builtin:coder").await.worker_id;
+    console.types(&format!("cancel one/{worker_id} --reason enough")).await;
+    for (arguments, why) in [
+        (vec!["send", &format!("one/{worker_id}"), "too late"], "worker_not_running"),
+        (vec!["workers", "get", "one/worker-1"], "UNKNOWN_WORKER"),
+        (vec!["spawn", "--runtime", "two"], "UNKNOWN_RUNTIME"),
+        (vec!["bundles", "--runtime", "one"], "NOT_YET"),
+    ] {
+        let refused = console.run(&arguments, "").await;
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && said.contains(why), "{arguments:?}: {said}");
+    }
+    // Without the token, and where nobody is.
+    let endpoint = plane.endpoint();
+    let stranger = run(&["runtimes", "--endpoint", &endpoint]).await;
+    assert!(!stranger.status.success());
+    assert!(String::from_utf8(stranger.stderr).unwrap().contains("UNAUTHENTICATED"));
+    let nobody = run(&["runtimes", "--endpoint", "http://127.0.0.1:1"]).await;
+    assert!(!nobody.status.success() && !nobody.stderr.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_answers_what_is_typed_to_it() {
+    let output = run_with_input(&["demo"], "echo $((6 * 7))\n", None).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}\n{log}");
+    assert!(said.contains("42"), "{said}\n{log}");
+}

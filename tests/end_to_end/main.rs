@@ -1,0 +1,19 @@
+//! workplane as its users have it: real binaries, real programs, real sockets. One file for each capability.
+//!
+//! A test of chance prints its seed; `WORKPLANE_SEED` repeats it. A test that needs a program which is not on this
+//! machine is left out and says so, unless `WORKPLANE_REQUIRE_PROGRAMS` is set.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
+
+mod authentication;
+mod command_line;
+mod configuration;
+mod conversation;
+mod hosts;
+mod lifecycle;
+mod observation;
+mod reflection;
+mod repeats;
+mod resumption;
+mod sharing;
+mod support;

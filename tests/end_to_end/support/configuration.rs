@@ -1,0 +1,105 @@
+//! The configuration files that the binaries are started with.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// What a profile runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Profile {
+    protocol: &'static str,
+    input: Option<&'static str>,
+    command: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Profile {
+    /// A program that reads JSON lines.
+    pub(crate) fn json<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
+        Self::lines(None, command)
+    }
+
+    /// A program that reads plain lines.
+    pub(crate) fn text<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
+        Self::lines(Some("text"), command)
+    }
+
+    /// A shell script that reads plain lines.
+    pub(crate) fn script(script: &str) -> Self {
+        Self::text(["sh", "-c", script])
+    }
+
+    /// Nothing runs.
+    pub(crate) fn catalog() -> Self {
+        Self { protocol: "catalog", input: None, command: Vec::new(), env: Vec::new() }
+    }
+
+    /// Adds to the program's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn lines<S: Into<String>>(input: Option<&'static str>, command: impl IntoIterator<Item = S>) -> Self {
+        let command = command.into_iter().map(Into::into).collect();
+        Self { protocol: "lines", input, command, env: Vec::new() }
+    }
+}
+
+/// Where a remote runtime is, as a control plane's file says it.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote {
+    pub(crate) runtime_id: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) token_file: PathBuf,
+}
+
+/// What a file says. Names and values of tests need no escapes beyond those that Rust and TOML share.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Configuration {
+    pub(crate) profiles: Vec<(String, Profile)>,
+    pub(crate) remotes: Vec<Remote>,
+}
+
+impl Configuration {
+    pub(crate) fn to_toml(&self) -> String {
+        let remotes = self.remotes.iter().map(Remote::to_toml);
+        let profiles = self.profiles.iter().map(|(name, profile)| profile.to_toml(name));
+        remotes.chain(profiles).collect()
+    }
+}
+
+impl Remote {
+    fn to_toml(&self) -> String {
+        let Self { runtime_id, address, token_file } = self;
+        let token_file = token_file.to_str().expect("a temporary path is UTF-8");
+        format!(
+            "[[remote_runtimes]]\nruntime_id = {runtime_id:?}\ndisplay_name = \"Host {runtime_id}\"\n\
+             endpoint = \"http://{address}\"\ntoken_file = {token_file:?}\n\n",
+        )
+    }
+}
+
+impl Profile {
+    fn to_toml(&self, name: &str) -> String {
+        let mut lines = vec![format!("[profiles.{name:?}]"), format!("protocol = {:?}", self.protocol)];
+        if !self.command.is_empty() {
+            lines.push(format!("command = {:?}", self.command));
+        }
+        lines.extend(self.input.map(|input| format!("input = {input:?}")));
+        let env: Vec<_> = self.env.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
+        if !env.is_empty() {
+            lines.push(format!("env = {{ {} }}", env.join(", ")));
+        }
+        lines.join("\n") + "\n\n"
+    }
+}
+
+/// Writes a file that only its owner may read.
+pub(crate) fn write_secret(directory: &Path, name: &str, text: &str) -> PathBuf {
+    let path = directory.join(name);
+    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    path
+}

@@ -1,0 +1,101 @@
+//! A host: `workplane runtime` with profiles of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use tempfile::TempDir;
+
+use super::configuration::{Configuration, Profile, Remote, write_secret};
+use super::{Client, Running};
+
+/// A host in the making.
+#[derive(Debug)]
+pub(crate) struct HostBuilder {
+    runtime_id: String,
+    configuration: Configuration,
+    listen: Option<SocketAddr>,
+}
+
+/// A running host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    builder: HostBuilder,
+    directory: TempDir,
+    process: Running,
+}
+
+impl Host {
+    /// A host whose runtime has this id.
+    pub(crate) fn named(runtime_id: &str) -> HostBuilder {
+        HostBuilder { runtime_id: runtime_id.to_owned(), configuration: Configuration::default(), listen: None }
+    }
+
+    pub(crate) fn runtime_id(&self) -> &str {
+        &self.builder.runtime_id
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.process.address()
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Running {
+        &mut self.process
+    }
+
+    /// A client of the host itself, with the control plane's token.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.address(), Some(&self.builder.token()))
+    }
+
+    /// The entry for this host in a control plane's file, reached at `address`.
+    pub(crate) fn entry(&self, address: SocketAddr) -> Remote {
+        let token_file = self.directory.path().join("tokens");
+        Remote { runtime_id: self.runtime_id().to_owned(), address, token_file }
+    }
+
+    /// Kills it and starts it anew at the same address; what it had in memory is gone.
+    pub(crate) async fn restart(&mut self) {
+        let address = self.address();
+        self.process.kill().await;
+        self.builder.listen = Some(address);
+        self.process = self.builder.launch(&self.directory).await;
+    }
+}
+
+impl HostBuilder {
+    /// Adds a profile.
+    pub(crate) fn profile(mut self, name: &str, profile: Profile) -> Self {
+        self.configuration.profiles.push((name.to_owned(), profile));
+        self
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(crate) async fn start(self) -> Host {
+        let directory = tempfile::tempdir().unwrap();
+        let process = self.launch(&directory).await;
+        Host { builder: self, directory, process }
+    }
+
+    fn token(&self) -> String {
+        format!("token-of-{}", self.runtime_id)
+    }
+
+    async fn launch(&self, directory: &TempDir) -> Running {
+        let tokens = write_secret(directory.path(), "tokens", &format!("plane {}\n", self.token()));
+        let config = directory.path().join("runtime.toml");
+        fs::write(&config, self.configuration.to_toml()).unwrap();
+        let listen = self.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
+        let arguments = [
+            "runtime",
+            "--config",
+            config.to_str().unwrap(),
+            "--listen",
+            &listen,
+            "--runtime-id",
+            &self.runtime_id,
+            "--token-file",
+            tokens.to_str().unwrap(),
+        ];
+        Running::start(&format!("host {}", self.runtime_id), &arguments).await
+    }
+}

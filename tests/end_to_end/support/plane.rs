@@ -1,0 +1,151 @@
+//! A control plane: `workplane serve`, with its embedded runtime and the hosts it is told of.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use workplane::proto::v1;
+
+use super::configuration::{Configuration, Profile, Remote, write_secret};
+use super::{Client, Host, Running, Worker, until};
+
+/// The id of the embedded runtime.
+pub(crate) const EMBEDDED: &str = "embedded-worker-runtime";
+
+/// The token that clients show.
+const TOKEN: &str = "token-of-the-tests";
+
+/// A control plane in the making.
+#[derive(Debug, Default)]
+pub(crate) struct PlaneBuilder {
+    configuration: Configuration,
+}
+
+/// A running control plane.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    configuration: Configuration,
+    directory: TempDir,
+    process: Running,
+}
+
+impl Plane {
+    #[allow(clippy::new_ret_no_self, reason = "a test says `Plane::new()` and what it shall have, then starts it")]
+    pub(crate) fn new() -> PlaneBuilder {
+        PlaneBuilder::default()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.process.address()
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Running {
+        &mut self.process
+    }
+
+    /// The file with the token that clients show.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.directory.path().join("tokens")
+    }
+
+    /// A client with the token.
+    pub(crate) fn client(&self) -> Client {
+        Self::client_at(self.address())
+    }
+
+    /// A client with the token that calls another address: a proxy's.
+    pub(crate) fn client_at(address: SocketAddr) -> Client {
+        Client::new(address, Some(TOKEN))
+    }
+
+    /// Spawns a worker that runs a builtin profile, and waits until it runs.
+    pub(crate) async fn spawn(&self, runtime_id: &str, profile: &str) -> Worker {
+        Worker::spawn(self.client(), runtime_id, profile).await
+    }
+
+    /// What the control plane knows of a runtime; `None` where it knows none of that id.
+    pub(crate) async fn runtime(&self, runtime_id: &str) -> Option<v1::Runtime> {
+        let response = self.client().runtimes().list_runtimes(v1::ListRuntimesRequest::default()).await.unwrap();
+        response.into_inner().runtimes.into_iter().find(|runtime| runtime.runtime_id == runtime_id)
+    }
+
+    /// Waits until a runtime is known and in this status.
+    pub(crate) async fn runtime_is(&self, runtime_id: &str, status: v1::RuntimeStatus) -> v1::Runtime {
+        until(&format!("{runtime_id} to be {status:?}"), || async {
+            self.runtime(runtime_id).await.filter(|runtime| runtime.status() == status)
+        })
+        .await
+    }
+
+    /// Adds a host to the file, and has it read again.
+    pub(crate) fn add(&mut self, host: &Host) {
+        self.add_entry(host.entry(host.address()));
+    }
+
+    /// Adds an entry to the file, and has it read again.
+    pub(crate) fn add_entry(&mut self, entry: Remote) {
+        self.configuration.remotes.push(entry);
+        self.reload();
+    }
+
+    /// Removes a host from the file, and has it read again.
+    pub(crate) fn remove(&mut self, runtime_id: &str) {
+        self.configuration.remotes.retain(|remote| remote.runtime_id != runtime_id);
+        self.reload();
+    }
+
+    fn reload(&self) {
+        fs::write(self.directory.path().join("serve.toml"), self.configuration.to_toml()).unwrap();
+        self.process.signal(Signal::HUP);
+    }
+}
+
+impl PlaneBuilder {
+    /// Adds a profile to the embedded runtime.
+    pub(crate) fn profile(mut self, name: &str, profile: Profile) -> Self {
+        self.configuration.profiles.push((name.to_owned(), profile));
+        self
+    }
+
+    /// Adds a host.
+    pub(crate) fn host(self, host: &Host) -> Self {
+        self.host_via(host, host.address())
+    }
+
+    /// Adds a host that is reached at another address: a proxy's.
+    pub(crate) fn host_via(mut self, host: &Host, address: SocketAddr) -> Self {
+        self.configuration.remotes.push(host.entry(address));
+        self
+    }
+
+    /// Adds a remote runtime of which there may be nothing but an entry.
+    pub(crate) fn remote(mut self, remote: Remote) -> Self {
+        self.configuration.remotes.push(remote);
+        self
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(crate) async fn start(self) -> Plane {
+        let directory = tempfile::tempdir().unwrap();
+        let tokens = write_secret(directory.path(), "tokens", &format!("# for the tests\ntests {TOKEN}\n"));
+        let config = directory.path().join("serve.toml");
+        fs::write(&config, self.configuration.to_toml()).unwrap();
+        let arguments = [
+            "serve",
+            "--config",
+            config.to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+            "--token-file",
+            tokens.to_str().unwrap(),
+        ];
+        let process = Running::start("the control plane", &arguments).await;
+        Plane { configuration: self.configuration, directory, process }
+    }
+}

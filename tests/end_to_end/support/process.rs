@@ -1,0 +1,127 @@
+//! Real binaries: started, listened to, and ended with the test.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::within;
+
+/// A `workplane` command with an environment that says nothing of how it should run.
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workplane"));
+    for (name, _) in std::env::vars_os() {
+        if name == "RUST_LOG" || name.to_string_lossy().starts_with("WORKPLANE_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// A server that has said where it listens.
+#[derive(Debug)]
+pub(crate) struct Running {
+    name: String,
+    child: Child,
+    address: SocketAddr,
+    /// What it wrote to standard error, so far.
+    log: Arc<Mutex<String>>,
+    /// What it wrote to standard output after its first line.
+    rest: Arc<Mutex<String>>,
+}
+
+impl Running {
+    /// Starts `workplane` with these arguments, and waits until it listens.
+    pub(crate) async fn start(name: &str, arguments: &[&str]) -> Self {
+        let mut child = binary().args(arguments).spawn().expect("the binary can be started");
+        let log = Arc::default();
+        let rest = Arc::default();
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        collect(child.stderr.take().expect("it is piped"), Arc::clone(&log));
+        let mut line = String::new();
+        within("`listening on`", stdout.read_line(&mut line)).await.expect("it says UTF-8");
+        let Some(address) = line.strip_prefix("listening on ").and_then(|at| at.trim_end().parse().ok()) else {
+            panic!("{name} said {line:?} instead of where it listens; its log:\n{}", log.lock());
+        };
+        collect(stdout, Arc::clone(&rest));
+        Self { name: name.to_owned(), child, address, log, rest }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().clone()
+    }
+
+    /// What it has written to standard output beside the one line that it is to write.
+    pub(crate) fn chatter(&self) -> String {
+        self.rest.lock().clone()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("it runs");
+        kill_process(pid, signal).expect("it can be signalled");
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        within("the process to end", self.child.wait()).await.expect("it can be waited for")
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) async fn kill(&mut self) {
+        self.child.start_kill().expect("it can be killed");
+        self.ended().await;
+    }
+}
+
+impl Drop for Running {
+    /// The log of a server in a failed test is half of the explanation.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = self.log.lock();
+            let from = log.len().saturating_sub(4_000);
+            let from = (from..=log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(0);
+            eprintln!("--- the end of the log of {}:\n{}", self.name, &log[from..]);
+        }
+    }
+}
+
+fn collect(mut from: impl tokio::io::AsyncRead + Send + Unpin + 'static, into: Arc<Mutex<String>>) {
+    tokio::spawn(async move {
+        let mut chunk = [0; 4096];
+        while let Ok(length @ 1..) = from.read(&mut chunk).await {
+            into.lock().push_str(&String::from_utf8_lossy(&chunk[..length]));
+        }
+    });
+}
+
+/// Runs `workplane` to its end.
+pub(crate) async fn run(arguments: &[&str]) -> Output {
+    run_with_input(arguments, "", None).await
+}
+
+/// Runs `workplane` to its end with something on its standard input, in a directory.
+pub(crate) async fn run_with_input(arguments: &[&str], input: &str, directory: Option<&Path>) -> Output {
+    let mut command = binary();
+    command.args(arguments).stdin(Stdio::piped());
+    if let Some(directory) = directory {
+        command.current_dir(directory);
+    }
+    let mut child = command.spawn().expect("the binary can be started");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let input = input.to_owned();
+    // One that ends without reading is no failure of the test's.
+    tokio::spawn(async move { _ = stdin.write_all(input.as_bytes()).await });
+    within("the command to end", child.wait_with_output()).await.expect("its output can be read")
+}
