@@ -38,21 +38,29 @@ impl<C: Send + 'static> Control<C> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
         tokio::spawn(async move {
+            let mut waiting = None;
             loop {
                 tokio::select! {
                     Some(()) = terminate.recv() => end(&drain),
                     Some(()) = interrupt.recv() => end(&drain),
                     Some(()) = hang_up.recv() => match load() {
-                        // Refused while another one waits, and when nobody is there any more: that is a drain.
-                        Ok(config) => if sender.try_send(config).is_err() {
-                            tracing::warn!("the configuration is not taken just now");
-                        },
+                        Ok(config) => waiting = Some(config),
                         Err(error) => tracing::error!(%error, "the configuration is refused: nothing was changed"),
                     },
+                    () = hand_on(&mut waiting, &sender), if waiting.is_some() => {}
                 }
             }
         });
         Ok(control)
+    }
+}
+
+/// Hands on the configuration that waits, once there is room for it. Until then a later one may take its place.
+async fn hand_on<C>(waiting: &mut Option<C>, sender: &mpsc::Sender<C>) {
+    let room = sender.reserve().await;
+    // Without room for ever there is nobody any more: that is a drain.
+    if let (Some(config), Ok(room)) = (waiting.take(), room) {
+        room.send(config);
     }
 }
 
@@ -65,4 +73,29 @@ fn end(drain: &CancellationToken) {
     }
     tracing::info!("draining");
     drain.cancel();
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_configuration_that_comes_while_another_one_waits_is_not_lost() {
+        let (_drain, sender, mut control) = Control::by_hand();
+        let mut waiting = None;
+        for config in 1..=3 {
+            waiting = Some(config);
+            // As a signal that comes now would, this gives up the wait for room.
+            let _ = hand_on(&mut waiting, &sender).now_or_never();
+        }
+        assert_eq!(control.configs.recv().await, Some(1));
+        hand_on(&mut waiting, &sender).await;
+        assert_eq!((control.configs.recv().await, waiting), (Some(3), None));
+        waiting = Some(4);
+        drop(control);
+        hand_on(&mut waiting, &sender).await;
+        assert_eq!(waiting, None, "with nobody to take it, it is waited for no more");
+    }
 }

@@ -25,6 +25,8 @@ const LAST_COMMAND: Duration = Duration::from_mins(1);
 pub async fn demo() -> Result<(), Failure> {
     let runtime_id = RuntimeId::new(EMBEDDED_RUNTIME).map_err(|error| Failure::Other(error.to_string()))?;
     let mut config = ServeConfig::load(&ServeFlags::default(), &|_| None)?;
+    // No balancer stands before it.
+    config.server.drain_pause = Duration::ZERO;
     let limits = EngineLimits { stop_grace: LAST_COMMAND, ..EngineLimits::default() };
     config.embedded = Some(EmbeddedConfig { runtime_id, profiles: shell(), limits });
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;

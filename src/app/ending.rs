@@ -1,11 +1,12 @@
-//! How a server ends: it takes no more work, its streams end, its calls finish, its workers end, and in any case it is
-//! over in time.
+//! How a server ends: balancers see it, it takes no more work, its calls finish, its streams end, its workers end, and in
+//! any case it is over in time.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::engine::Engine;
 use crate::model::{CallContext, StopMode, StopWorker, TerminalIntent, WorkerFilter};
@@ -13,31 +14,47 @@ use crate::server::{Drain, Health};
 
 /// An end takes this long at most, whatever happens.
 const HARD_END: Duration = Duration::from_secs(30);
-/// Calls have this long to finish; a client that keeps its connection beyond that loses it with the process.
+/// Unary calls have this long to finish.
 const CALLS: Duration = Duration::from_secs(10);
+/// Observers have this long to read how their streams end; a client that keeps its connection beyond that loses it with
+/// the process.
+const STREAMS: Duration = Duration::from_secs(5);
 /// What is kept of the end for killing those workers that do not end when they are asked to.
 const FORCE: Duration = Duration::from_secs(3);
 
-/// Brings `serving` to its end, in the order of robustness.md.
-pub(super) async fn end<E>(
-    serving: impl Future<Output = Result<(), E>>,
+/// Brings `serving` to its end, in the order of robustness.md. For `pause` it goes on as before.
+pub(super) async fn end<E, F: Future<Output = Result<(), E>>>(
+    mut serving: Pin<&mut F>,
+    pause: Duration,
     health: &Health,
     drain: &Drain,
     engine: Option<&Engine>,
 ) -> Result<(), E> {
     let deadline = Instant::now() + HARD_END;
     health.not_serving().await;
-    drain.stop_intake();
-    // Observers are told that the server goes, rather than how it ends their workers: they come back with their cursors.
-    drain.end_streams();
-    let served = timeout(CALLS, serving).await.unwrap_or_else(|_| {
-        tracing::warn!("clients keep their connections: ending without them");
-        Ok(())
-    });
+    let served = tokio::select! {
+        // Over by itself: once the intake has stopped, when the last connection has closed.
+        served = &mut serving => served,
+        () = wind_down(pause, drain) => timeout(STREAMS, &mut serving).await.unwrap_or_else(|_| {
+            tracing::warn!("clients keep their connections: ending without them");
+            Ok(())
+        }),
+    };
     if let Some(engine) = engine {
         end_workers(engine, deadline).await;
     }
     served
+}
+
+/// Takes no more work, waits for the calls that are there, and ends the streams.
+async fn wind_down(pause: Duration, drain: &Drain) {
+    sleep(pause).await;
+    drain.stop_intake();
+    if timeout(CALLS, drain.calls_ended()).await.is_err() {
+        tracing::warn!("calls take too long to finish: ending without them");
+    }
+    // Observers are told that the server goes, rather than how it ends their workers: they come back with their cursors.
+    drain.end_streams();
 }
 
 /// Ends the workers, those that take too long by force.

@@ -2,15 +2,16 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
 use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
-use super::ending;
 use super::tokens::{Tokens, exchange, exchangeable, table};
-use crate::config::{RuntimeConfig, default_workspace};
+use super::{ending, reload};
+use crate::config::{Fixed, RuntimeConfig, default_workspace};
 use crate::engine::SystemClock;
 use crate::model::{RuntimeId, WorkspaceId};
 use crate::runtime::LocalRuntime;
@@ -22,6 +23,8 @@ pub struct WorkerHost {
     workspace_id: WorkspaceId,
     runtime: LocalRuntime,
     tokens: Tokens,
+    drain_pause: Duration,
+    started: Fixed,
 }
 
 impl WorkerHost {
@@ -30,6 +33,7 @@ impl WorkerHost {
     /// # Errors
     /// When it does not open.
     pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
+        let started = Fixed::from(&config);
         let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
         let tokens = exchangeable(table(server.tokens.as_ref())?);
         let runtime_id = runtime_id.unwrap_or_else(|| {
@@ -40,7 +44,8 @@ impl WorkerHost {
         let display_name = display_name.unwrap_or_else(|| runtime_id.to_string());
         let engine = open_engine(runtime_id, profiles, limits).await?;
         let runtime = LocalRuntime::new(engine, &display_name);
-        Ok(Self { workspace_id: default_workspace(), runtime, tokens })
+        let drain_pause = server.drain_pause;
+        Ok(Self { workspace_id: default_workspace(), runtime, tokens, drain_pause, started })
     }
 
     /// Serves until it is told to drain and has ended in order.
@@ -61,16 +66,16 @@ impl WorkerHost {
             tokio::select! {
                 ended = &mut serving => return ended.map_err(AppError::Serving),
                 // All but the tokens stays until a restart.
-                Some(config) = control.configs.recv() => match table(config.server.tokens.as_ref()) {
-                    Ok(table) => {
-                        exchange(&self.tokens, table);
-                        tracing::info!("the configuration was read again");
-                    }
-                    Err(error) => tracing::error!(%error, "the configuration is refused: nothing was changed"),
-                },
+                Some(config) = control.configs.recv() => {
+                    let table = table(config.server.tokens.as_ref()).map_err(AppError::from);
+                    let taken = table.map(|table| exchange(&self.tokens, table));
+                    reload::report(&self.started, &Fixed::from(&config), &taken);
+                }
                 () = control.drain.cancelled() => break,
             }
         }
-        ending::end(serving, &served.health, &drain, Some(self.runtime.engine())).await.map_err(AppError::Serving)
+        let engine = Some(self.runtime.engine());
+        let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine);
+        ended.await.map_err(AppError::Serving)
     }
 }

@@ -10,6 +10,7 @@ mod ending;
 mod host;
 mod limits;
 mod plane;
+mod reload;
 mod remotes;
 #[cfg(test)]
 mod tests;

@@ -2,16 +2,17 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
 use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
-use super::ending;
 use super::remotes::Remotes;
 use super::tokens::{Tokens, exchange, exchangeable, table};
-use crate::config::{EmbeddedConfig, ServeConfig};
+use super::{ending, reload};
+use crate::config::{EmbeddedConfig, Fixed, ServeConfig};
 use crate::engine::SystemClock;
 use crate::model::WorkspaceId;
 use crate::registry::Registry;
@@ -25,6 +26,8 @@ pub struct ControlPlane {
     embedded: Option<LocalRuntime>,
     remotes: Remotes,
     tokens: Tokens,
+    drain_pause: Duration,
+    started: Fixed,
 }
 
 impl ControlPlane {
@@ -33,6 +36,7 @@ impl ControlPlane {
     /// # Errors
     /// When the embedded runtime does not open.
     pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
+        let started = Fixed::from(&config);
         let ServeConfig { server, workspace_id, embedded, remotes } = config;
         let tokens = exchangeable(table(server.tokens.as_ref())?);
         let embedded = match embedded {
@@ -42,7 +46,8 @@ impl ControlPlane {
             }
             None => None,
         };
-        let mut plane = Self { workspace_id, registry: Registry::new(), embedded, remotes: Remotes::default(), tokens };
+        let (registry, none, drain_pause) = (Registry::new(), Remotes::default(), server.drain_pause);
+        let mut plane = Self { workspace_id, registry, embedded, remotes: none, tokens, drain_pause, started };
         plane.register(plane.remotes.next(remotes)?)?;
         Ok(plane)
     }
@@ -68,15 +73,15 @@ impl ControlPlane {
             }
         }
         let engine = self.embedded.as_ref().map(LocalRuntime::engine);
-        ending::end(serving, &served.health, &drain, engine).await.map_err(AppError::Serving)
+        let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine);
+        ended.await.map_err(AppError::Serving)
     }
 
     /// Goes on with the remote runtimes and tokens of another configuration; all else stays until a restart.
     fn follow(&mut self, config: ServeConfig) {
-        match self.take(config) {
-            Ok(()) => tracing::info!(remote_runtimes = self.remotes.len(), "the configuration was read again"),
-            Err(error) => tracing::error!(%error, "the configuration is refused: nothing was changed"),
-        }
+        let later = Fixed::from(&config);
+        let taken = self.take(config);
+        reload::report(&self.started, &later, &taken);
     }
 
     fn take(&mut self, config: ServeConfig) -> Result<(), AppError> {
@@ -89,6 +94,7 @@ impl ControlPlane {
     fn register(&mut self, remotes: Remotes) -> Result<(), AppError> {
         let embedded = self.embedded.clone().map(|embedded| Arc::new(embedded) as Arc<dyn WorkerRuntime>);
         self.registry.replace(embedded.into_iter().chain(remotes.runtimes()).collect())?;
+        remotes.succeed(&self.remotes);
         self.remotes = remotes;
         Ok(())
     }

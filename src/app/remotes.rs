@@ -1,48 +1,70 @@
-//! The remote runtimes of a control plane, as its file has them now. Those whose configuration did not change keep their
-//! connections and observers when the file is read again.
+//! The remote runtimes of a control plane, as its file has them now. One that stays where it is keeps its connections
+//! and observers when the file is read again, whatever else of it has changed.
 
 use std::sync::Arc;
 
+use http::Uri;
 use tokio::runtime::Handle;
 
 use super::AppError;
 use crate::config::RemoteRuntimeConfig;
+use crate::model::RuntimeId;
 use crate::runtime::WorkerRuntime;
-use crate::runtime::remote::{RemoteConfig, RemoteRuntime};
+use crate::runtime::remote::{RemoteConfig, RemoteRuntime, RemoteSettings};
 
-/// Remote runtimes, each beside the configuration that it was made of.
+/// Remote runtimes, in the order of the file.
 #[derive(Default)]
-pub(super) struct Remotes(Vec<(RemoteRuntimeConfig, Arc<dyn WorkerRuntime>)>);
+pub(super) struct Remotes(Vec<Remote>);
+
+struct Remote {
+    endpoint: Uri,
+    /// As the file has them; in force once the set is.
+    settings: RemoteSettings,
+    runtime: Arc<RemoteRuntime>,
+}
 
 impl Remotes {
-    /// The runtimes of `configs`, in their order; those that are here already are taken over.
+    /// The runtimes of `configs`, in their order; those that are here already are taken over. Nothing of these changes
+    /// before [`Remotes::succeed`].
     pub(super) fn next(&self, configs: Vec<RemoteRuntimeConfig>) -> Result<Self, AppError> {
-        let taken_over = |config: &RemoteRuntimeConfig| {
-            let same = self.0.iter().find(|(ours, _)| ours == config);
-            same.map(|(_, runtime)| Arc::clone(runtime))
+        configs.into_iter().map(|config| self.remote(config)).collect::<Result<_, AppError>>().map(Self)
+    }
+
+    fn remote(&self, config: RemoteRuntimeConfig) -> Result<Remote, AppError> {
+        let RemoteRuntimeConfig { runtime_id, display_name, endpoint, token, timeout } = config;
+        let same = self.find(&runtime_id).filter(|ours| ours.endpoint == endpoint);
+        let id = runtime_id.clone();
+        let config = RemoteConfig { runtime_id, display_name, endpoint: endpoint.to_string(), token, timeout };
+        let make = || {
+            let settings = RemoteSettings::new(&config)?;
+            let runtime = match same {
+                Some(ours) => Arc::clone(&ours.runtime),
+                None => Arc::new(RemoteRuntime::new(&config, &Handle::current())?),
+            };
+            Ok(Remote { endpoint, settings, runtime })
         };
-        let all = configs.into_iter().map(|config| {
-            let runtime = taken_over(&config).map_or_else(|| connect(&config), Ok)?;
-            Ok((config, runtime))
-        });
-        all.collect::<Result<_, AppError>>().map(Self)
+        make().map_err(|error| AppError::Remote(id, error))
+    }
+
+    /// These are the runtimes now, in place of those `before`: they go on with their settings, and who observes one
+    /// that is elsewhere now is sent there.
+    pub(super) fn succeed(&self, before: &Self) {
+        for remote in &self.0 {
+            remote.runtime.adopt(remote.settings.clone());
+            if let Some(old) = before.find(remote.runtime.id())
+                && !Arc::ptr_eq(&old.runtime, &remote.runtime)
+            {
+                old.runtime.moved();
+            }
+        }
     }
 
     /// The runtimes.
     pub(super) fn runtimes(&self) -> impl Iterator<Item = Arc<dyn WorkerRuntime>> {
-        self.0.iter().map(|(_, runtime)| Arc::clone(runtime))
+        self.0.iter().map(|remote| Arc::clone(&remote.runtime) as Arc<dyn WorkerRuntime>)
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    fn find(&self, id: &RuntimeId) -> Option<&Remote> {
+        self.0.iter().find(|remote| remote.runtime.id() == id)
     }
-}
-
-fn connect(config: &RemoteRuntimeConfig) -> Result<Arc<dyn WorkerRuntime>, AppError> {
-    let RemoteRuntimeConfig { runtime_id, display_name, endpoint, token, timeout } = config.clone();
-    let id = runtime_id.clone();
-    let remote = RemoteConfig { runtime_id, display_name, endpoint: endpoint.to_string(), token, timeout };
-    let runtime = RemoteRuntime::new(&remote, &Handle::current()).map_err(|error| AppError::Remote(id, error))?;
-    Ok(Arc::new(runtime))
 }

@@ -2,11 +2,14 @@
 
 use serde_json::json;
 
+use super::bundle_file;
 use super::client::{Client, ClientFlags};
 use super::failure::Failure;
 use super::output::{Table, json as message_json, print_diagnostics, print_fields, print_json};
 use super::spawn::refuse_unless_accepted;
-use crate::proto::v1::{CheckConfigBundleRequest, ConfigBundleRef, ConfigBundleSummary, ListConfigBundlesRequest};
+use crate::proto::v1::{
+    CheckConfigBundleRequest, ConfigBundleRef, ConfigBundleSummary, ListConfigBundlesRequest, SyncConfigBundleRequest,
+};
 
 /// `workplane bundles`.
 #[derive(Debug, clap::Args)]
@@ -33,29 +36,57 @@ enum Action {
         #[arg(value_name = "DIGEST")]
         digest: String,
     },
+    /// Gives the runtime a bundle
+    #[command(
+        long_about = "Gives the runtime a bundle. The file is JSON or TOML, with the fields of the API's ConfigBundle: \
+                      metadata (id, revision, workspace_id, created_at, provenance), profiles and declarations. A \
+                      digest that stands in it must be the bundle's; without one it is computed."
+    )]
+    Sync {
+        /// The file; `-` reads standard input
+        #[arg(value_name = "FILE")]
+        file: String,
+        /// Makes a repeat of this command the same request
+        #[arg(long, value_name = "ID", default_value = "")]
+        request_id: String,
+    },
 }
 
 impl Bundles {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        let as_json = self.client.json();
+        // A file that is no bundle is told of before anybody is asked.
+        let given = match &self.action {
+            Some(Action::Sync { file, .. }) => Some(bundle_file::read(file)?),
+            _ => None,
+        };
         let client = self.client.connect().await?;
         let runtime_id = client.runtime(self.runtime).await?;
         match self.action {
+            Some(Action::Sync { file: _, request_id }) => {
+                let request = SyncConfigBundleRequest { runtime_id, bundle: given, request_id };
+                let response = client.bundles().sync_config_bundle(client.call(request)).await?.into_inner();
+                print(as_json, &message_json("SyncConfigBundleResponse", &response)?)?;
+                refuse_unless_accepted("the bundle was not taken", response.state(), response.diagnostics)
+            }
             Some(Action::Check { id, digest }) => {
                 let reference = Some(ConfigBundleRef { id, digest });
                 let request = client.call(CheckConfigBundleRequest { runtime_id, reference });
                 let response = client.bundles().check_config_bundle(request).await?.into_inner();
-                let value = message_json("CheckConfigBundleResponse", &response)?;
-                let print = if self.client.json() { print_json } else { print_fields };
-                print(&value)?;
+                print(as_json, &message_json("CheckConfigBundleResponse", &response)?)?;
                 refuse_unless_accepted(
                     "the bundle was not found as it was asked for",
                     response.state(),
                     response.diagnostics,
                 )
             }
-            Some(Action::List) | None => list(&client, runtime_id, self.client.json()).await,
+            Some(Action::List) | None => list(&client, runtime_id, as_json).await,
         }
     }
+}
+
+fn print(as_json: bool, answer: &serde_json::Value) -> std::io::Result<()> {
+    if as_json { print_json(answer) } else { print_fields(answer) }
 }
 
 async fn list(client: &Client, runtime_id: String, as_json: bool) -> Result<(), Failure> {

@@ -12,7 +12,9 @@ use tonic::{Request, Status};
 
 use super::failure::Failure;
 use super::output::{Format, print_diagnostics};
-use crate::config::{EMBEDDED_RUNTIME, TOKEN_IN_CLEAR, first_token, parse_endpoint, stays_on_this_machine};
+use crate::config::{
+    EMBEDDED_RUNTIME, TOKEN_IN_CLEAR, first_token, parse_duration, parse_endpoint, stays_on_this_machine,
+};
 use crate::proto::v1::config_bundle_service_client::ConfigBundleServiceClient;
 use crate::proto::v1::host_service_client::HostServiceClient;
 use crate::proto::v1::observation_service_client::ObservationServiceClient;
@@ -20,6 +22,11 @@ use crate::proto::v1::runtime_service_client::RuntimeServiceClient;
 use crate::proto::v1::transcript_service_client::TranscriptServiceClient;
 use crate::proto::v1::worker_service_client::WorkerServiceClient;
 use crate::proto::v1::{GetWorkerRequest, ListRuntimesRequest, Runtime};
+
+/// How long a call may take; gRPC's own header ends not far beyond.
+fn timeout(text: &str) -> Result<Duration, String> {
+    parse_duration(text, &(Duration::from_millis(1)..=Duration::from_hours(24)))
+}
 
 /// The flags of every client command.
 #[derive(Debug, Clone, clap::Args)]
@@ -41,7 +48,7 @@ pub(super) struct ClientFlags {
     #[arg(long, global = true, env = "WORKPLANE_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
     allow_plaintext: bool,
     /// How long a call may take; streams have no end
-    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = timeout)]
     timeout: Duration,
     /// What to print
     #[arg(long, short, global = true, value_name = "FORM", value_enum, default_value_t)]

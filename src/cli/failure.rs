@@ -72,11 +72,15 @@ impl fmt::Display for Explained<'_> {
         let info = details.error_info();
         match info {
             Some(info) => write!(f, "{}", plain(&info.reason))?,
-            None => write!(f, "{:?}", status.code())?,
+            // What a control plane says has a reason.
+            None => write!(f, "no control plane answered, or the connection to it broke: {:?}", status.code())?,
         }
         write!(f, ": {}", plain(status.message()))?;
         for violation in details.bad_request().into_iter().flat_map(|bad| &bad.field_violations) {
-            write!(f, "\n  {}: {}", plain(&violation.field), plain(&violation.description))?;
+            let told = format!("{}: {}", violation.field, violation.description);
+            if told != status.message() {
+                write!(f, "\n  {}", plain(&told))?;
+            }
         }
         let mut ids: Vec<_> = info.into_iter().flat_map(|info| &info.metadata).collect();
         ids.sort();

@@ -2,6 +2,7 @@
 //!
 //! They speak to a control plane over gRPC like any other client, and see nothing that another could not.
 
+mod bundle_file;
 mod bundles;
 mod client;
 pub mod demo;
@@ -58,7 +59,7 @@ pub enum ClientCommand {
     Hosts(runtimes::Hosts),
     /// Lists workers, or shows one
     Workers(workers::Workers),
-    /// Lists a runtime's configuration bundles, or checks one
+    /// Lists a runtime's configuration bundles, checks one, or gives it one
     Bundles(bundles::Bundles),
     /// Spawns a worker
     Spawn(spawn::Spawn),
@@ -123,6 +124,8 @@ mod tests {
             "workplane workers --output json --runtime r list --state failed",
             "workplane workers get r/w",
             "workplane bundles check id digest --runtime r",
+            "workplane bundles sync bundle.toml --runtime r --request-id s-1",
+            "workplane spawn --profile mine --bundle team@593afc87d7904886f71f8c7e1a3752ff15f09c527b33a6e56b44aa2413651238",
             "workplane spawn --profile builtin:coder --role reviewer --ticket T-1 --label a=b --input hello",
             "workplane spawn --companion",
             "workplane send w hello --kind system",
@@ -149,6 +152,7 @@ mod tests {
             "workplane observe w --beginning --cursor c",
             "workplane workers --state resting",
             "workplane send",
+            "workplane spawn --bundle team",
         ] {
             let refused = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
             assert_eq!(refused.exit_code(), 2, "{line}");

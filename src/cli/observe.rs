@@ -10,6 +10,7 @@ use super::client::{ClientFlags, WorkerName};
 use super::failure::Failure;
 use super::frame::frame_line;
 use super::output::{json_of_bytes, line, plain};
+use crate::config::parse_duration;
 use crate::proto::v1::observation_frame::Payload;
 use crate::proto::v1::{ObservationFrame, ObserveStart, ObserveWorkerRequest};
 
@@ -25,10 +26,14 @@ pub struct Observe {
     #[arg(long, value_name = "CURSOR", conflicts_with = "beginning")]
     cursor: Option<String>,
     /// How often the server says that it is still there: 1s to 5m; 15s without it
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = heartbeat)]
     heartbeat: Option<Duration>,
     #[command(flatten)]
     client: ClientFlags,
+}
+
+fn heartbeat(text: &str) -> Result<Duration, String> {
+    parse_duration(text, &(Duration::from_secs(1)..=Duration::from_mins(5)))
 }
 
 impl Observe {

@@ -8,9 +8,9 @@ use super::input::input_text;
 use super::output::{json, print_diagnostics, print_json};
 use super::workers::{key_and_value, worker_table};
 use crate::proto::v1::{
-    Diagnostic, OperationState, ProfileSelector, RuntimeDefault, SpawnIntent, SpawnWorkerRequest, TicketRole,
-    TicketWorkerRole, WorkerInput, WorkerInputKind, WorkspaceCompanion, WorkspaceOrchestrator, profile_selector,
-    spawn_intent,
+    ConfigBundleRef, Diagnostic, OperationState, ProfileSelector, RuntimeDefault, SpawnIntent, SpawnWorkerRequest,
+    TicketRole, TicketWorkerRole, WorkerInput, WorkerInputKind, WorkspaceCompanion, WorkspaceOrchestrator,
+    profile_selector, spawn_intent,
 };
 
 /// `workplane spawn`.
@@ -23,6 +23,9 @@ pub struct Spawn {
     /// without it the builtin one of the role, else the runtime's default
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
+    /// The configuration bundle it is made with, which must declare its profile
+    #[arg(long, value_name = "ID@DIGEST", value_parser = bundle_ref)]
+    bundle: Option<ConfigBundleRef>,
     /// Works on a ticket in this role
     #[arg(long, value_enum, value_name = "ROLE", requires = "ticket")]
     role: Option<Role>,
@@ -99,7 +102,7 @@ impl Spawn {
             requested_worker_name: self.name,
             acceptance: None,
             profile: self.profile.map(selector),
-            config_bundle: None,
+            config_bundle: self.bundle,
             requested_capabilities: Vec::new(),
             initial_input: content.map(|content| WorkerInput { kind: WorkerInputKind::User.into(), content }),
             labels: BTreeMap::from_iter(self.labels),
@@ -117,6 +120,11 @@ impl Spawn {
             spawn_intent::Kind::WorkspaceCompanion(WorkspaceCompanion {})
         }
     }
+}
+
+fn bundle_ref(text: &str) -> Result<ConfigBundleRef, String> {
+    let (id, digest) = text.split_once('@').ok_or("must be the bundle's id, an @, and its digest")?;
+    Ok(ConfigBundleRef { id: id.to_owned(), digest: digest.to_owned() })
 }
 
 /// A profile as a command line names it; a `builtin:` name is the whole of it.

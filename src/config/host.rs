@@ -117,12 +117,16 @@ fn bounded(given: &Given<u64>, range: RangeInclusive<u32>) -> Result<u32, Config
 
 /// A duration as a text with a unit, as in `10s`.
 pub(super) fn duration(given: &Given<String>, range: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
-    let value = given.parse(|text| {
-        humantime::parse_duration(text).map_err(|_| "must be a duration with its unit, as in \"10s\" or \"500ms\"")
-    })?;
+    given.parse(|text| parse_duration(text, &range))
+}
+
+/// Reads a duration; says what is wrong with it.
+pub(crate) fn parse_duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let value = humantime::parse_duration(text)
+        .map_err(|_| "must be a duration with its unit, as in \"10s\" or \"500ms\"".to_owned())?;
     if range.contains(&value) {
         return Ok(value);
     }
     let [least, most] = [range.start(), range.end()].map(|bound| humantime::format_duration(*bound));
-    Err(given.refuse(format!("must be {least} to {most}")))
+    Err(format!("must be {least} to {most}"))
 }

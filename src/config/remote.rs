@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::Uri;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::document::Section;
 use super::error::{ConfigError, Given};
@@ -39,19 +39,6 @@ impl fmt::Debug for RemoteRuntimeConfig {
             .field("token", &token.as_ref().map(|_| "<redacted>"))
             .field("timeout", timeout)
             .finish()
-    }
-}
-
-impl PartialEq for RemoteRuntimeConfig {
-    /// Equal configurations need no new connection.
-    fn eq(&self, other: &Self) -> bool {
-        let Self { runtime_id, display_name, endpoint, token, timeout } = self;
-        let exposed = |token: &Option<SecretString>| token.as_ref().map(|token| token.expose_secret().to_owned());
-        *runtime_id == other.runtime_id
-            && *display_name == other.display_name
-            && *endpoint == other.endpoint
-            && exposed(token) == exposed(&other.token)
-            && *timeout == other.timeout
     }
 }
 
@@ -116,8 +103,10 @@ pub(crate) fn parse_endpoint(text: &str) -> Result<Uri, &'static str> {
         Some("https") => return Err("TLS is not spoken by this version yet: use http://"),
         _ => return Err(FORM),
     }
-    let plain =
-        uri.authority().is_some_and(|authority| !authority.as_str().contains('@') && !authority.host().is_empty());
+    let plain = uri.authority().is_some_and(|authority| {
+        let port = authority.port_u16().is_some_and(|port| port != 0);
+        port && !authority.as_str().contains('@') && !authority.host().is_empty()
+    });
     if plain && uri.path() == "/" && uri.query().is_none() { Ok(uri) } else { Err(FORM) }
 }
 

@@ -3,14 +3,20 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::SecretString;
 
 use super::error::{ConfigError, Given, Origin};
 use super::flags::ServerFlags;
+use super::host::duration;
 use super::layers::Layers;
 use super::log::LogConfig;
 use super::secret::read_token_file;
+
+const DRAIN_PAUSE: Duration = Duration::from_secs(2);
+/// A drain has 30 s in all.
+const MAX_DRAIN_PAUSE: Duration = Duration::from_secs(10);
 
 /// Where a role listens, who may call it, and what it logs.
 #[derive(Debug)]
@@ -21,6 +27,8 @@ pub struct ServerConfig {
     pub tokens: Option<TokenFile>,
     /// Whether tokens may cross a network in clear.
     pub allow_plaintext: bool,
+    /// How long it goes on as before when it is to end, for balancers to see that it is not serving. 2 s.
+    pub drain_pause: Duration,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -66,10 +74,14 @@ impl ServerConfig {
         let token_file = layers.text("token_file", flags.token_file.as_ref())?;
         let allow_plaintext =
             layers.boolean("allow_plaintext", flags.allow_plaintext)?.is_some_and(|given| given.value);
+        let drain_pause = match layers.text("drain_pause", None)? {
+            Some(given) => duration(&given, Duration::ZERO..=MAX_DRAIN_PAUSE)?,
+            None => DRAIN_PAUSE,
+        };
         let log = LogConfig::read(layers, flags)?;
         let address = listen.as_ref().map_or(Ok(default_listen), |given| given.parse(|text| parse_listen(text)))?;
         let tokens = token_file.map(|given| TokenFile::read(&given, directory)).transpose()?;
-        let config = Self { listen: address, tokens, allow_plaintext, log };
+        let config = Self { listen: address, tokens, allow_plaintext, drain_pause, log };
         match listen {
             Some(given) => config.check_exposure().map_err(|problem| given.refuse(problem))?,
             // The default is a loopback address.

@@ -74,6 +74,7 @@ fn without_anything_the_defaults_hold() {
     let config = RuntimeConfig::load(&RuntimeFlags::default(), &|_| None).unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:7500");
     assert!(config.runtime_id.is_none());
+    assert_eq!(config.server.drain_pause, Duration::from_secs(2));
     assert_eq!(config.limits.stop_grace, Duration::from_secs(10));
 }
 
@@ -131,6 +132,8 @@ fn every_refusal_names_file_line_and_field() {
         ("listen = 'there'", "w.toml:1: listen: must be an address and a port"),
         ("listen = '0.0.0.0:1'", "w.toml:1: listen: only loopback"),
         ("token_file = 'tokens'\nlisten = '[::]:1'", "w.toml:2: listen: tokens would cross the network in clear"),
+        ("drain_pause = '11s'", "w.toml:1: drain_pause: must be 0s to 10s"),
+        ("drain_pause = 2", "w.toml:1: drain_pause: must be a text in quotes"),
         ("token_file = 'open'", "w.toml:1: token_file: open is open to others than its owner (mode 0644)"),
         ("token_file = 'empty'", "w.toml:1: token_file: empty has no token in it"),
         ("token_file = 'absent'", "w.toml:1: token_file: absent cannot be read"),
@@ -233,7 +236,7 @@ fn tokens_may_cross_a_network_in_clear_only_where_that_was_asked_for() {
 fn profiles_limits_and_remotes_come_out_as_they_were_written() {
     // acceptance 63
     let files = Files::new(
-        "[embedded]\nruntime_id = 'here'\n[limits]\nmax_workers = 7\ninput_queue = 8\nstop_grace = '2s'\n\
+        "drain_pause = '0s'\n[embedded]\nruntime_id = 'here'\n[limits]\nmax_workers = 7\ninput_queue = 8\nstop_grace = '2s'\n\
          [profiles.runtime_default]\nprotocol = 'catalog'\n\
          [profiles.'builtin:coder']\nprotocol = 'lines'\ncommand = ['sh', '-c', 'x']\ninput = 'text'\ncwd = 'work'\nenv = { A = 'b' }\n\
          [profiles.mine]\nprotocol = 'lines'\ncommand = ['cat']\n\
@@ -241,6 +244,7 @@ fn profiles_limits_and_remotes_come_out_as_they_were_written() {
          [[remote_runtimes]]\nruntime_id = 'b'\ndisplay_name = 'Bee'\nendpoint = 'http://h:2'\ntimeout = '1500ms'\n",
     );
     let config = files.serve().unwrap();
+    assert_eq!(config.server.drain_pause, Duration::ZERO);
     let embedded = config.embedded.unwrap();
     assert_eq!(embedded.runtime_id.as_str(), "here");
     assert_eq!((embedded.limits.max_workers, embedded.limits.input_queue), (7, 8));
@@ -257,7 +261,7 @@ fn profiles_limits_and_remotes_come_out_as_they_were_written() {
 
 #[test]
 fn what_is_printed_has_no_secret_in_it() {
-    // acceptance 64, 125
+    // acceptance 64, 125, 136
     let files = Files::new(
         "token_file = 'tokens'\n[profiles.mine]\nprotocol = 'lines'\ncommand = ['hush']\nenv = { K = 'hush' }\n\
          [[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'http://127.0.0.1:4711'\ntoken_file = 'tokens'\n\
@@ -283,4 +287,26 @@ fn the_samples_load() {
     let config = RuntimeConfig::load(&runtime, &|_| None).unwrap();
     assert_eq!(config.runtime_id.unwrap().as_str(), "host-a");
     assert!(config.profiles.contains(&ProfileSelector::Builtin("builtin:coder".to_owned())));
+}
+
+#[test]
+fn what_has_changed_and_needs_a_restart_is_named() {
+    let files = Files::new("listen = '127.0.0.1:1'\n[profiles.runtime_default]\nprotocol = 'catalog'\n");
+    let changed = |text: &str| {
+        let started = Fixed::from(&files.serve().unwrap());
+        Fixed::changed(&started, &Fixed::from(&Files::new(text).serve().unwrap()))
+    };
+    let same = "listen = '127.0.0.1:1'\ntoken_file = 'tokens'\n[profiles.runtime_default]\nprotocol = 'catalog'\n";
+    let remote = "[[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'http://127.0.0.1:1'\n";
+    assert!(changed(&format!("{same}{remote}")).is_empty());
+    let log = "log_format = 'json'\nlog_level = 'debug'\nworkspace_id = 'local:other'\n";
+    assert_eq!(changed(&format!("{log}{same}")), ["log_format", "log_level", "workspace_id"]);
+    assert_eq!(changed(&format!("{same}[embedded]\nruntime_id = 'b'\n")), ["runtime_id"]);
+    assert_eq!(changed(&format!("{same}[embedded]\nenabled = false\n")), ["embedded"]);
+    assert_eq!(changed("[limits]\nmax_workers = 2\n"), ["listen", "profiles", "limits"]);
+
+    let runtime = |text: &str| Fixed::from(&Files::new(text).runtime().unwrap());
+    let later = runtime("runtime_id = 'a'\ndisplay_name = 'A'\n");
+    assert_eq!(runtime("").changed(&later), ["display_name", "runtime_id"]);
+    assert!(runtime("").changed(&runtime("token_file = 'tokens'\n")).is_empty());
 }

@@ -13,7 +13,7 @@ use super::receipts::{Claim, Hold, Outcome};
 use super::store::Batch;
 use super::worker::store_error;
 use crate::model::{
-    BundleDigest, BundleId, BundleRef, BundleSummary, CallContext, ConfigBundle, Error, ProfileSelector, Reason, Result,
+    BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, Error, ProfileSelector, Reason, Result,
 };
 
 /// The bundles, by id and digest.
@@ -88,9 +88,9 @@ impl Engine {
         let receipt = hold.as_ref().map(|hold| hold.receipt(Outcome::Bundle(reference.clone()), now));
         let known = self.0.bundles.0.read().contains_key(&reference);
         let batch = Batch {
-            worker: None,
             bundles: if known { Vec::new() } else { vec![Arc::clone(&bundle)] },
             receipts: receipt.clone().into_iter().collect(),
+            ..Batch::default()
         };
         if let Err(fault) = self.0.parts.store.commit(batch).await {
             let error = store_error(fault);
@@ -115,14 +115,13 @@ impl Engine {
         Ok(self.0.bundles.find(reference)?.summary())
     }
 
-    /// Bundles after `after`, by id and digest, at most `limit`; and whether there are more.
+    /// Bundles after `after`, by id and digest, at most `limit`.
     #[must_use]
-    pub fn list_bundles(&self, after: Option<(&BundleId, &BundleDigest)>, limit: usize) -> (Vec<BundleSummary>, bool) {
+    pub fn list_bundles(&self, after: Option<&BundleRef>, limit: usize) -> BundlePage {
         let bundles = self.0.bundles.0.read();
-        let after = after.map(|(id, digest)| BundleRef { id: id.clone(), digest: digest.clone() });
-        let mut rest =
-            bundles.range((after.map_or(Unbounded, Excluded), Unbounded)).map(|(_, bundle)| bundle.summary());
-        let page = rest.by_ref().take(limit).collect();
-        (page, rest.next().is_some())
+        let after = after.map_or(Unbounded, Excluded);
+        let mut rest = bundles.range::<BundleRef, _>((after, Unbounded));
+        let page = rest.by_ref().take(limit).map(|(_, bundle)| bundle.summary()).collect();
+        BundlePage { bundles: page, more: rest.next().is_some() }
     }
 }

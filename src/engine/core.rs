@@ -14,7 +14,7 @@ use super::frame::{Envelope, FrameCodec, Published};
 use super::profile::{Profiles, Protocol};
 use super::receipts::{Claim, Outcome, Receipts};
 use super::row::WorkerRow;
-use super::store::Store;
+use super::store::{Batch, Store};
 use super::tail::Tail;
 use super::worker::{Command, Ending, InputCommand, Stage, StageContext, StopCommand, StopWish, not_running};
 use crate::model::{
@@ -73,7 +73,7 @@ impl EngineParts {
 }
 
 /// How much of everything an engine allows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineLimits {
     /// Live workers.
     pub max_workers: u32,
@@ -181,7 +181,19 @@ impl Engine {
             Claim::New(hold) => Some(hold),
             Claim::Anonymous => None,
         };
-        let Some(permit) = permit(slot.inbox.as_ref())? else { return Err(not_running()) };
+        let permit = match slot.inbox.as_ref().map(mpsc::Sender::try_reserve) {
+            Some(Ok(permit)) => permit,
+            refused => {
+                let error = match refused {
+                    Some(Err(mpsc::error::TrySendError::Full(()))) => overloaded(),
+                    _ => not_running(),
+                };
+                if let Some(hold) = hold {
+                    hold.refused(error.clone());
+                }
+                return Err(error);
+            }
+        };
         let (reply, answer) = oneshot::channel();
         let SendInput { worker_id: _, input, delivery } = request;
         permit.send(Command::Input(InputCommand { input, delivery, request_id: ctx.request_id.clone(), hold, reply }));
@@ -205,7 +217,7 @@ impl Engine {
         };
         let message = if request.reason.trim().is_empty() { default.to_owned() } else { request.reason };
         // Without a task it has ended: there is nothing to do, and its end is the answer.
-        if let Some(permit) = permit(slot.inbox.as_ref())? {
+        if let Some(permit) = place(ctx, slot.inbox.as_ref()).await? {
             let (reply, answer) = oneshot::channel();
             let wish = StopWish { ending, message, mode: request.mode };
             permit.send(Command::Stop(StopCommand { wish, hold, reply }));
@@ -272,14 +284,24 @@ impl Engine {
     }
 }
 
-/// Prunes receipts now and then, for as long as the engine is there.
+/// Forgets old receipts now and then, for as long as the engine is there.
 async fn forget_old_receipts(engine: Weak<Inner>) {
     loop {
         tokio::time::sleep(PRUNE_EVERY).await;
         let Some(engine) = engine.upgrade() else { return };
-        let workers = engine.workers.read();
-        let is_gone = |id: &WorkerId| workers.get(id).is_none_or(|slot| slot.tail.view().state.is_final());
-        engine.receipts.prune(engine.parts.clock.now(), is_gone);
+        let outdated = {
+            let workers = engine.workers.read();
+            let is_gone = |id: &WorkerId| workers.get(id).is_none_or(|slot| slot.tail.view().state.is_final());
+            engine.receipts.outdated(engine.parts.clock.now(), is_gone)
+        };
+        if outdated.is_empty() {
+            continue;
+        }
+        let batch = Batch { forgotten: outdated.clone(), ..Batch::default() };
+        match engine.parts.store.commit(batch).await {
+            Ok(_) => engine.receipts.forget(&outdated),
+            Err(fault) => tracing::warn!(%fault, "old receipts could not be forgotten yet"),
+        }
     }
 }
 
@@ -313,14 +335,19 @@ async fn ended(ctx: &CallContext, tail: &Tail) -> StopAck {
     }
 }
 
-/// A place in the inbox of a worker's task; `None` where the worker has ended.
-fn permit(inbox: Option<&mpsc::Sender<Command>>) -> Result<Option<mpsc::Permit<'_, Command>>> {
-    match inbox.map(mpsc::Sender::try_reserve) {
-        Some(Ok(permit)) => Ok(Some(permit)),
-        Some(Err(mpsc::error::TrySendError::Closed(()))) | None => Ok(None),
-        Some(Err(mpsc::error::TrySendError::Full(()))) => {
-            let error = Error::new(Reason::Overloaded, "too many requests wait for this worker");
-            Err(error.retry_after(Duration::from_millis(100)))
-        }
+/// A place in the inbox of a worker's task, waited for: nobody who wants a worker to end is turned away. `None` where it
+/// has ended.
+async fn place<'a>(
+    ctx: &CallContext,
+    inbox: Option<&'a mpsc::Sender<Command>>,
+) -> Result<Option<mpsc::Permit<'a, Command>>> {
+    let Some(inbox) = inbox else { return Ok(None) };
+    match tokio::time::timeout_at(ctx.deadline, inbox.reserve()).await {
+        Ok(permit) => Ok(permit.ok()),
+        Err(_) => Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before the worker could be told")),
     }
+}
+
+fn overloaded() -> Error {
+    Error::new(Reason::Overloaded, "too many requests wait for this worker").retry_after(Duration::from_millis(100))
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::frame::Published;
 use super::tail::{Closed, Found, Tail};
-use crate::model::{Cursor, EventKind, InProgress, Incarnation, Result, Worker};
+use crate::model::{Cursor, Diagnostic, Error, EventKind, InProgress, Incarnation, Reason, Result, Worker};
 
 /// The most bytes that a reader takes from the ring at once.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -30,8 +30,8 @@ pub enum ObserveFrom {
 /// Stored events of one worker, read back.
 #[async_trait]
 pub trait History: Send + Sync + 'static {
-    /// Frames after `after`, in order and without gap, up to `until`, as many as fit a page; at least one where there
-    /// is one. What retention removed is a frame of kind [`EventKind::Gap`] whose sequence is the last removed.
+    /// Frames after `after`, in order and without gap, up to `until`, as many as fit a page; at least one.
+    /// What retention removed is a frame of kind [`EventKind::Gap`] whose sequence is the last removed.
     async fn read(&self, after: u64, until: u64) -> Result<Vec<Published>>;
 }
 
@@ -40,8 +40,10 @@ pub trait History: Send + Sync + 'static {
 pub enum Observed {
     /// The first of all: the worker as it is. The edge makes a frame of it.
     Snapshot(Box<SnapshotView>),
-    /// Everything else, ready for the wire.
+    /// An event, ready for the wire.
     Frame(Published),
+    /// Something of the stream itself. The edge makes a frame of it, where this reader stands.
+    Notice(Diagnostic),
 }
 
 /// A worker and its stream at one instant.
@@ -66,6 +68,7 @@ pub struct Observation {
     /// Up to here the history is read before the ring is looked at.
     catch_up_to: u64,
     tick: u64,
+    notice: u64,
     ready: VecDeque<Observed>,
     /// A read of the history that is under way: kept here, so that one who stops waiting for it finds it again.
     reading: Option<Reading>,
@@ -100,6 +103,7 @@ impl Observation {
             sequence,
             catch_up_to: last,
             tick: joined.tick,
+            notice: joined.notice,
             ready: VecDeque::from([Observed::Snapshot(Box::new(snapshot))]),
             reading: None,
             stop_after,
@@ -145,15 +149,21 @@ impl Observation {
             if enough {
                 return Ok(None);
             }
+            self.changed.mark_unchanged();
+            let notices = self.tail.notices(&mut self.notice);
+            if !notices.is_empty() {
+                self.ready.extend(notices.into_iter().map(Observed::Notice));
+                continue;
+            }
             if self.sequence < self.catch_up_to {
                 let frames = self.read_on().await?;
                 if frames.is_empty() {
-                    self.catch_up_to = self.sequence;
+                    let message = "events that were told of cannot be read";
+                    return Err(Error::new(Reason::StoreError, message));
                 }
                 self.ready.extend(frames.into_iter().map(Observed::Frame));
                 continue;
             }
-            self.changed.mark_unchanged();
             match self.tail.take(&mut self.tick, BATCH_BYTES) {
                 Found::Frames(frames) => self.take_live(frames),
                 Found::Behind(last) => self.catch_up_to = last,

@@ -74,7 +74,7 @@ impl fmt::Debug for Profile {
 }
 
 /// The profiles of one host. What is not in it runs nothing: such a worker is a catalog worker.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Profiles(BTreeMap<ProfileSelector, Arc<Profile>>);
 
 impl Profiles {

@@ -77,7 +77,16 @@ impl Engine {
         from: ObserveFrom,
         stop_after: Option<u64>,
     ) -> Result<Observation> {
-        let tail = self.slot(worker_id)?.tail;
+        let tail = match (self.slot(worker_id), from) {
+            (Ok(slot), _) => slot.tail,
+            // The worker is as gone as what the cursor counted: the cursor says which of the two is news.
+            (Err(_), ObserveFrom::After(cursor)) if cursor.incarnation != self.0.parts.incarnation => {
+                return Err(Error::new(Reason::CursorExpired, "the cursor is of a store that is gone")
+                    .with("worker_id", worker_id)
+                    .with("recovery", &"list the workers: this one is not there any more"));
+            }
+            (Err(unknown), _) => return Err(unknown),
+        };
         let parts = &self.0.parts;
         let view = tail.view();
         let after = match from {

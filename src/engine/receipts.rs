@@ -149,15 +149,27 @@ impl Receipts {
         self.0.lock().extend(receipts.into_iter().map(|receipt| (receipt.key, Entry::Answered(receipt))));
     }
 
-    /// Forgets the answers that are older than a day and whose worker is gone.
-    pub(super) fn prune(&self, now: SystemTime, is_gone: impl Fn(&WorkerId) -> bool) {
-        self.0.lock().retain(|_, entry| match entry {
-            Entry::Held(..) => true,
-            Entry::Answered(receipt) => {
-                now.duration_since(receipt.at).is_ok_and(|age| age < KEPT_FOR)
-                    || !receipt.outcome.worker_id().is_none_or(&is_gone)
-            }
+    /// The answers that are older than a day and whose worker is gone.
+    pub(crate) fn outdated(&self, now: SystemTime, is_gone: impl Fn(&WorkerId) -> bool) -> Vec<ReceiptKey> {
+        let outdated = |receipt: &Receipt| {
+            // A clock that stepped back makes nothing older.
+            now.duration_since(receipt.at).is_ok_and(|age| age >= KEPT_FOR)
+                && receipt.outcome.worker_id().is_none_or(&is_gone)
+        };
+        let entries = self.0.lock();
+        let answered = entries.iter().filter_map(|(key, entry)| match entry {
+            Entry::Answered(receipt) if outdated(receipt) => Some(*key),
+            Entry::Answered(_) | Entry::Held(..) => None,
         });
+        answered.collect()
+    }
+
+    /// Forgets answers.
+    pub(crate) fn forget(&self, keys: &[ReceiptKey]) {
+        let mut entries = self.0.lock();
+        for key in keys {
+            entries.remove(key);
+        }
     }
 }
 

@@ -72,6 +72,8 @@ pub struct WorkerRow {
     pub said_items: u64,
     /// The `input_accepted` event of the last input that was picked up: inputs are picked up in order.
     pub picked_up: u64,
+    /// The `input_accepted` event of the last input whose turn ended: turns end in order.
+    pub turns_ended: u64,
     /// When it last took or said anything.
     pub last_progress_at: Option<SystemTime>,
     /// Why it ended.
@@ -93,6 +95,7 @@ impl WorkerRow {
             transcript_length: 0,
             said_items: 0,
             picked_up: 0,
+            turns_ended: 0,
             last_progress_at: None,
             termination: None,
         }

@@ -16,12 +16,12 @@ use super::driver::{Exit, Link, Start, start_lines};
 use super::profile::Protocol;
 use super::receipts::{Claim, Hold, Outcome};
 use super::row::{WorkerOrigin, WorkerRow};
-use super::store::{Restored, StoredWorker};
+use super::store::{Restored, Select, StoredWorker};
 use super::tail::Tail;
-use super::worker::{Task, TaskParts, store_error};
+use super::worker::{Stage, Task, TaskParts, store_error};
 use crate::model::{
-    Acceptance, CallContext, CreateWorker, Created, Diagnostic, Error, ProfileSelector, Reason, RequestId, Result,
-    StopMode, WorkerId, WorkerIntent, display_hint,
+    Acceptance, CallContext, CreateWorker, Created, Diagnostic, Error, EventKind, MAX_PAGE_BYTES, ProfileSelector,
+    Reason, RequestId, Result, StopMode, WorkerId, WorkerIntent, display_hint,
 };
 
 impl Engine {
@@ -140,6 +140,10 @@ impl Engine {
             diagnostics
                 .push(Diagnostic::info("runtime.local_default_resources", "no bundle: the host's own resources"));
         }
+        if protocol == Protocol::Catalog && request.profile != ProfileSelector::RuntimeDefault {
+            let message = "the profile runs nothing on this host: input is recorded, and no program answers";
+            diagnostics.push(Diagnostic::warning("worker_profile_runs_nothing", message));
+        }
         if request.requested_capabilities.is_empty() {
             diagnostics.push(Diagnostic::info("worker.tools_less", "no capabilities were asked for"));
         }
@@ -164,7 +168,7 @@ impl Engine {
     /// Starts the task of a worker that has landed. It holds its share of the live workers until it has ended.
     fn start(
         &self,
-        mut stage: super::worker::Stage,
+        mut stage: Stage,
         landed: StoredWorker,
         link: Option<Link>,
         permit: Option<tokio::sync::OwnedSemaphorePermit>,
@@ -174,7 +178,7 @@ impl Engine {
         let worker_id = landed.row.worker_id().clone();
         self.0.workers.write().insert(worker_id.clone(), Slot { tail: Arc::clone(&tail), inbox: Some(sender) });
         if let Some(deliveries) = link.as_ref().and_then(|link| link.deliveries.as_ref()) {
-            stage.landed(landed.row.last_sequence, |delivery| {
+            stage.landed(landed.row.last_sequence, None, |delivery| {
                 // It is empty, and takes a whole window.
                 let _ = deliveries.try_send(delivery);
             });
@@ -209,6 +213,7 @@ impl Engine {
             lost.insert(stored.row.worker_id().clone());
             let protocol = self.0.parts.profiles.get(&stored.row.origin.profile).protocol;
             let mut stage = self.stage(&stored.row, protocol, stored.revision);
+            self.restore_inputs(&mut stage, &stored.row).await?;
             stage.exited(Exit { lost: true, ..Exit::default() });
             self.start(stage, stored, None, None);
         }
@@ -219,6 +224,23 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Finds the inputs of the run before whose turns did not end.
+    async fn restore_inputs(&self, stage: &mut Stage, row: &WorkerRow) -> Result<()> {
+        if row.origin.display_hint == Protocol::Catalog.as_str() {
+            return Ok(());
+        }
+        let mut after = row.turns_ended;
+        loop {
+            let read = self.0.parts.store.read(row.worker_id(), Select::EventsAfter(after), 1_000, MAX_PAGE_BYTES);
+            let frames = read.await.map_err(store_error)?;
+            let Some(last) = frames.last() else { return Ok(()) };
+            after = last.sequence;
+            for frame in frames.iter().filter(|frame| frame.kind == EventKind::InputAccepted) {
+                stage.restore_input(frame.sequence);
+            }
+        }
     }
 
     /// The answer to a spawn: at once, or when so many items have come from the worker, or a little before the deadline.
@@ -233,7 +255,7 @@ impl Engine {
             let came = slot.tail.wait_for(|worker| worker.said_items >= segments || worker.state.is_final());
             let came = tokio::time::timeout_at(deadline, came).await;
             if came.is_err() || slot.tail.view().said_items < segments {
-                let message = "the worker runs, and fewer items have come from it than were waited for";
+                let message = "fewer items have come from the worker than were waited for";
                 diagnostics.push(Diagnostic::warning("worker_segments_pending", message));
             }
         }

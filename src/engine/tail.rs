@@ -6,25 +6,28 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::frame::Published;
-use crate::model::{Error, InProgress, Worker};
+use crate::model::{Diagnostic, Error, InProgress, Worker};
 
 /// The most frames a ring holds (robustness.md, observer's buffer).
 const RING_FRAMES: usize = 256;
 /// The most bytes a ring holds; one frame at least.
 const RING_BYTES: usize = 1024 * 1024;
 
+/// How many notices are kept for readers that are behind.
+const NOTICES: usize = 8;
+
 /// The end of a stream, shared by its writer and its readers.
 #[derive(Debug)]
 pub struct Tail {
     state: Mutex<State>,
-    /// Moves with every publication; its receivers are the readers.
+    /// Moves with every publication; readers and those who wait for a state listen.
     changed: watch::Sender<u64>,
 }
 
@@ -34,6 +37,10 @@ struct State {
     in_progress: Option<Arc<InProgress>>,
     ring: VecDeque<Published>,
     ring_bytes: usize,
+    readers: usize,
+    /// What readers are told of the stream itself: the last few, and how many there were before them.
+    notices: VecDeque<Diagnostic>,
+    first_notice: u64,
     /// The tick of the ring's first frame: ticks count publications, durable or not.
     first_tick: u64,
     seen: Option<Instant>,
@@ -80,6 +87,7 @@ pub(super) struct Joined {
     pub view: Arc<Worker>,
     pub in_progress: Option<Arc<InProgress>>,
     pub tick: u64,
+    pub notice: u64,
     pub changed: watch::Receiver<u64>,
 }
 
@@ -88,8 +96,18 @@ impl Tail {
     #[must_use]
     pub fn new(view: Arc<Worker>) -> Self {
         let closed = view.state.is_final().then_some(Closed::Ended);
-        let state =
-            State { view, in_progress: None, ring: VecDeque::new(), ring_bytes: 0, first_tick: 0, seen: None, closed };
+        let state = State {
+            view,
+            in_progress: None,
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            readers: 0,
+            notices: VecDeque::new(),
+            first_notice: 0,
+            first_tick: 0,
+            seen: None,
+            closed,
+        };
         Self { state: Mutex::new(state), changed: watch::Sender::new(0) }
     }
 
@@ -105,15 +123,17 @@ impl Tail {
         self.state.lock().seen.map(|seen| seen.elapsed())
     }
 
-    /// Notes that the writer has just heard of the worker.
-    pub fn touch(&self) {
-        self.state.lock().seen = Some(Instant::now());
+    /// Notes that the writer has just heard of the worker: at `now`, by its wall clock.
+    pub fn touch(&self, now: SystemTime) {
+        let mut state = self.state.lock();
+        state.seen = Some(Instant::now());
+        Arc::make_mut(&mut state.view).last_seen_at = Some(now);
     }
 
     /// How many readers there are.
     #[must_use]
     pub fn readers(&self) -> usize {
-        self.changed.receiver_count()
+        self.state.lock().readers
     }
 
     /// Waits until the view satisfies `done`, and returns it.
@@ -142,7 +162,7 @@ impl Tail {
             Progress::Now(text) => state.in_progress = Some(Arc::new(text)),
             Progress::Done => state.in_progress = None,
         }
-        let keep = self.changed.receiver_count() > 0;
+        let keep = state.readers > 0;
         for frame in frames {
             state.push(frame, keep);
         }
@@ -154,6 +174,27 @@ impl Tail {
         self.changed.send_modify(|tick| *tick = tick.wrapping_add(1));
     }
 
+    /// Tells every reader something of the stream itself, however far behind it is: it is not an event of the worker.
+    pub fn notice(&self, update: impl FnOnce(&mut Worker), notice: Diagnostic) {
+        let mut state = self.state.lock();
+        update(Arc::make_mut(&mut state.view));
+        state.notices.push_back(notice);
+        if state.notices.len() > NOTICES {
+            state.notices.pop_front();
+            state.first_notice += 1;
+        }
+        drop(state);
+        self.changed.send_modify(|tick| *tick = tick.wrapping_add(1));
+    }
+
+    /// The notices from `next` on, which it moves.
+    pub(super) fn notices(&self, next: &mut u64) -> Vec<Diagnostic> {
+        let state = self.state.lock();
+        let skip = usize::try_from(next.saturating_sub(state.first_notice)).unwrap_or(usize::MAX);
+        *next = state.first_notice + state.notices.len() as u64;
+        state.notices.iter().skip(skip).cloned().collect()
+    }
+
     /// Ends the stream for all its readers.
     pub fn fail(&self, error: Error) {
         self.state.lock().closed.get_or_insert(Closed::Failed(error));
@@ -163,7 +204,8 @@ impl Tail {
     /// A reader is about to go: with the last one, the ring is of no use.
     pub(super) fn leave(&self) {
         let mut state = self.state.lock();
-        if self.changed.receiver_count() <= 1 {
+        state.readers -= 1;
+        if state.readers == 0 {
             state.first_tick = state.end_tick();
             state.ring = VecDeque::new();
             state.ring_bytes = 0;
@@ -171,11 +213,17 @@ impl Tail {
     }
 
     pub(super) fn join(&self) -> Joined {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.readers += 1;
+        let mut view = state.view.clone();
+        if let Some(seen) = state.seen {
+            Arc::make_mut(&mut view).seen_age = Some(seen.elapsed());
+        }
         Joined {
-            view: state.view.clone(),
+            view,
             in_progress: state.in_progress.clone(),
             tick: state.end_tick(),
+            notice: state.first_notice + state.notices.len() as u64,
             changed: self.changed.subscribe(),
         }
     }

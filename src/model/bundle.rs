@@ -45,6 +45,8 @@ pub enum DeclarationKind {
     GitPolicy,
     /// A capability that it is granted.
     CapabilityGrant,
+    /// What nobody here knows how to honour: no valid bundle has one.
+    Unsupported,
 }
 
 impl DeclarationKind {
@@ -58,6 +60,7 @@ impl DeclarationKind {
             Self::ShellPolicy => "shell_policy",
             Self::GitPolicy => "git_policy",
             Self::CapabilityGrant => "capability_grant",
+            Self::Unsupported => "unsupported",
         }
     }
 
@@ -70,6 +73,7 @@ impl DeclarationKind {
             Self::ShellPolicy => &["shell:", "shell-policy:"],
             Self::GitPolicy => &["git:", "git-policy:"],
             Self::CapabilityGrant => &["capability:", "capability-grant:"],
+            Self::Unsupported => &[],
         }
     }
 
@@ -141,7 +145,8 @@ impl ConfigBundle {
     /// Checks a bundle and computes its digest; a given digest must be that.
     ///
     /// # Errors
-    /// [`Reason::InvalidRequest`] names the field; [`Reason::ConfigBundleDigestMismatch`] has both digests.
+    /// [`Reason::InvalidRequest`] names the field. Only where all fields are good: [`Reason::UnsupportedConfigDeclaration`]
+    /// names the declaration, and [`Reason::ConfigBundleDigestMismatch`] has both digests.
     pub fn new(content: BundleContent, given: Option<BundleDigest>) -> Result<Self> {
         check(&content)?;
         let digest = digest(&content);
@@ -199,30 +204,60 @@ impl ConfigBundle {
     }
 }
 
+impl BundleSummary {
+    /// By what a worker names the bundle.
+    #[must_use]
+    pub fn reference(&self) -> BundleRef {
+        BundleRef { id: self.id.clone(), digest: self.digest.clone() }
+    }
+
+    /// Checks the texts of a summary that was told by somebody else: a valid bundle's keep its rules.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidRequest`] names the field.
+    pub fn check(&self) -> Result<()> {
+        check_texts(&self.revision, &self.workspace_id, &self.created_at, &self.provenance)
+    }
+}
+
+fn check_texts(revision: &str, workspace_id: &str, created_at: &str, provenance: &Provenance) -> Result<()> {
+    check_text("revision", revision)?;
+    check_text("workspace_id", workspace_id)?;
+    check_text("created_at", created_at)?;
+    check_text("provenance.source", &provenance.source)?;
+    provenance.detail.as_ref().map_or(Ok(()), |detail| check_text("provenance.detail", detail))
+}
+
 fn check(content: &BundleContent) -> Result<()> {
     let BundleContent { id: _, revision, workspace_id, created_at, provenance, profiles, declarations } = content;
-    check_text("metadata.revision", revision)?;
-    check_text("metadata.workspace_id", workspace_id)?;
-    check_text("metadata.created_at", created_at)?;
-    check_text("metadata.provenance.source", &provenance.source)?;
-    if let Some(detail) = &provenance.detail {
-        check_text("metadata.provenance.detail", detail)?;
-    }
+    check_texts(revision, workspace_id, created_at, provenance).map_err(|error| error.scope("metadata"))?;
     for (field, count) in [("profiles", profiles.len()), ("declarations", declarations.len())] {
         if count > MAX_ENTRIES {
             return Err(Error::field(field, format!("must be at most {MAX_ENTRIES}")));
         }
     }
-    for (at, ProfileDescriptor { selector: _, label }) in profiles.iter().enumerate() {
+    for (at, ProfileDescriptor { selector, label }) in profiles.iter().enumerate() {
+        match selector {
+            ProfileSelector::RuntimeDefault => {}
+            ProfileSelector::Builtin(name) => check_text(&format!("profiles[{at}].selector.builtin"), name)?,
+            ProfileSelector::Named(name) => check_text(&format!("profiles[{at}].selector.named"), name)?,
+        }
         if let Some(label) = label {
             check_text(&format!("profiles[{at}].label"), label)?;
         }
     }
     for (at, Declaration { kind, name, reference }) in declarations.iter().enumerate() {
         check_text(&format!("declarations[{at}].name"), name)?;
-        check_reference(&format!("declarations[{at}].reference"), *kind, reference)?;
+        if *kind != DeclarationKind::Unsupported {
+            check_reference(&format!("declarations[{at}].reference"), *kind, reference)?;
+        }
     }
-    Ok(())
+    match declarations.iter().position(|declaration| declaration.kind == DeclarationKind::Unsupported) {
+        None => Ok(()),
+        Some(at) => Err(Error::new(Reason::UnsupportedConfigDeclaration, "a declaration is of a kind unknown here")
+            .with("config_bundle_id", &content.id)
+            .with("field", &format!("declarations[{at}].kind"))),
+    }
 }
 
 #[cfg(test)]
@@ -251,8 +286,8 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_the_seeds() {
-        // acceptance 97
+    fn config_bundle_digest_is_the_seeds() {
+        // acceptance 97, 135
         let bundle = ConfigBundle::new(content(), None).unwrap();
         assert_eq!(bundle.digest().as_str(), "593afc87d7904886f71f8c7e1a3752ff15f09c527b33a6e56b44aa2413651238");
         let given = BundleDigest::new(&"0".repeat(64)).unwrap();
@@ -263,10 +298,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_by_its_path() {
-        // acceptance 98, 100, 101
+    fn config_bundle_declarations_of_an_unknown_kind_are_told_from_bad_ones() {
+        // acceptance 103, 135
+        let mut strange = content();
+        strange.declarations[0].kind = DeclarationKind::Unsupported;
+        strange.declarations[0].reference = "anything at all".to_owned();
+        let refused = ConfigBundle::new(strange.clone(), None).unwrap_err();
+        assert_eq!(refused.reason(), Reason::UnsupportedConfigDeclaration);
+        assert!(refused.metadata().contains(&("field", "declarations[0].kind".to_owned())));
+        strange.declarations[0].name.clear();
+        assert_eq!(ConfigBundle::new(strange, None).unwrap_err().reason(), Reason::InvalidRequest);
+    }
+
+    #[test]
+    fn config_bundle_faults_are_named_by_their_paths() {
+        // acceptance 98, 100, 101, 135
         type Change = fn(&mut BundleContent);
-        let cases: [(Change, &str); 6] = [
+        let cases: [(Change, &str); 8] = [
+            (|c| c.profiles[0].selector = ProfileSelector::Builtin("/etc".to_owned()), "profiles[0].selector.builtin"),
+            (|c| c.profiles[0].selector = ProfileSelector::Named("a.sock".to_owned()), "profiles[0].selector.named"),
             (|c| c.revision.clear(), "metadata.revision"),
             (|c| c.created_at.push('\n'), "metadata.created_at"),
             (|c| c.provenance.source = "/run/x".to_owned(), "metadata.provenance.source"),

@@ -62,10 +62,10 @@ pub struct Cursor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CursorFault {
     /// It was never handed out as it stands.
-    #[error("the cursor is not one that was handed out")]
+    #[error("is not a cursor that was handed out")]
     Malformed,
     /// It belongs to another worker.
-    #[error("the cursor is of another worker")]
+    #[error("is the cursor of another worker")]
     OtherWorker,
 }
 

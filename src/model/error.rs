@@ -184,8 +184,13 @@ impl Error {
 
     /// A bad field.
     pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::field_as(Reason::InvalidRequest, field, description)
+    }
+
+    /// A bad field whose rule has a reason of its own.
+    pub fn field_as(reason: Reason, field: impl Into<String>, description: impl Into<String>) -> Self {
         let (field, description) = (field.into(), description.into());
-        let mut error = Self::new(Reason::InvalidRequest, format!("{field}: {description}"));
+        let mut error = Self::new(reason, format!("{field}: {description}"));
         error.0.fields.push(FieldViolation { field, description });
         error
     }
@@ -277,9 +282,7 @@ impl std::error::Error for Error {}
 
 impl From<InvalidIdentifier> for Error {
     fn from(invalid: InvalidIdentifier) -> Self {
-        let mut error = Self::field(invalid.kind.field(), invalid.rule());
-        error.0.reason = Reason::InvalidIdentifier;
-        error
+        Self::field_as(Reason::InvalidIdentifier, invalid.kind.field(), invalid.rule())
     }
 }
 

@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn identifiers_follow_the_rule() {
-        // acceptance 28
+        // acceptance 2, 28
         let long = "a".repeat(121);
         for bad in ["", &long, "a.b", "a/b", "a b", "a\0b", "é"] {
             let refused = RuntimeId::new(bad).unwrap_err();

@@ -48,6 +48,19 @@ pub enum SpawnIntent {
 }
 
 impl SpawnIntent {
+    /// The word for it.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::WorkspaceCompanion => "workspace_companion",
+            Self::WorkspaceOrchestrator => "workspace_orchestrator",
+            Self::TicketRole { role: TicketWorkerRole::Intake, .. } => "ticket_intake",
+            Self::TicketRole { role: TicketWorkerRole::Orchestrator, .. } => "ticket_orchestrator",
+            Self::TicketRole { role: TicketWorkerRole::Coder, .. } => "ticket_coder",
+            Self::TicketRole { role: TicketWorkerRole::Reviewer, .. } => "ticket_reviewer",
+        }
+    }
+
     /// The intent as a host is told.
     #[must_use]
     pub fn worker_intent(&self) -> WorkerIntent {
@@ -123,20 +136,48 @@ mod tests {
 
     #[test]
     fn intents_map_to_roles_purposes_and_profiles() {
-        // acceptance 53, 54
-        let coder = SpawnIntent::TicketRole { ticket_id: "T-1".to_owned(), role: TicketWorkerRole::Coder };
-        let WorkerIntent::Role { role, purpose } = coder.worker_intent() else { panic!("a role") };
-        assert_eq!((role.as_str(), purpose.as_deref()), ("coder", Some("ticket T-1")));
-        assert_eq!(coder.default_profile(), ProfileSelector::Builtin("builtin:coder".to_owned()));
-        let companion = SpawnIntent::WorkspaceCompanion;
-        assert_eq!(companion.worker_intent().role_label(), "workspace_companion");
-        assert_eq!(companion.default_profile(), ProfileSelector::RuntimeDefault);
+        // acceptance 38, 53, 54
+        let ticket = |role| SpawnIntent::TicketRole { ticket_id: "T-1".to_owned(), role };
+        let (companion, orchestrator) = (SpawnIntent::WorkspaceCompanion, SpawnIntent::WorkspaceOrchestrator);
+        for (intent, label, role, purpose, profile) in [
+            (companion, "workspace_companion", "workspace_companion", "workspace backend internal companion", None),
+            (
+                orchestrator,
+                "workspace_orchestrator",
+                "workspace_orchestrator",
+                "workspace backend internal orchestration",
+                None,
+            ),
+            (ticket(TicketWorkerRole::Intake), "ticket_intake", "intake", "ticket T-1", Some("builtin:intake")),
+            (
+                ticket(TicketWorkerRole::Orchestrator),
+                "ticket_orchestrator",
+                "orchestrator",
+                "ticket T-1",
+                Some("builtin:orchestrator"),
+            ),
+            (ticket(TicketWorkerRole::Coder), "ticket_coder", "coder", "ticket T-1", Some("builtin:coder")),
+            (ticket(TicketWorkerRole::Reviewer), "ticket_reviewer", "reviewer", "ticket T-1", Some("builtin:reviewer")),
+        ] {
+            assert_eq!(intent.label(), label);
+            let told = WorkerIntent::Role { role: role.to_owned(), purpose: Some(purpose.to_owned()) };
+            assert_eq!(intent.worker_intent(), told);
+            let default =
+                profile.map_or(ProfileSelector::RuntimeDefault, |name| ProfileSelector::Builtin(name.to_owned()));
+            assert_eq!(intent.default_profile(), default);
+        }
     }
 
     #[test]
-    fn no_capabilities_means_read() {
-        // acceptance 52
-        let spawn = |requested_capabilities| SpawnWorker {
+    fn a_profile_that_is_asked_for_wins() {
+        // acceptance 54
+        let mut asked = spawn(Vec::new());
+        asked.profile = Some(ProfileSelector::Named("mine".to_owned()));
+        assert_eq!(asked.into_create().profile, ProfileSelector::Named("mine".to_owned()));
+    }
+
+    fn spawn(requested_capabilities: Vec<CapabilityRequest>) -> SpawnWorker {
+        SpawnWorker {
             runtime_id: RuntimeId::new("r").unwrap(),
             intent: SpawnIntent::WorkspaceCompanion,
             requested_worker_name: None,
@@ -146,7 +187,12 @@ mod tests {
             requested_capabilities,
             initial_input: None,
             labels: Labels::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn no_capabilities_means_read() {
+        // acceptance 52
         let names = |create: CreateWorker| -> Vec<String> {
             create.requested_capabilities.into_iter().map(|capability| capability.name).collect()
         };

@@ -35,10 +35,10 @@ pub use event::{
 };
 pub use id::{BundleId, HostId, IdKind, InvalidIdentifier, RequestId, RuntimeId, WorkerId, WorkspaceId, derive_id};
 pub use intent::{SpawnIntent, SpawnWorker, TicketWorkerRole};
-pub use outcome::{Created, InputAck, StopAck, TranscriptPage, WorkerPage};
+pub use outcome::{BundlePage, Created, InputAck, StopAck, TranscriptPage, WorkerPage};
 pub use page::{DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PAGE_SIZE, page_size};
 pub use runtime::{
-    Host, RuntimeCapabilities, RuntimeInfo, RuntimeKind, RuntimeStatus, SourceKind, SourceStatus, WorkerCounts,
+    Feature, Host, RuntimeCapabilities, RuntimeInfo, RuntimeKind, RuntimeStatus, SourceKind, SourceStatus, WorkerCounts,
 };
 pub use spawn::{
     Acceptance, BundleRef, CapabilityRequest, CreateWorker, InputDelivery, InputKind, Labels, MAX_INPUT_BYTES,

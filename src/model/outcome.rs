@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::bundle::BundleSummary;
 use super::diagnostic::Diagnostic;
 use super::worker::{Worker, WorkerState};
 
@@ -43,6 +44,15 @@ pub struct StopAck {
 pub struct WorkerPage {
     /// The workers.
     pub workers: Vec<Worker>,
+    /// There are more after the last of these.
+    pub more: bool,
+}
+
+/// One page of a list of bundles, by id and then digest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BundlePage {
+    /// The bundles.
+    pub bundles: Vec<BundleSummary>,
     /// There are more after the last of these.
     pub more: bool,
 }

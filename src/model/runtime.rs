@@ -114,6 +114,27 @@ impl RuntimeCapabilities {
     }
 }
 
+/// An optional part of the protocol between the control plane and a host. A host names those it has; what needs one is
+/// not sent to a host without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// It keeps config bundles, and workers can be spawned with one.
+    ConfigBundles,
+}
+
+impl Feature {
+    /// Those that this version has.
+    pub const ALL: &[Self] = &[Self::ConfigBundles];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigBundles => "config_bundles",
+        }
+    }
+}
+
 /// How many workers a runtime holds, by what became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "counts of workers by their state")]

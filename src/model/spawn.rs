@@ -317,6 +317,18 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_shows_what_it_is_for_and_what_it_runs() {
+        // acceptance 48
+        let assistant = |purpose: Option<&str>| WorkerIntent::Assistant { purpose: purpose.map(str::to_owned) };
+        assert_eq!(assistant(None).role_label(), "assistant");
+        assert_eq!(assistant(Some("reads/mail\n")).role_label(), "readsmail");
+        assert_eq!(WorkerIntent::Task { objective: "o".repeat(100) }.role_label(), "o".repeat(80));
+        assert_eq!(WorkerIntent::Role { role: "coder".to_owned(), purpose: None }.role_label(), "coder");
+        assert_eq!(ProfileSelector::RuntimeDefault.label(), "runtime_default");
+        assert_eq!(ProfileSelector::named("mine".to_owned()).unwrap().label(), "mine");
+    }
+
+    #[test]
     fn labels_are_bounded_and_name_the_key_at_fault() {
         let one = |k: &str, v: &str| Labels::new(BTreeMap::from([(k.to_owned(), v.to_owned())]));
         assert!(one("team/a", "b.c_d-1").is_ok());

@@ -7,8 +7,10 @@ use subtle::ConstantTimeEq as _;
 
 use super::context::Caller;
 
-/// Who a token without a name belongs to.
-const UNNAMED: &str = "token";
+/// How the name of a token without one begins; the beginning of its digest follows, so that it is nobody else's.
+const UNNAMED: &str = "token-";
+/// Names of callers that have no token: one that nobody asked for any, and this server itself.
+const RESERVED: [&str; 2] = ["anonymous", "workplane"];
 const MAX_NAME: usize = 120;
 
 /// The tokens that are let in.
@@ -31,6 +33,9 @@ pub enum TokenTableError {
     /// A name breaks its rule.
     #[error("line {0}: a name must be 1 to 120 characters of [A-Za-z0-9._:@-]")]
     Name(usize),
+    /// A name means somebody else.
+    #[error("line {0}: the names anonymous and workplane are taken")]
+    Reserved(usize),
     /// A token could not be sent in a header.
     #[error("line {0}: a token must be printable ASCII")]
     Token(usize),
@@ -40,7 +45,8 @@ pub enum TokenTableError {
 }
 
 impl TokenTable {
-    /// Reads a token file: a token a line, `name token` or only `token`; blank lines and those that begin with `#` do
+    /// Reads a token file: a token a line, `name token` or only `token`, whose caller is then `token-` and the first
+    /// eight hexadecimal digits of its SHA-256; blank lines and those that begin with `#` do
     /// not count.
     ///
     /// # Errors
@@ -52,12 +58,15 @@ impl TokenTable {
             let (name, token) = match words[..] {
                 [] => continue,
                 [first, ..] if first.starts_with('#') => continue,
-                [token] => (UNNAMED, token),
-                [name, token] => (name, token),
+                [token] => (None, token),
+                [name, token] => (Some(name), token),
                 _ => return Err(TokenTableError::Line(line)),
             };
-            if !is_name(name) {
+            if name.is_some_and(|name| !is_name(name)) {
                 return Err(TokenTableError::Name(line));
+            }
+            if name.is_some_and(|name| RESERVED.contains(&name)) {
+                return Err(TokenTableError::Reserved(line));
             }
             if !token.bytes().all(|b| b.is_ascii_graphic()) {
                 return Err(TokenTableError::Token(line));
@@ -65,7 +74,9 @@ impl TokenTable {
             if table.caller(token.as_bytes()).is_some() {
                 return Err(TokenTableError::Repeated(line));
             }
-            table.0.push(Entry { caller: Caller::new(name), digest: Sha256::digest(token).into() });
+            let digest: [u8; 32] = Sha256::digest(token).into();
+            let caller = name.map_or_else(|| unnamed(&digest), Caller::new);
+            table.0.push(Entry { caller, digest });
         }
         if table.0.is_empty() { Err(TokenTableError::Empty) } else { Ok(table) }
     }
@@ -91,6 +102,12 @@ impl fmt::Debug for TokenTable {
     }
 }
 
+/// Who a token without a name belongs to: the same caller after a restart, and another than that of any other token.
+fn unnamed(digest: &[u8; 32]) -> Caller {
+    let [a, b, c, d, ..] = digest;
+    Caller::new(&format!("{UNNAMED}{a:02x}{b:02x}{c:02x}{d:02x}"))
+}
+
 fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-'))
@@ -104,19 +121,30 @@ mod tests {
     fn lines_are_names_and_tokens_or_tokens() {
         let table = TokenTable::parse("# who\n\nalice s3cret\n  bare-token  \n").unwrap();
         assert_eq!(table.caller(b"s3cret").unwrap().as_str(), "alice");
-        assert_eq!(table.caller(b"bare-token").unwrap().as_str(), "token");
+        // The beginning of the digest of `bare-token`.
+        assert_eq!(table.caller(b"bare-token").unwrap().as_str(), "token-d300834f");
         for wrong in ["", "alice", "s3cre", "s3cret "] {
             assert!(table.caller(wrong.as_bytes()).is_none());
         }
     }
 
     #[test]
+    fn tokens_without_names_are_different_callers() {
+        let (one, two) = (TokenTable::parse("one\ntwo").unwrap(), TokenTable::parse("two").unwrap());
+        assert_ne!(one.caller(b"one"), one.caller(b"two"));
+        assert_eq!(one.caller(b"two"), two.caller(b"two"));
+    }
+
+    #[test]
     fn a_table_without_a_token_or_with_a_bad_line_is_refused() {
         // acceptance 125
-        let refused = |text| TokenTable::parse(text).unwrap_err();
+        let refused = |text: &str| TokenTable::parse(text).unwrap_err();
         assert_eq!(refused("\n# nothing\n"), TokenTableError::Empty);
         assert_eq!(refused("a b\nc d e"), TokenTableError::Line(2));
         assert_eq!(refused("a/b c"), TokenTableError::Name(1));
+        for name in ["anonymous", "workplane"] {
+            assert_eq!(refused(&format!("a x\n{name} y")), TokenTableError::Reserved(2));
+        }
         assert_eq!(refused("a é"), TokenTableError::Token(1));
         assert_eq!(refused("a x\nb x"), TokenTableError::Repeated(2));
     }

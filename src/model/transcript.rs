@@ -49,9 +49,10 @@ pub fn transcript_limit(asked: i32) -> Result<usize> {
         Err(_) => Err(Error::field("limit", "must not be negative")),
         Ok(0) => Ok(TRANSCRIPT_PAGE_MAX),
         Ok(limit) if limit <= TRANSCRIPT_PAGE_MAX => Ok(limit),
-        Ok(limit) => Err(Error::new(
+        Ok(limit) => Err(Error::field_as(
             Reason::LimitTooLarge,
-            format!("limit: {limit} is more than the maximum of {TRANSCRIPT_PAGE_MAX}"),
+            "limit",
+            format!("{limit} is more than the maximum of {TRANSCRIPT_PAGE_MAX}"),
         )
         .with("limit", &limit)
         .with("max", &TRANSCRIPT_PAGE_MAX)),

@@ -34,9 +34,11 @@ macro_rules! mutating {
     )*};
 }
 
-mutating!(v1.request_id: String => SpawnWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest);
+mutating!(v1.request_id: String =>
+    SpawnWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, SyncConfigBundleRequest,
+);
 mutating!(runtime_v1.context: Option<runtime_v1::RequestContext> =>
-    CreateWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest,
+    CreateWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, SyncConfigBundleRequest,
 );
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ pub mod host_client;
 pub mod page_token;
 pub mod raw;
 pub mod status;
+#[cfg(test)]
+mod tests;
 pub mod walk;
 
 /// What `build.rs` made of `proto/`.

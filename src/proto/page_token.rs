@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::model::{Error, Reason, Result, RuntimeId, WorkerId};
+use crate::model::{BundleDigest, BundleId, BundleRef, Error, Reason, Result, RuntimeId, WorkerId};
 
 const VERSION: u8 = 1;
 const SUM: usize = 8;
@@ -57,6 +57,17 @@ impl PageKey for (RuntimeId, WorkerId) {
     }
 }
 
+impl PageKey for BundleRef {
+    fn parts(&self) -> Vec<&str> {
+        vec![self.id.as_str(), self.digest.as_str()]
+    }
+
+    fn from_parts(parts: &[&str]) -> Option<Self> {
+        let [id, digest] = parts else { return None };
+        Some(Self { id: BundleId::new(id).ok()?, digest: BundleDigest::new(digest).ok()? })
+    }
+}
+
 /// A list as it was asked for: tokens of one are no good for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query([u8; SUM]);
@@ -93,9 +104,10 @@ impl Query {
         }
         match self.read(token) {
             Some(key) => Ok(Some(key)),
-            None => Err(Error::new(
+            None => Err(Error::field_as(
                 Reason::InvalidPageToken,
-                "page_token: was not handed out, or belongs to another query; begin again without it",
+                "page_token",
+                "was not handed out, or belongs to another query; begin again without it",
             )),
         }
     }

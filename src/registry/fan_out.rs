@@ -67,3 +67,29 @@ impl Missing {
         self.diagnostics
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::WorkspaceId;
+    use crate::runtime::fake::{FakeRuntime, Script};
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn thirty_two_hosts_take_as_long_as_one() {
+        // acceptance 13, 16
+        let delay = std::time::Duration::from_millis(10);
+        let slow = |n| -> Arc<dyn WorkerRuntime> {
+            Arc::new(FakeRuntime::remote(&format!("r-{n}")).doing(Script::Slow(delay)))
+        };
+        let runtimes: Vec<_> = (0..32).map(slow).collect();
+        let ctx = CallContext::internal(WorkspaceId::new("local:test").unwrap(), LIST_TIMEOUT);
+        let filter = crate::model::WorkerFilter::default();
+        for asked in [&runtimes[..1], &runtimes] {
+            let began = Instant::now();
+            let answers = ask_all(&ctx, asked, |runtime| runtime.list_workers(&ctx, &filter, None, 9)).await;
+            assert!(answers.iter().all(|(_, answer)| answer.is_ok()));
+            assert_eq!((began.elapsed(), answers.len()), (delay, asked.len()));
+        }
+    }
+}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::fan_out::{Missing, ask_all};
 use super::{Listing, Registry, WorkerKey, unknown_host};
 use crate::model::{
-    CallContext, Diagnostic, Error, Host, Reason, Result, RuntimeId, RuntimeInfo, Severity, Worker, WorkerFilter,
-    WorkerId, WorkerPage,
+    CallContext, Diagnostic, Error, Host, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, Severity, Worker,
+    WorkerFilter, WorkerId, WorkerPage,
 };
 use crate::runtime::WorkerRuntime;
 
@@ -73,6 +73,7 @@ impl Registry {
         if limit == 0 {
             return Ok(Listing { items: Vec::new(), diagnostics: Vec::new(), next: None });
         }
+        let asked = self.0.catalogue.mark();
         let answers = ask_all(ctx, &runtimes, |runtime| {
             let after = within(runtime, after);
             async move { runtime.list_workers(ctx, filter, after, limit).await }
@@ -81,12 +82,15 @@ impl Registry {
         let mut missing = Missing::default();
         let pages = answers.into_iter().map(|(runtime, page)| match page {
             Ok(page) => {
-                self.note(runtime, &page.workers);
+                if runtime.kind() == RuntimeKind::Remote {
+                    let (seen, after) = (self.seen(runtime), within(runtime, after));
+                    seen.note_page(runtime.id(), asked, filter, after, &page);
+                }
                 page
             }
             Err(error) => {
                 missing.add(runtime, &error);
-                self.0.catalogue.stale_page(runtime.id(), filter, within(runtime, after), limit)
+                self.seen(runtime).stale_page(runtime.id(), filter, within(runtime, after), limit)
             }
         });
         let (items, more) = merge(pages.collect::<Vec<_>>(), limit);

@@ -2,6 +2,7 @@
 //! is about, asks all of them where a list is about all, turns refusals because of what was asked into in-band ones, and
 //! remembers what was last known of remote workers. It knows no wire and keeps nothing it could not ask for again.
 
+mod bundles;
 mod catalogue;
 mod fan_out;
 mod lists;
@@ -9,6 +10,8 @@ mod refusal;
 mod set;
 mod spawn;
 
+#[cfg(test)]
+mod test_lacking;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +29,7 @@ use crate::model::{
 };
 use crate::runtime::WorkerRuntime;
 use catalogue::Catalogue;
+use refusal::Lacking;
 use set::RuntimeSet;
 
 /// Diagnostics of one answer that do not stand for missing runtimes (api.md, sizes).
@@ -164,7 +168,7 @@ impl Registry {
                 self.note(&runtime, [&worker]);
                 Ok(worker)
             }
-            Err(error) if is_unreachable(&error) => self.0.catalogue.stale(runtime_id, worker_id).ok_or(error),
+            Err(error) if is_unreachable(&error) => self.seen(&runtime).stale(runtime_id, worker_id).ok_or(error),
             Err(error) => Err(error),
         }
     }
@@ -200,7 +204,7 @@ impl Registry {
                 let diagnostics = bounded(std::mem::take(&mut ack.diagnostics));
                 Ok(Operation::Accepted { value: ack, diagnostics })
             }
-            Err(error) => refusal::in_band(&runtime, error),
+            Err(error) => Lacking::Input.in_band(&runtime, error),
         }
     }
 
@@ -215,13 +219,13 @@ impl Registry {
         request: StopWorker,
     ) -> Result<Operation<StopAck>> {
         let runtime = self.find(runtime_id)?;
-        let worker_id = request.worker_id.clone();
+        let (worker_id, intent) = (request.worker_id.clone(), request.intent);
         match self.told(&runtime, &worker_id, runtime.stop_worker(ctx, request).await) {
             Ok(mut ack) => {
                 let diagnostics = bounded(std::mem::take(&mut ack.diagnostics));
                 Ok(Operation::Accepted { value: ack, diagnostics })
             }
-            Err(error) => refusal::in_band(&runtime, error),
+            Err(error) => Lacking::Stop(intent).in_band(&runtime, error),
         }
     }
 
@@ -240,6 +244,32 @@ impl Registry {
         let runtime = self.find(runtime_id)?;
         let page = runtime.get_transcript(ctx, worker_id, start, limit).await;
         self.told(&runtime, worker_id, page)
+    }
+
+    /// One page of a transcript, and in-band where the runtime has none.
+    ///
+    /// # Errors
+    /// As [`Registry::send_input`].
+    pub async fn transcript_page(
+        &self,
+        ctx: &CallContext,
+        runtime_id: &RuntimeId,
+        worker_id: &WorkerId,
+        start: u64,
+        limit: usize,
+    ) -> Result<Operation<TranscriptPage>> {
+        match self.get_transcript(ctx, runtime_id, worker_id, start, limit).await {
+            Ok(value) => Ok(Operation::Accepted { value, diagnostics: Vec::new() }),
+            Err(error) => Lacking::Transcript.in_band(&self.find(runtime_id)?, error),
+        }
+    }
+
+    /// Whether the workers of a runtime can be observed.
+    ///
+    /// # Errors
+    /// [`Reason::UnknownRuntime`].
+    pub fn can_observe(&self, runtime_id: &RuntimeId) -> Result<bool> {
+        Ok(self.find(runtime_id)?.can_observe())
     }
 
     /// Opens a reader of a worker's stream; the context's deadline is for the opening alone.
@@ -277,8 +307,14 @@ impl Registry {
     /// Remembers workers of a remote runtime.
     fn note<'a>(&self, runtime: &Arc<dyn WorkerRuntime>, workers: impl IntoIterator<Item = &'a Worker>) {
         if runtime.kind() == RuntimeKind::Remote {
-            self.0.catalogue.note(workers);
+            self.seen(runtime).note(workers);
         }
+    }
+
+    /// What was seen of a runtime, without what went with an earlier incarnation of it.
+    fn seen(&self, runtime: &Arc<dyn WorkerRuntime>) -> &Catalogue {
+        self.0.catalogue.follow(runtime.id(), runtime.incarnation());
+        &self.0.catalogue
     }
 }
 

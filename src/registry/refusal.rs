@@ -1,9 +1,12 @@
 //! Refusals because of what was asked are answered in-band: this turns an error into such an answer, or leaves it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Operation;
-use crate::model::{Diagnostic, Error, ErrorClass, Reason, Result, RuntimeKind, Severity};
+use crate::model::{
+    BundleDigest, Diagnostic, Error, ErrorClass, Reason, Result, RuntimeKind, Severity, TerminalIntent,
+};
 use crate::runtime::{WorkerRuntime, diagnose};
 
 /// `REJECTED` with the adapter's code and then the reason's own, for a refusal because of what was asked; the error
@@ -17,16 +20,55 @@ pub(super) fn in_band<T>(runtime: &Arc<dyn WorkerRuntime>, error: Error) -> Resu
         return Err(error);
     }
     let first = diagnose(runtime.kind(), runtime.id(), &error);
-    let second =
-        Diagnostic { code: error.reason().code().into(), severity: Severity::Warning, message: words(error.reason()) };
+    let second = Diagnostic { code: error.reason().code().into(), severity: Severity::Warning, message: words(&error) };
     Ok(Operation::Rejected(vec![first, second]))
 }
 
+/// A call that a runtime may lack (acceptance 37, 40, 42).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lacking {
+    /// Of a worker for this, by the word for it.
+    Spawn(&'static str),
+    Input,
+    Stop(TerminalIntent),
+    Transcript,
+}
+
+impl Lacking {
+    /// [`in_band`], where what is lacking is told by its own code.
+    pub(super) fn in_band<T>(self, runtime: &Arc<dyn WorkerRuntime>, error: Error) -> Result<Operation<T>> {
+        Ok(match in_band(runtime, error)? {
+            Operation::Unsupported(_) => Operation::Unsupported(self.diagnostics()),
+            other => other,
+        })
+    }
+
+    fn diagnostics(self) -> Vec<Diagnostic> {
+        let unsupported = match self {
+            Self::Spawn(_) => "worker_spawn_unsupported",
+            Self::Input | Self::Stop(_) | Self::Transcript => "runtime_capability_unsupported",
+        };
+        let first = match self {
+            Self::Spawn(intent) => Diagnostic::info(
+                "worker_spawn_resolver_pending",
+                format!("nothing here resolves the spawn of a {intent} worker"),
+            ),
+            Self::Input => Diagnostic::info("worker_input_pending", "nothing here takes input for workers"),
+            Self::Stop(TerminalIntent::Stop) => Diagnostic::info("worker_stop_pending", "nothing here stops workers"),
+            Self::Stop(TerminalIntent::Cancel) => {
+                Diagnostic::info("worker_cancel_pending", "nothing here cancels workers")
+            }
+            Self::Transcript => Diagnostic::info("worker_transcript_pending", "nothing here keeps transcripts"),
+        };
+        vec![first, Diagnostic::info(unsupported, "this runtime cannot do that")]
+    }
+}
+
 /// What a reason means, for people. Never the runtime's own words, which may be a host's.
-fn words(reason: Reason) -> std::borrow::Cow<'static, str> {
-    match reason {
+fn words(error: &Error) -> Cow<'static, str> {
+    match error.reason() {
         Reason::ConfigBundleMissing => "the runtime has no bundle of this id and digest",
-        Reason::ConfigBundleDigestMismatch => "the runtime has this bundle with another digest",
+        Reason::ConfigBundleDigestMismatch => return digests(error),
         Reason::ConfigBundleInUse => "a worker uses this bundle",
         Reason::InvalidProfileSelector => "the profile is not declared",
         Reason::UnsupportedConfigDeclaration => "the bundle declares what the runtime cannot honour",
@@ -39,4 +81,16 @@ fn words(reason: Reason) -> std::borrow::Cow<'static, str> {
         _ => "the request was refused",
     }
     .into()
+}
+
+/// Both digests where they are known (acceptance 104). A host's are digests, or are not shown.
+fn digests(error: &Error) -> Cow<'static, str> {
+    let find = |name| {
+        let value = error.metadata().iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+        value.and_then(|value| BundleDigest::new(value).ok())
+    };
+    match (find("expected"), find("actual")) {
+        (Some(expected), Some(actual)) => format!("the bundle's digest was to be {expected}, and is {actual}").into(),
+        _ => "the bundle has another digest".into(),
+    }
 }

@@ -20,9 +20,10 @@ pub(super) async fn spawn(
     if request.requested_worker_name.is_some() {
         diagnostics.push(name_is_a_label(kind));
     }
+    let lacking = refusal::Lacking::Spawn(request.intent.label());
     match runtime.create_worker(ctx, request.into_create()).await {
         Ok(created) => Ok(accepted(kind, created, expected_segments, diagnostics)),
-        Err(error) => refusal::in_band(runtime, error).map(|refused| refused.after(diagnostics)),
+        Err(error) => lacking.in_band(runtime, error).map(|refused| refused.after(diagnostics)),
     }
 }
 

@@ -4,25 +4,26 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Acceptance, InputDelivery, InputKind, Labels, Severity, SpawnIntent, WorkerFilter, WorkerInput, WorkspaceId,
+    Acceptance, InputDelivery, InputKind, Labels, Severity, SpawnIntent, StopMode, TerminalIntent, WorkerFilter,
+    WorkerInput, WorkspaceId,
 };
 use crate::runtime::fake::{FakeRuntime, Script};
 
-fn registry(runtimes: Vec<Arc<dyn WorkerRuntime>>) -> Registry {
+pub(super) fn registry(runtimes: Vec<Arc<dyn WorkerRuntime>>) -> Registry {
     let registry = Registry::new();
     registry.replace(runtimes).unwrap();
     registry
 }
 
-fn ctx() -> CallContext {
+pub(super) fn ctx() -> CallContext {
     CallContext::internal(WorkspaceId::new("local:test").unwrap(), Duration::from_secs(30))
 }
 
-fn rid(id: &str) -> RuntimeId {
+pub(super) fn rid(id: &str) -> RuntimeId {
     RuntimeId::new(id).unwrap()
 }
 
-fn wid(id: &str) -> WorkerId {
+pub(super) fn wid(id: &str) -> WorkerId {
     WorkerId::new(id).unwrap()
 }
 
@@ -30,7 +31,7 @@ fn remote(id: &str, workers: &[&str]) -> Arc<FakeRuntime> {
     Arc::new(FakeRuntime::remote(id).with_workers(workers))
 }
 
-fn spawn(runtime_id: &str, acceptance: Acceptance, name: Option<&str>) -> SpawnWorker {
+pub(super) fn spawn(runtime_id: &str, acceptance: Acceptance, name: Option<&str>) -> SpawnWorker {
     SpawnWorker {
         runtime_id: rid(runtime_id),
         intent: SpawnIntent::WorkspaceCompanion,
@@ -44,12 +45,12 @@ fn spawn(runtime_id: &str, acceptance: Acceptance, name: Option<&str>) -> SpawnW
     }
 }
 
-fn input(worker_id: &str) -> SendInput {
+pub(super) fn input(worker_id: &str) -> SendInput {
     let input = WorkerInput::new(InputKind::User, "hello".to_owned()).unwrap();
     SendInput { worker_id: wid(worker_id), input, delivery: InputDelivery::Queue }
 }
 
-const ACCEPT: Acceptance = Acceptance::RunAccepted { expected_segments: 0 };
+pub(super) const ACCEPT: Acceptance = Acceptance::RunAccepted { expected_segments: 0 };
 
 async fn workers(registry: &Registry, after: Option<&WorkerKey>, limit: usize) -> Listing<Worker, WorkerKey> {
     registry.list_workers(&ctx(), None, &WorkerFilter::default(), after, limit).await.unwrap()
@@ -211,6 +212,36 @@ async fn what_its_host_says_is_gone_is_not_stale() {
 }
 
 #[tokio::test]
+async fn a_host_that_lost_its_memory_has_no_ghosts() {
+    let host = remote("a", &["w-1", "w-2"]);
+    let registry = registry(vec![host.clone()]);
+    let known = async || {
+        host.become_(Script::Failing(Reason::RemoteRuntimeNetworkError));
+        let listing = workers(&registry, None, 9).await;
+        host.become_(Script::Fine);
+        listing.items.len()
+    };
+    workers(&registry, None, 9).await;
+    assert_eq!(known().await, 2);
+    host.restart();
+    // Nobody has asked the new one for anything yet.
+    assert_eq!(known().await, 0);
+    host.become_(Script::Failing(Reason::RemoteRuntimeNetworkError));
+    assert!(registry.get_worker(&ctx(), &rid("a"), &wid("w-1")).await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_hosts_list_leaves_out_is_not_stale() {
+    let host = remote("a", &["w-1", "w-2"]);
+    let registry = registry(vec![host.clone()]);
+    workers(&registry, None, 9).await;
+    host.lose("w-1");
+    assert_eq!(ids(&workers(&registry, None, 9).await), ["w-2"]);
+    host.become_(Script::Failing(Reason::RemoteRuntimeNetworkError));
+    assert_eq!(ids(&workers(&registry, None, 9).await), ["w-2"]);
+}
+
+#[tokio::test]
 async fn workers_of_a_host_are_asked_of_its_runtime_alone() {
     // acceptance 17, 18
     let (a, b) = (remote("a", &["w-1"]), remote("b", &["w-2"]));
@@ -221,6 +252,32 @@ async fn workers_of_a_host_are_asked_of_its_runtime_alone() {
     assert_eq!((ids(&listing), a.calls()), (vec!["w-2"], 0));
     let unknown = registry.list_workers(&ctx(), None, &of(rid("c").host_id("remote-")), None, 1).await;
     assert_eq!(unknown.unwrap_err().reason(), Reason::UnknownHost);
+}
+
+#[tokio::test]
+async fn an_operation_on_a_worker_is_one_round_trip_and_the_hosts_no_is_the_answer() {
+    // acceptance 25
+    let host = remote("a", &["w-1"]);
+    let registry = registry(vec![host.clone()]);
+    registry.send_input(&ctx(), &rid("a"), input("w-1")).await.unwrap();
+    assert_eq!(host.calls(), 1);
+    let stop = |worker_id| StopWorker {
+        worker_id: wid(worker_id),
+        intent: TerminalIntent::Stop,
+        reason: String::new(),
+        mode: StopMode::Graceful,
+    };
+    registry.stop_worker(&ctx(), &rid("a"), stop("w-1")).await.unwrap();
+    registry.get_transcript(&ctx(), &rid("a"), &wid("w-1"), 0, 9).await.unwrap();
+    assert_eq!(host.calls(), 3);
+    for refused in [
+        registry.send_input(&ctx(), &rid("a"), input("w-9")).await.err(),
+        registry.stop_worker(&ctx(), &rid("a"), stop("w-9")).await.err(),
+        registry.get_transcript(&ctx(), &rid("a"), &wid("w-9"), 0, 9).await.err(),
+    ] {
+        assert_eq!(refused.unwrap().reason(), Reason::UnknownWorker);
+    }
+    assert_eq!(host.calls(), 6);
 }
 
 #[tokio::test]

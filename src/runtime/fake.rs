@@ -11,9 +11,10 @@ use super::{WorkerRuntime, diagnose};
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::TranscriptPage;
 use crate::model::{
-    Activity, CallContext, CreateWorker, Created, Error, Host, ImplementationKind, InputAck, Reason, Result,
-    RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker,
-    WorkerCounts, WorkerFilter, WorkerId, WorkerPage, WorkerState, Workspace, WorkspaceId,
+    Activity, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Error, Host,
+    ImplementationKind, Incarnation, InputAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo,
+    RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker, WorkerCounts, WorkerFilter, WorkerId,
+    WorkerPage, WorkerState, Workspace, WorkspaceId,
 };
 
 /// What a fake does when it is asked.
@@ -35,6 +36,8 @@ pub(crate) struct FakeRuntime {
     kind: RuntimeKind,
     script: Mutex<Script>,
     workers: Mutex<BTreeMap<WorkerId, Worker>>,
+    incarnation: Mutex<Incarnation>,
+    bundles: Mutex<BTreeMap<BundleRef, BundleSummary>>,
     calls: AtomicUsize,
 }
 
@@ -51,7 +54,15 @@ impl FakeRuntime {
 
     fn new(id: &str, kind: RuntimeKind) -> Self {
         let id = RuntimeId::new(id).unwrap();
-        Self { id, kind, script: Mutex::new(Script::Fine), workers: Mutex::default(), calls: AtomicUsize::new(0) }
+        Self {
+            id,
+            kind,
+            script: Mutex::new(Script::Fine),
+            workers: Mutex::default(),
+            bundles: Mutex::default(),
+            incarnation: Mutex::new(Incarnation::generate()),
+            calls: AtomicUsize::new(0),
+        }
     }
 
     /// The same with workers of these ids.
@@ -75,6 +86,12 @@ impl FakeRuntime {
     /// The worker of this id is gone.
     pub(crate) fn lose(&self, worker_id: &str) {
         self.workers.lock().remove(&WorkerId::new(worker_id).unwrap());
+    }
+
+    /// It has lost all it knew, and is another incarnation.
+    pub(crate) fn restart(&self) {
+        *self.incarnation.lock() = Incarnation::generate();
+        self.workers.lock().clear();
     }
 
     /// How often it was asked for anything.
@@ -144,6 +161,10 @@ impl WorkerRuntime for FakeRuntime {
 
     fn kind(&self) -> RuntimeKind {
         self.kind
+    }
+
+    fn incarnation(&self) -> Option<Incarnation> {
+        Some(*self.incarnation.lock())
     }
 
     async fn describe(&self, _: &CallContext) -> RuntimeInfo {
@@ -224,6 +245,10 @@ impl WorkerRuntime for FakeRuntime {
         Ok(TranscriptPage { total_items: 0, next_start: None, items: Vec::new() })
     }
 
+    fn can_observe(&self) -> bool {
+        true
+    }
+
     async fn observe_worker(
         &self,
         _: &CallContext,
@@ -234,5 +259,29 @@ impl WorkerRuntime for FakeRuntime {
         self.answer().await?;
         self.find(worker_id)?;
         Err(Error::not_yet("FakeRuntime.observe_worker"))
+    }
+
+    async fn sync_config_bundle(&self, _: &CallContext, bundle: ConfigBundle) -> Result<BundleSummary> {
+        self.answer().await?;
+        self.bundles.lock().insert(bundle.reference(), bundle.summary());
+        Ok(bundle.summary())
+    }
+
+    async fn check_config_bundle(&self, _: &CallContext, reference: &BundleRef) -> Result<BundleSummary> {
+        self.answer().await?;
+        let bundle = self.bundles.lock().get(reference).cloned();
+        bundle.ok_or_else(|| Error::new(Reason::ConfigBundleMissing, "no such bundle"))
+    }
+
+    async fn list_config_bundles(
+        &self,
+        _: &CallContext,
+        after: Option<&BundleRef>,
+        limit: usize,
+    ) -> Result<BundlePage> {
+        self.answer().await?;
+        let bundles = self.bundles.lock();
+        let mut rest = bundles.iter().filter(|(it, _)| after.is_none_or(|after| *it > after)).map(|(_, it)| it);
+        Ok(BundlePage { bundles: rest.by_ref().take(limit).cloned().collect(), more: rest.next().is_some() })
     }
 }

@@ -12,9 +12,10 @@ use super::WorkerRuntime;
 use crate::engine::{Engine, Observation, ObserveFrom, Protocol};
 use crate::model::TranscriptPage;
 use crate::model::{
-    Acceptance, CallContext, CreateWorker, Created, Diagnostic, Error, Host, HostId, InputAck, Reason, Result,
-    RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker,
-    WorkerFilter, WorkerId, WorkerPage, display_hint,
+    Acceptance, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Diagnostic,
+    Error, Feature, Host, HostId, Incarnation, InputAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo,
+    RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker, WorkerFilter, WorkerId, WorkerPage,
+    display_hint,
 };
 use crate::proto::walk;
 
@@ -24,8 +25,6 @@ pub const EMBEDDED_RUNTIME_ID: &str = "embedded-worker-runtime";
 pub const EMBEDDED_DISPLAY_NAME: &str = "Workspace backend embedded Runtime";
 /// What a runtime without a name is called (acceptance 45).
 const NO_NAME: &str = "Embedded backend Runtime";
-/// The optional parts of the protocol that this version has: none yet.
-const FEATURES: &[&str] = &[];
 
 /// An engine in this process.
 #[derive(Clone)]
@@ -69,7 +68,7 @@ impl LocalRuntime {
             host_ids: vec![parts.host_id.clone()],
             capabilities: RuntimeCapabilities::embedded(running, parts.limits.max_workers),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
+            features: Feature::ALL.iter().map(|feature| feature.as_str().to_owned()).collect(),
             incarnation: Some(parts.incarnation),
             cordoned: false,
             seen_age: None,
@@ -96,6 +95,10 @@ impl WorkerRuntime for LocalRuntime {
 
     fn kind(&self) -> RuntimeKind {
         RuntimeKind::Embedded
+    }
+
+    fn incarnation(&self) -> Option<Incarnation> {
+        Some(self.engine.parts().incarnation)
     }
 
     async fn describe(&self, _: &CallContext) -> RuntimeInfo {
@@ -174,6 +177,10 @@ impl WorkerRuntime for LocalRuntime {
         })
     }
 
+    fn can_observe(&self) -> bool {
+        true
+    }
+
     async fn observe_worker(
         &self,
         _: &CallContext,
@@ -182,6 +189,23 @@ impl WorkerRuntime for LocalRuntime {
         stop_after: Option<u64>,
     ) -> Result<Observation> {
         self.engine.observe_worker(worker_id, from, stop_after)
+    }
+
+    async fn sync_config_bundle(&self, ctx: &CallContext, bundle: ConfigBundle) -> Result<BundleSummary> {
+        self.engine.sync_bundle(ctx, bundle).await
+    }
+
+    async fn check_config_bundle(&self, _: &CallContext, reference: &BundleRef) -> Result<BundleSummary> {
+        self.engine.check_bundle(reference)
+    }
+
+    async fn list_config_bundles(
+        &self,
+        _: &CallContext,
+        after: Option<&BundleRef>,
+        limit: usize,
+    ) -> Result<BundlePage> {
+        Ok(self.engine.list_bundles(after, limit))
     }
 }
 
@@ -193,8 +217,7 @@ mod tests {
     use crate::engine::store::MemoryStore;
     use crate::engine::{EngineLimits, EngineParts, Profiles, SystemClock};
     use crate::model::{
-        Incarnation, InputDelivery, InputKind, Labels, ProfileSelector, RequestId, WorkerInput, WorkerIntent,
-        WorkspaceId,
+        InputDelivery, InputKind, Labels, ProfileSelector, RequestId, WorkerInput, WorkerIntent, WorkspaceId,
     };
     use crate::proto::ProtoCodec;
 
@@ -266,7 +289,7 @@ mod tests {
 
     #[tokio::test]
     async fn workers_are_shown_as_the_backends_own() {
-        // acceptance 47, 48, 51
+        // acceptance 47, 48, 51, 58
         let runtime = local("").await;
         let created = runtime.create_worker(&ctx(), create(None, 2)).await.unwrap();
         assert_eq!(codes(&created.diagnostics), ["embedded_runtime_tools_less"]);

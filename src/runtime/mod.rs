@@ -15,12 +15,15 @@ pub use local::{EMBEDDED_DISPLAY_NAME, EMBEDDED_RUNTIME_ID, LocalRuntime};
 
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::{
-    CallContext, CreateWorker, Created, Host, InputAck, Result, RuntimeId, RuntimeInfo, RuntimeKind, SendInput,
-    StopAck, StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId, WorkerPage,
+    BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Error, Host, Incarnation,
+    InputAck, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, SendInput, StopAck, StopWorker, TranscriptPage,
+    Worker, WorkerFilter, WorkerId, WorkerPage,
 };
 
 /// Where workers run. Every failure is an [`Error`](crate::model::Error) whose reason says what kind of refusal it is;
 /// one that leaves the outcome unknown may be followed by the same call with the same request id.
+///
+/// An adapter need not have every call: what it lacks is refused as [`Reason::RemoteRuntimeUnsupported`].
 #[async_trait]
 pub trait WorkerRuntime: Send + Sync + 'static {
     /// Its id.
@@ -29,6 +32,9 @@ pub trait WorkerRuntime: Send + Sync + 'static {
     /// Where it runs.
     fn kind(&self) -> RuntimeKind;
 
+    /// Of its store, as far as that is known without asking: the workers of another one are gone.
+    fn incarnation(&self) -> Option<Incarnation>;
+
     /// The runtime as it is known now. It never fails: what cannot be reached is told as it was last seen.
     async fn describe(&self, ctx: &CallContext) -> RuntimeInfo;
 
@@ -36,7 +42,9 @@ pub trait WorkerRuntime: Send + Sync + 'static {
     async fn host(&self, ctx: &CallContext) -> Host;
 
     /// Makes a worker. Done once the record is durable and the program was executed.
-    async fn create_worker(&self, ctx: &CallContext, request: CreateWorker) -> Result<Created>;
+    async fn create_worker(&self, _ctx: &CallContext, _request: CreateWorker) -> Result<Created> {
+        Err(unsupported())
+    }
 
     /// A worker as it is.
     async fn get_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<Worker>;
@@ -51,27 +59,65 @@ pub trait WorkerRuntime: Send + Sync + 'static {
     ) -> Result<WorkerPage>;
 
     /// Gives a worker an input. Done once it is durable.
-    async fn send_input(&self, ctx: &CallContext, request: SendInput) -> Result<InputAck>;
+    async fn send_input(&self, _ctx: &CallContext, _request: SendInput) -> Result<InputAck> {
+        Err(unsupported())
+    }
 
     /// Ends a worker. Answers when the end is durable, or a little before the deadline.
-    async fn stop_worker(&self, ctx: &CallContext, request: StopWorker) -> Result<StopAck>;
+    async fn stop_worker(&self, _ctx: &CallContext, _request: StopWorker) -> Result<StopAck> {
+        Err(unsupported())
+    }
 
     /// Items of a transcript from the one after `start` on, at most `limit`.
     async fn get_transcript(
         &self,
-        ctx: &CallContext,
-        worker_id: &WorkerId,
-        start: u64,
-        limit: usize,
-    ) -> Result<TranscriptPage>;
+        _ctx: &CallContext,
+        _worker_id: &WorkerId,
+        _start: u64,
+        _limit: usize,
+    ) -> Result<TranscriptPage> {
+        Err(unsupported())
+    }
+
+    /// Whether workers can be observed.
+    fn can_observe(&self) -> bool {
+        false
+    }
 
     /// Opens a reader of a worker's stream. With `stop_after` it only replays, and ends after that sequence. The
     /// context's deadline is for the opening alone.
     async fn observe_worker(
         &self,
-        ctx: &CallContext,
-        worker_id: &WorkerId,
-        from: ObserveFrom,
-        stop_after: Option<u64>,
-    ) -> Result<Observation>;
+        _ctx: &CallContext,
+        _worker_id: &WorkerId,
+        _from: ObserveFrom,
+        _stop_after: Option<u64>,
+    ) -> Result<Observation> {
+        Err(unsupported())
+    }
+
+    /// Gives it a bundle. Done once that is durable; one that it has already is left as it is.
+    async fn sync_config_bundle(&self, _ctx: &CallContext, _bundle: ConfigBundle) -> Result<BundleSummary> {
+        Err(unsupported())
+    }
+
+    /// A bundle that it has: of this id, and with this digest.
+    async fn check_config_bundle(&self, _ctx: &CallContext, _reference: &BundleRef) -> Result<BundleSummary> {
+        Err(unsupported())
+    }
+
+    /// Bundles after `after`, by id and digest, at most `limit`.
+    async fn list_config_bundles(
+        &self,
+        _ctx: &CallContext,
+        _after: Option<&BundleRef>,
+        _limit: usize,
+    ) -> Result<BundlePage> {
+        Err(unsupported())
+    }
+}
+
+/// What a call is answered with that an adapter does not have.
+fn unsupported() -> Error {
+    Error::new(Reason::RemoteRuntimeUnsupported, "this runtime cannot do that")
 }

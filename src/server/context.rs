@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
-use super::layers::{Deadline, REQUEST_ID, RequestIdSlot};
+use super::layers::{Deadline, REQUEST_ID, RequestIdSlot, StreamEnd};
 use crate::model::{CallContext, Caller, Error, ErrorClass, Fingerprint, RequestId, Result, TraceContext, WorkspaceId};
 use crate::proto::convert::{HostContext, host_context};
 use crate::proto::fingerprint::{Mutating, fingerprint};
@@ -22,6 +22,7 @@ const MAX_TRACEPARENT: usize = 128;
 pub(super) struct Incoming {
     caller: Caller,
     deadline: Instant,
+    stream_end: Option<Instant>,
     trace: TraceContext,
     slot: RequestIdSlot,
 }
@@ -34,10 +35,16 @@ impl Incoming {
         let incoming = Self {
             caller: extensions.get().cloned().unwrap_or_else(Caller::anonymous),
             deadline: extensions.get().map_or_else(|| Instant::now() + DEFAULT, |Deadline(at)| *at),
+            stream_end: extensions.get().map(|StreamEnd(at)| *at),
             trace: TraceContext { parent: parent.filter(|it| it.len() <= MAX_TRACEPARENT).map(Into::into) },
             slot: extensions.get().cloned().unwrap_or_default(),
         };
         (incoming, request.into_inner())
+    }
+
+    /// When the stream that is asked for is to end; `None` where the caller has not said.
+    pub(super) fn stream_end(&self) -> Option<Instant> {
+        self.stream_end
     }
 
     /// The context of a call that changes nothing.

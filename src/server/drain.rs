@@ -1,6 +1,8 @@
 //! How a server is told to end, in the order of robustness.md: first it takes no more work, later it ends its streams.
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::model::{Error, Reason, Result};
 
@@ -9,6 +11,7 @@ use crate::model::{Error, Reason, Result};
 pub struct Drain {
     intake: CancellationToken,
     streams: CancellationToken,
+    calls: TaskTracker,
 }
 
 impl Drain {
@@ -21,6 +24,12 @@ impl Drain {
     /// From now on: no new connections, GOAWAY to those that are there, no new workers.
     pub fn stop_intake(&self) {
         self.intake.cancel();
+        self.calls.close();
+    }
+
+    /// Waits, once the intake has stopped, until no unary call is in flight.
+    pub async fn calls_ended(&self) {
+        self.calls.wait().await;
     }
 
     /// From now on: streams end, each with its last cursor, as `DRAINING`.
@@ -31,6 +40,11 @@ impl Drain {
     /// Waits for [`Drain::stop_intake`].
     pub async fn intake_stopped(&self) {
         self.intake.cancelled().await;
+    }
+
+    /// A unary call that is in flight until this is dropped.
+    pub(super) fn call(&self) -> TaskTrackerToken {
+        self.calls.token()
     }
 
     /// What streams listen to.

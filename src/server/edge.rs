@@ -1,20 +1,28 @@
 //! The limits of the listener, and serving. A limit that hyper would have by itself is set here too: tonic's builder
 //! otherwise removes it.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::Stream;
+use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use tower::{Layer, Service};
 
 use super::drain::Drain;
-use super::layers::{Auth, Deadlines, Load, Panics, Spans, Wrapping};
+use super::layers::{Auth, Deadlines, Load, Panics, Refusals, Spans, Wrapping};
 use crate::model::TokenTable;
+
+/// What every request passes, from the outside in.
+type Layers =
+    (Wrapping<Spans>, Wrapping<Panics>, Wrapping<Auth>, Wrapping<Load>, Wrapping<Deadlines>, Wrapping<Refusals>);
 
 /// How much of everything the listener allows, each with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +53,15 @@ pub struct Edge {
     pub keepalive_timeout: Duration,
     /// Unary calls in flight in all; the next is `OVERLOADED`. 1,024.
     pub max_unary: usize,
-    /// As many more for health, Get, Stop and Cancel. 64.
+    /// As many more for Get, Stop and Cancel. 64.
     pub max_unary_lane: usize,
+    /// Health checks in flight, and as many watches of health open: for anybody, and beside all else. 256.
+    pub max_open: usize,
     /// Streams open in all. 20,000.
     pub max_streams: usize,
-    /// How long a unary call may take where the caller does not say. 30 s.
+    /// How long a unary call, or the opening of a stream, may take where the caller does not say. 30 s.
     pub default_deadline: Duration,
-    /// The longest deadline of a unary call; a later one is lowered to it. 5 min.
+    /// The longest deadline of either; a later one is lowered to it. 5 min; 5 s where no token is asked for.
     pub max_deadline: Duration,
 }
 
@@ -73,6 +83,7 @@ impl Edge {
             keepalive_timeout: Duration::from_secs(10),
             max_unary: 1_024,
             max_unary_lane: 64,
+            max_open: 256,
             max_streams: 20_000,
             default_deadline: Duration::from_secs(30),
             max_deadline: Duration::from_mins(5),
@@ -85,8 +96,21 @@ impl Edge {
         Self { max_concurrent_streams: 1_000, ..Self::control_plane() }
     }
 
+    /// What every request passes, from the outside in.
+    fn layers(&self, tokens: Option<Arc<ArcSwap<TokenTable>>>, drain: Drain) -> Layers {
+        (
+            Wrapping(Spans),
+            Wrapping(Panics),
+            Wrapping(Auth::new(tokens)),
+            Wrapping(Load::new(self, drain)),
+            Wrapping(Deadlines::new(self.default_deadline, self.max_deadline)),
+            Wrapping(Refusals),
+        )
+    }
+
     fn server(&self) -> Server {
-        // No `timeout`: tonic's answers CANCELLED and does not end streams; our own layer does both right.
+        // No `timeout`: tonic's answers CANCELLED and does not end streams; our own layer does both right. What a caller
+        // asks for in `grpc-timeout`, tonic watches all the same: our layer is earlier.
         Server::builder()
             .max_concurrent_streams(self.max_concurrent_streams)
             .http2_max_local_error_reset_streams(Some(self.max_local_error_resets))
@@ -120,12 +144,18 @@ where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     edge.server()
-        .layer(Wrapping(Spans))
-        .layer(Wrapping(Panics))
-        .layer(Wrapping(Auth::new(tokens)))
-        .layer(Wrapping(Load::new(edge.max_unary, edge.max_unary_lane, edge.max_streams)))
-        .layer(Wrapping(Deadlines::new(edge.default_deadline, edge.max_deadline)))
+        .layer(edge.layers(tokens, drain.clone()))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async move { drain.intake_stopped().await })
         .await
+}
+
+/// What [`serve`] asks for each request, without a connection around it: the services in their layers. It never drains.
+#[must_use]
+pub fn service(
+    routes: Routes,
+    edge: &Edge,
+    tokens: Option<Arc<ArcSwap<TokenTable>>>,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
+    edge.layers(tokens, Drain::new()).layer(routes)
 }

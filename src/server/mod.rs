@@ -1,4 +1,4 @@
-//! The gRPC edge of both roles. A request passes the layers (a span, panics, who calls, how much, how long), is checked and
+//! The gRPC edge of both roles. A request passes the layers (a span, panics, who calls, how much, how long, refusals of the stack), is checked and
 //! converted by `proto`, goes to the registry or to the runtime, and its answer is converted back. Nothing here decides
 //! anything about workers.
 //!
@@ -35,7 +35,7 @@ mod config_bundle_service;
 mod tests;
 
 pub use drain::Drain;
-pub use edge::{Edge, serve};
+pub use edge::{Edge, serve, service};
 pub use health::Health;
 pub use listen::{Accepted, accept};
 pub use routes::{Served, control_plane, worker_runtime};

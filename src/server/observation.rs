@@ -3,8 +3,8 @@
 //! 1. The snapshot, made here.
 //! 2. Frames as the observation hands them out: bytes that are sent as they are.
 //! 3. A heartbeat, made here, when nothing came for the interval.
-//! 4. The end: OK when the worker has ended; `DRAINING`, after a frame that says so; or what broke. Each with the last
-//!    cursor in the trailer [`CURSOR`].
+//! 4. The end: OK when the worker has ended; `DRAINING`, after a frame that says so; `DEADLINE_EXCEEDED`; or what broke.
+//!    Each with the last cursor in the trailer [`CURSOR`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use super::drain::draining;
+use super::layers::deadline_exceeded;
 use crate::engine::{Clock, Observation, Observed};
 use crate::model::{Diagnostic, EventKind};
 use crate::proto::frames::Place;
@@ -31,6 +32,7 @@ pub(super) fn frames(
     heartbeat: Duration,
     clock: Arc<dyn Clock>,
     streams: CancellationToken,
+    until: Option<Instant>,
 ) -> impl Stream<Item = Result<Bytes, Status>> {
     let view = observation.view();
     let place = Place {
@@ -39,8 +41,17 @@ pub(super) fn frames(
         incarnation: observation.incarnation(),
         sequence: observation.sequence(),
     };
-    let feed = Feed { observation, place, heartbeat, clock, streams, quiet_since: Instant::now(), phase: Phase::Open };
+    let (quiet_since, phase) = (Instant::now(), Phase::Open);
+    let feed = Feed { observation, place, heartbeat, clock, streams, until, quiet_since, phase };
     stream::unfold(feed, |mut feed| async move { feed.next().await.map(|frame| (frame, feed)) })
+}
+
+/// Waits until then; for ever where there is no such time.
+async fn reached(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// One reader and what was sent to it.
@@ -50,6 +61,7 @@ struct Feed {
     heartbeat: Duration,
     clock: Arc<dyn Clock>,
     streams: CancellationToken,
+    until: Option<Instant>,
     quiet_since: Instant,
     phase: Phase,
 }
@@ -67,6 +79,7 @@ enum Next {
     Observed(crate::model::Result<Option<Observed>>),
     Quiet,
     Draining,
+    Exceeded,
 }
 
 impl Feed {
@@ -80,6 +93,7 @@ impl Feed {
             Next::Observed(Ok(Some(observed))) => self.frame(observed),
             Next::Observed(Ok(None)) => return Some(Err(self.end(Status::new(Code::Ok, "")))),
             Next::Observed(Err(error)) => return Some(Err(self.end(to_status(&error)))),
+            Next::Exceeded => return Some(Err(self.end(to_status(&deadline_exceeded())))),
             Next::Quiet => self.place.heartbeat(self.observation.seen_age().unwrap_or_default(), self.clock.now()),
             Next::Draining => {
                 self.phase = Phase::Draining;
@@ -92,13 +106,14 @@ impl Feed {
         Some(Ok(frame))
     }
 
-    /// What is ready is taken before anything is waited for; a drain comes before both.
+    /// What is ready is taken before anything is waited for; a drain and the deadline come before both.
     async fn wait(&mut self) -> Next {
         if self.streams.is_cancelled() {
             return Next::Draining;
         }
         tokio::select! {
             biased;
+            () = reached(self.until) => Next::Exceeded,
             next = self.observation.next() => Next::Observed(next),
             () = self.streams.cancelled() => Next::Draining,
             () = sleep_until(self.quiet_since + self.heartbeat) => Next::Quiet,
@@ -117,6 +132,7 @@ impl Feed {
                 }
                 frame.wire
             }
+            Observed::Notice(notice) => self.place.diagnostic(notice, self.clock.now()),
         }
     }
 

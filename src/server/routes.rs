@@ -32,6 +32,8 @@ use crate::runtime::WorkerRuntime;
 const MAX_REQUEST: usize = 256 * 1024;
 /// The largest request of the services that take config bundles.
 const MAX_BUNDLE_REQUEST: usize = 4 * 1024 * 1024;
+/// What a host's request has beside what the control plane was sent: who asks, and the bundle's digest.
+const MAX_CONTEXT: usize = 4 * 1024;
 /// The largest answer: a page of 256 KiB, or one item or frame that is larger by itself.
 const MAX_ANSWER: usize = 1024 * 1024;
 
@@ -69,8 +71,8 @@ pub async fn control_plane(
         .add_service(sized!(HostServiceServer, Hosts(plane.clone()), MAX_REQUEST))
         .add_service(sized!(WorkerServiceServer, Workers(plane.clone()), MAX_REQUEST))
         .add_service(sized!(TranscriptServiceServer, Transcripts(plane.clone()), MAX_REQUEST))
-        .add_service(sized!(ObservationServiceServer, Observations(plane), MAX_REQUEST))
-        .add_service(sized!(ConfigBundleServiceServer, ConfigBundles, MAX_BUNDLE_REQUEST));
+        .add_service(sized!(ObservationServiceServer, Observations(plane.clone()), MAX_REQUEST))
+        .add_service(sized!(ConfigBundleServiceServer, ConfigBundles(plane), MAX_BUNDLE_REQUEST));
     Ok(Served { routes: routes.routes(), health })
 }
 
@@ -90,7 +92,7 @@ pub async fn worker_runtime(
     let service = HostRuntime { runtime, store_backend, workspace, clock, drain };
     // All methods of a service have one limit, and one of them takes bundles.
     let service = WorkerRuntimeServiceServer::new(service)
-        .max_decoding_message_size(MAX_BUNDLE_REQUEST)
+        .max_decoding_message_size(MAX_BUNDLE_REQUEST + MAX_CONTEXT)
         .max_encoding_message_size(MAX_ANSWER);
     routes.add_service(service);
     Ok(Served { routes: routes.routes(), health })

@@ -1,6 +1,7 @@
 //! The edge over real sockets, with a real engine behind it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -14,6 +15,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
+
+mod refusals;
 
 use super::{Drain, Edge, Health, Served, accept, control_plane, serve, worker_runtime};
 use crate::engine::store::MemoryStore;
@@ -47,6 +50,7 @@ type Called = InterceptedService<Channel, Bearer>;
 
 /// A server, and a channel to it.
 struct Plane {
+    address: SocketAddr,
     channel: Channel,
     drain: Drain,
     health: Health,
@@ -55,7 +59,8 @@ struct Plane {
 impl Plane {
     async fn of(served: Served, drain: Drain) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let endpoint = format!("http://{address}");
         let tokens = Some(Arc::new(ArcSwap::from_pointee(TokenTable::parse("alice s3cret").unwrap())));
         let (routes, ending) = (served.routes, drain.clone());
         tokio::spawn(async move {
@@ -64,7 +69,7 @@ impl Plane {
                 .unwrap();
         });
         let channel = Endpoint::from_shared(endpoint).unwrap().connect().await.unwrap();
-        Self { channel, drain, health: served.health }
+        Self { address, channel, drain, health: served.health }
     }
 
     async fn control() -> Self {
@@ -366,4 +371,28 @@ async fn a_host_serves_the_same_runtime_with_statuses() {
     assert_eq!(reused.get_details_error_info().unwrap().reason, "REQUEST_ID_REUSED");
     let unknown = host.get_worker(runtime_v1::GetWorkerRequest { worker_id: "worker-none".to_owned() }).await;
     assert_eq!(unknown.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn an_observation_that_ends_at_its_deadline_names_its_last_cursor() {
+    let plane = Plane::control().await;
+    let worker_id = plane.spawn().await;
+    let mut request = Request::new(v1::ObserveWorkerRequest {
+        runtime_id: RUNTIME.to_owned(),
+        worker_id: worker_id.clone(),
+        start: v1::ObserveStart::Beginning.into(),
+        ..Default::default()
+    });
+    request.set_timeout(Duration::from_millis(1_500));
+    let mut observed = plane.observations().observe_worker(request).await.unwrap().into_inner();
+    let mut last = None;
+    let end = loop {
+        match observed.next().await.unwrap() {
+            Ok(message) => last = Some(decoded(message)),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(end.code(), Code::DeadlineExceeded);
+    assert_eq!(end.get_details_error_info().unwrap().reason, "DEADLINE_EXCEEDED");
+    assert_eq!(end.metadata().get("workplane-cursor").unwrap(), last.unwrap().cursor.as_str());
 }

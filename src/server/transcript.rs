@@ -167,7 +167,7 @@ impl Reader {
     fn take_live(&mut self, next: Option<Observed>) -> Result<()> {
         let frame = match next {
             Some(Observed::Frame(frame)) => frame,
-            Some(Observed::Snapshot(_)) => return Ok(()),
+            Some(Observed::Snapshot(_) | Observed::Notice(_)) => return Ok(()),
             None => {
                 self.phase = Phase::Ended;
                 return Ok(());

@@ -11,10 +11,12 @@ use super::layers::catching;
 use super::routes::ControlPlane;
 use super::source::OfRegistry;
 use super::transcript::{batches, cut_page};
+use super::worker_service::outcome;
+use crate::model::TranscriptPage;
 use crate::proto::convert::{self, StreamTranscript, Transcript};
 use crate::proto::raw::{GetTranscriptResponse, StreamTranscriptResponse};
 use crate::proto::v1::transcript_service_server::TranscriptService;
-use crate::proto::v1::{GetTranscriptRequest, OperationState, StreamTranscriptRequest};
+use crate::proto::v1::{GetTranscriptRequest, StreamTranscriptRequest};
 
 /// The service.
 pub(super) struct Transcripts(pub ControlPlane);
@@ -28,10 +30,12 @@ impl TranscriptService for Transcripts {
         let (incoming, message) = Incoming::of(request);
         let (runtime_id, Transcript { worker_id, start, limit }) = convert::transcript(message).map_err(bad)?;
         let ctx = incoming.read(&self.0.workspace);
-        let page = self.0.registry.get_transcript(&ctx, &runtime_id, &worker_id, start, limit).await;
-        let page = cut_page(page.map_err(|error| refuse(&error, &ctx))?, start);
+        let page = self.0.registry.transcript_page(&ctx, &runtime_id, &worker_id, start, limit).await;
+        let (state, page, diagnostics) = outcome(page.map_err(|error| refuse(&error, &ctx))?);
+        let nothing = TranscriptPage { total_items: 0, next_start: None, items: Vec::new() };
+        let page = cut_page(page.unwrap_or(nothing), start);
         Ok(Response::new(GetTranscriptResponse {
-            state: OperationState::Accepted.into(),
+            state: state.into(),
             runtime_id: runtime_id.to_string(),
             worker_id: worker_id.to_string(),
             start,
@@ -40,7 +44,7 @@ impl TranscriptService for Transcripts {
             total_items: page.total_items,
             next_start: page.next_start,
             items: page.items,
-            diagnostics: Vec::new(),
+            diagnostics,
         }))
     }
 

@@ -14,7 +14,7 @@ use super::page::cut;
 use super::source::OfRuntime;
 use super::transcript::{batches, cut_page};
 use crate::engine::Clock;
-use crate::model::{Error, WorkspaceId};
+use crate::model::{BundleSummary, Error, WorkspaceId};
 use crate::proto::convert::{self, Observe, StreamTranscript, Transcript};
 use crate::proto::raw::{HostGetTranscriptResponse, HostObserveWorkerResponse, HostStreamTranscriptResponse};
 use crate::proto::runtime_v1 as host;
@@ -163,11 +163,13 @@ impl WorkerRuntimeService for HostRuntime {
         request: Request<host::ObserveWorkerRequest>,
     ) -> Result<Response<Self::ObserveWorkerStream>, Status> {
         let (incoming, message) = Incoming::of(request);
+        let until = incoming.stream_end();
         let Observe { worker_id, from, heartbeat, stop_after } = convert::host_observe(message).map_err(bad)?;
         let ctx = incoming.read(&self.workspace);
         let observation = self.runtime.observe_worker(&ctx, &worker_id, from, stop_after).await;
         let observation = observation.map_err(|error| refuse(&error, &ctx))?;
-        let frames = frames(observation, heartbeat, self.clock.clone(), self.drain.streams().clone());
+        let streams = self.drain.streams().clone();
+        let frames = frames(observation, heartbeat, self.clock.clone(), streams, until);
         let answers = catching(frames).map(|frame| frame.map(|frame| HostObserveWorkerResponse { frame: Some(frame) }));
         Ok(Response::new(Box::pin(answers)))
     }
@@ -220,22 +222,45 @@ impl WorkerRuntimeService for HostRuntime {
 
     async fn sync_config_bundle(
         &self,
-        _: Request<host::SyncConfigBundleRequest>,
+        request: Request<host::SyncConfigBundleRequest>,
     ) -> Result<Response<host::SyncConfigBundleResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerRuntimeService.SyncConfigBundle")))
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.host_change(&mut message).map_err(bad)?;
+        let bundle = convert::host_sync_config_bundle(message).map_err(bad)?;
+        let summary = self.runtime.sync_config_bundle(&ctx, bundle).await.map_err(|error| refuse(&error, &ctx))?;
+        let availability = Some(convert::availability(summary));
+        Ok(Response::new(host::SyncConfigBundleResponse { availability, diagnostics: Vec::new() }))
     }
 
     async fn check_config_bundle(
         &self,
-        _: Request<host::CheckConfigBundleRequest>,
+        request: Request<host::CheckConfigBundleRequest>,
     ) -> Result<Response<host::CheckConfigBundleResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerRuntimeService.CheckConfigBundle")))
+        let (incoming, message) = Incoming::of(request);
+        let reference = convert::host_check_config_bundle(message).map_err(bad)?;
+        let ctx = incoming.read(&self.workspace);
+        let summary = self.runtime.check_config_bundle(&ctx, &reference).await.map_err(|error| refuse(&error, &ctx))?;
+        let availability = Some(convert::availability(summary));
+        Ok(Response::new(host::CheckConfigBundleResponse { availability, diagnostics: Vec::new() }))
     }
 
     async fn list_config_bundles(
         &self,
-        _: Request<host::ListConfigBundlesRequest>,
+        request: Request<host::ListConfigBundlesRequest>,
     ) -> Result<Response<host::ListConfigBundlesResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerRuntimeService.ListConfigBundles")))
+        let (incoming, message) = Incoming::of(request);
+        let page = convert::host_list_config_bundles(message).map_err(bad)?;
+        let ctx = incoming.read(&self.workspace);
+        let found = self.runtime.list_config_bundles(&ctx, page.after.as_ref(), page.limit).await;
+        let found = found.map_err(|error| refuse(&error, &ctx))?;
+        let keys: Vec<_> = found.bundles.iter().map(BundleSummary::reference).collect();
+        let mut bundles: Vec<_> = found.bundles.into_iter().map(convert::bundle_summary).collect();
+        let more = cut(&mut bundles) || found.more;
+        let last = keys.get(bundles.len().wrapping_sub(1)).filter(|_| more);
+        Ok(Response::new(host::ListConfigBundlesResponse {
+            bundles,
+            diagnostics: Vec::new(),
+            next_page_token: last.map(|key| page.token(key)).unwrap_or_default(),
+        }))
     }
 }

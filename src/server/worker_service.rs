@@ -117,10 +117,8 @@ impl WorkerService for Workers {
     ) -> Result<Response<ListConnectPointsResponse>, Status> {
         let (incoming, ListConnectPointsRequest { runtime_id, worker_id }) = Incoming::of(request);
         let worker = self.worker(incoming, &runtime_id, &worker_id).await?;
-        let status = if worker.stale { "unavailable" } else { "available" };
-        let proxy =
-            ConnectPoint { kind: "stream_proxy".to_owned(), status: status.to_owned(), diagnostics: Vec::new() };
-        Ok(Response::new(ListConnectPointsResponse { connect_points: vec![proxy] }))
+        let can_observe = self.0.registry.can_observe(&worker.runtime_id).map_err(bad)?;
+        Ok(Response::new(ListConnectPointsResponse { connect_points: vec![stream_proxy(can_observe, worker.stale)] }))
     }
 
     async fn delete_worker(&self, _: Request<DeleteWorkerRequest>) -> Result<Response<DeleteWorkerResponse>, Status> {
@@ -187,7 +185,7 @@ impl Workers {
 }
 
 /// An operation's state, what came of it, and what else there is to say.
-fn outcome<T>(operation: Operation<T>) -> (OperationState, Option<T>, Vec<Diagnostic>) {
+pub(super) fn outcome<T>(operation: Operation<T>) -> (OperationState, Option<T>, Vec<Diagnostic>) {
     let (state, value, diagnostics) = match operation {
         Operation::Accepted { value, diagnostics } => (OperationState::Accepted, Some(value), diagnostics),
         Operation::Rejected(diagnostics) => (OperationState::Rejected, None, diagnostics),
@@ -196,7 +194,38 @@ fn outcome<T>(operation: Operation<T>) -> (OperationState, Option<T>, Vec<Diagno
     (state, value, convert::diagnostics(diagnostics))
 }
 
+/// How a worker may be observed through this control plane (acceptance 41).
+fn stream_proxy(can_observe: bool, stale: bool) -> ConnectPoint {
+    let status = match (can_observe, stale) {
+        (false, _) => "not_implemented",
+        (true, false) => "available",
+        (true, true) => "unavailable",
+    };
+    let pending = || crate::model::Diagnostic::info("worker_proxy_pending", "nothing here observes this worker");
+    let diagnostics = if can_observe { Vec::new() } else { convert::diagnostics(vec![pending()]) };
+    ConnectPoint { kind: "stream_proxy".to_owned(), status: status.to_owned(), diagnostics }
+}
+
 fn acceptance_evidence(from: Evidence) -> AcceptanceEvidence {
     let Evidence { kind, detail } = from;
     AcceptanceEvidence { kind: kind.to_owned(), detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_connect_point_says_what_can_be_done_with_it() {
+        // acceptance 41
+        let of = |can_observe, stale| {
+            let ConnectPoint { kind, status, diagnostics } = stream_proxy(can_observe, stale);
+            assert_eq!(kind, "stream_proxy");
+            (status, diagnostics.into_iter().map(|it| (it.code.clone(), it.severity())).collect::<Vec<_>>())
+        };
+        let pending = ("worker_proxy_pending".to_owned(), crate::proto::v1::DiagnosticSeverity::Info);
+        assert_eq!(of(false, false), ("not_implemented".to_owned(), vec![pending]));
+        assert_eq!(of(true, false), ("available".to_owned(), Vec::new()));
+        assert_eq!(of(true, true), ("unavailable".to_owned(), Vec::new()));
+    }
 }

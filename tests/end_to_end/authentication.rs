@@ -68,7 +68,7 @@ async fn with_the_token_every_method_is_there() {
             );
         }
         let nowhere = call(&client, "/workplane.v1.WorkerService/NoSuchMethod").await.unwrap_err();
-        assert_eq!(nowhere.code(), Code::Unimplemented);
+        assert_eq!(refusal(&nowhere).is(), (Code::Unimplemented, "NOT_YET"));
     }
 }
 
@@ -76,7 +76,7 @@ async fn with_the_token_every_method_is_there() {
 async fn a_query_in_the_path_leads_nowhere() {
     let plane = Plane::new().start().await;
     let refused = call(&plane.client(), "/workplane.v1.RuntimeService/ListRuntimes?x=1").await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
+    assert_eq!(refusal(&refused).is(), (Code::Unimplemented, "NOT_YET"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,7 +81,7 @@ async fn what_is_refused_fails_and_says_why() {
         (vec!["send", &format!("one/{worker_id}"), "too late"], "worker_not_running"),
         (vec!["workers", "get", "one/worker-1"], "UNKNOWN_WORKER"),
         (vec!["spawn", "--runtime", "two"], "UNKNOWN_RUNTIME"),
-        (vec!["bundles", "--runtime", "one"], "NOT_YET"),
+        (vec!["bundles", "--runtime", "two"], "UNKNOWN_RUNTIME"),
     ] {
         let refused = console.run(&arguments, "").await;
         let said = String::from_utf8(refused.stderr).unwrap();
@@ -94,6 +94,47 @@ async fn what_is_refused_fails_and_says_why() {
     assert!(String::from_utf8(stranger.stderr).unwrap().contains("UNAUTHENTICATED"));
     let nobody = run(&["runtimes", "--endpoint", "http://127.0.0.1:1"]).await;
     assert!(!nobody.status.success() && !nobody.stderr.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_is_given_from_a_file_and_a_worker_is_made_with_it() {
+    let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let plane = Plane::new().host(&host).start().await;
+    let console = Console::of(&plane);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples/bundle.toml");
+    for runtime_id in [EMBEDDED, "one"] {
+        let synced = console.types_json(&format!("bundles sync {file} --runtime {runtime_id}")).await;
+        assert_eq!(synced["state"], "OPERATION_STATE_ACCEPTED");
+        let digest = synced["availability"]["reference"]["digest"].as_str().unwrap();
+        let checked = console.types(&format!("bundles check team {digest} --runtime {runtime_id}")).await;
+        assert!(checked.contains(digest), "{checked}");
+        let listed = console.types(&format!("bundles --runtime {runtime_id}")).await;
+        assert!(listed.contains("team") && listed.contains(digest), "{listed}");
+        let spawn = format!("spawn --runtime {runtime_id} --profile builtin:coder --bundle team@{digest}");
+        assert_eq!(console.types_json(&spawn).await["worker"]["config_bundle"]["digest"], digest);
+    }
+
+    let directory = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(file).unwrap();
+    for (from, to, why) in [
+        ("\"capability_grant\"", "\"grant\"", "wrong.toml: declarations[0].kind: must be one of"),
+        ("revision = ", "revison = ", "wrong.toml: metadata.revision: is required"),
+        ("[metadata]", "[metadata", "wrong.toml:5: not TOML"),
+        ("vault:team", "vault:/team", "bundle.declarations[2].reference"),
+        (
+            "\"team\"",
+            "\"team\"\ndigest = \"0000000000000000000000000000000000000000000000000000000000000000\"",
+            "config_bundle_digest_mismatch",
+        ),
+    ] {
+        let wrong = directory.path().join("wrong.toml");
+        std::fs::write(&wrong, text.replacen(from, to, 1)).unwrap();
+        let refused = console.run(&["bundles", "sync", wrong.to_str().unwrap(), "--runtime", "one"], "").await;
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && said.contains(why), "{why}: {said}");
+    }
+    let missing = console.run(&["bundles", "sync", "no-such.toml"], "").await;
+    assert_eq!(missing.status.code(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,13 @@ fn write(directory: &Path, name: &str, text: &str, mode: u32) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// Whether a process runs: it is there, and not merely waiting for its parent to notice that it has ended.
+fn runs(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // proc(5): the state comes after the name, which is in parentheses and may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 #[tokio::test]
 async fn beyond_loopback_there_is_no_serving_without_a_token() {
     // acceptance 123
@@ -87,6 +94,7 @@ async fn a_token_file_that_is_empty_or_open_to_others_is_refused_without_its_wor
 
 #[tokio::test]
 async fn a_wrong_command_line_is_refused() {
+    // acceptance 125
     for arguments in [&["serve", "--lisen", "x"][..], &["serve", "--listen", "nowhere"], &[], &["dance"]] {
         let Output { status, .. } = run(arguments).await;
         assert_eq!(status.code(), Some(2), "{arguments:?}");
@@ -95,15 +103,19 @@ async fn a_wrong_command_line_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asked_to_end_each_role_ends_its_workers_and_exits_with_0() {
-    let cat = || Profile::text(["cat"]);
-    let mut host = Host::named("one").profile("builtin:coder", cat()).start().await;
-    let mut plane = Plane::new().profile("builtin:coder", cat()).host(&host).start().await;
+    // A program that does not end by itself, whatever becomes of its standard input and output.
+    let endless = || Profile::script("echo $$; exec sleep 3600");
+    let mut host = Host::named("one").profile("builtin:coder", endless()).start().await;
+    let mut plane = Plane::new().profile("builtin:coder", endless()).host(&host).start().await;
     let local = plane.spawn(EMBEDDED, "builtin:coder").await;
     let remote = plane.spawn("one", "builtin:coder").await;
     let mut streams = [local.observe().await, remote.observe().await];
+    let mut programs = Vec::new();
     for stream in &mut streams {
-        stream.frame().await;
+        let said = stream.first("the program's number", |frame| frame.item().is_some()).await;
+        programs.push(said.item().unwrap().content.trim().parse::<u32>().unwrap());
     }
+    assert!(programs.iter().all(|program| runs(*program)));
 
     plane.process().signal(Signal::TERM);
     for stream in &mut streams {
@@ -115,13 +127,16 @@ async fn asked_to_end_each_role_ends_its_workers_and_exits_with_0() {
     }
     assert_eq!(plane.process().ended().await.code(), Some(0));
     assert_eq!(plane.process().chatter(), "", "standard output is for where it listens");
+    assert!(!runs(programs[0]), "the embedded runtime's worker has outlived it");
 
     // The worker on the host has outlived the control plane.
     let request = workplane::proto::runtime_v1::GetWorkerRequest { worker_id: remote.worker_id.clone() };
     let there = host.client().worker_runtime().get_worker(request).await.unwrap().into_inner().worker.unwrap();
     assert_eq!(there.state(), v1::WorkerState::Running);
+    assert!(runs(programs[1]));
     host.process().signal(Signal::INT);
     assert_eq!(host.process().ended().await.code(), Some(0));
+    assert!(!runs(programs[1]), "the host's worker has outlived it");
     assert_eq!(host.process().chatter(), "");
 }
 

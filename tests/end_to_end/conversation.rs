@@ -51,31 +51,37 @@ const BC: Program = Program {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python3_on_the_embedded_runtime_is_told_alike_in_every_way() {
+    // acceptance 92, 114
     talk_on_the_embedded_runtime(&PYTHON).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python3_on_a_host_is_told_alike_in_every_way() {
+    // acceptance 92, 114
     talk_on_a_host(&PYTHON).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cat_on_the_embedded_runtime_is_told_alike_in_every_way() {
+    // acceptance 92
     talk_on_the_embedded_runtime(&CAT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cat_on_a_host_is_told_alike_in_every_way() {
+    // acceptance 92
     talk_on_a_host(&CAT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bc_on_the_embedded_runtime_is_told_alike_in_every_way() {
+    // acceptance 92
     talk_on_the_embedded_runtime(&BC).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bc_on_a_host_is_told_alike_in_every_way() {
+    // acceptance 92
     talk_on_a_host(&BC).await;
 }
 
@@ -96,7 +102,6 @@ async fn talk_on_a_host(program: &Program) {
 
 /// Says a thousand things to a program while it is observed and its transcript followed, and compares what was heard.
 async fn talk(plane: &Plane, runtime_id: &str, program: &Program) {
-    // acceptance 92
     let mut chance = chance();
     let worker = plane.spawn(runtime_id, "builtin:coder").await;
     let observed = tokio::spawn(worker.observe().await.rest());

@@ -63,6 +63,53 @@ async fn a_hangup_adds_and_removes_hosts_and_leaves_the_others_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_keeps_its_observers_with_another_token_and_sends_them_on_when_it_moves() {
+    let one = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let wire = Proxy::to(one.address()).await;
+    let mut plane = Plane::new().host(&one).start().await;
+    let worker = plane.spawn("one", "builtin:coder").await;
+    let mut stream = worker.observe().await;
+    stream.frame().await;
+
+    // A host that knows no such token refuses calls; who observes goes on.
+    let stranger = Host::named("two").start().await;
+    let (right, wrong) = (one.entry(one.address()).token_file, stranger.entry(stranger.address()).token_file);
+    plane.change("one", |entry| entry.token_file = wrong);
+    until("the token to be refused", || async { worker.try_send(worker.input("refused")).await.err() }).await;
+    plane.change("one", |entry| entry.token_file = right);
+    until("the token to be taken", || async { worker.try_send(worker.input("hello")).await.ok() }).await;
+    let answer = |item: &v1::TranscriptItem| item.role() == v1::TranscriptRole::Assistant && item.content == "hello";
+    let frames = stream.up_to("the answer", |frame| frame.item().is_some_and(answer)).await;
+    assert!(frames.iter().all(|frame| frame.diagnostic().is_none()));
+
+    plane.change("one", |entry| entry.address = wire.address());
+    let ended = within("the old stream to end", async {
+        loop {
+            match stream.next().await {
+                Ok(frame) => assert!(frame.is_some(), "it ended as if the worker had"),
+                Err(ended) => return ended,
+            }
+        }
+    })
+    .await;
+    assert_eq!(refusal(&ended).is(), (Code::Unavailable, "REMOTE_RUNTIME_NETWORK_ERROR"));
+    let cursor = frames.last().unwrap().cursor.clone();
+    until("the host at its new place", || async { worker.try_resume(&cursor).await.ok() }).await;
+    assert!(wire.connections() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_restart_is_said_when_the_file_is_read_again() {
+    let mut plane = Plane::new().start().await;
+    plane.add_profile("builtin:coder", Profile::text(["cat"]));
+    until("the word in the log", || {
+        let log = plane.process().log();
+        async move { (log.contains("until a restart") && log.contains("profiles")).then_some(()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_has_become_wrong_changes_nothing() {
     let one = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
     let mut plane = Plane::new().host(&one).start().await;
@@ -101,10 +148,8 @@ async fn a_dead_host_costs_a_list_only_its_diagnostic() {
         assert!(!by_id(&worker.worker_id).expect("it is listed").stale);
     }
     // unreachable_is_not_gone: what is known of the lost one is told as old.
-    let stale = lost.get().await;
-    assert!(stale.stale && stale.state() == v1::WorkerState::Running, "{stale:?}");
-    if let Some(listed) = by_id(&lost.worker_id) {
-        assert!(listed.stale);
+    for told in [by_id(&lost.worker_id).expect("it is still listed"), &lost.get().await] {
+        assert!(told.stale && told.state() == v1::WorkerState::Running, "{told:?}");
     }
     plane.runtime_is("dead", RuntimeStatus::Unavailable).await;
     // Its own calls say that it cannot be known.
@@ -153,10 +198,7 @@ async fn a_host_that_lost_its_memory_refuses_old_cursors() {
         worker.try_resume(&cursor).await.err().map(|status| refusal(&status)).filter(|it| it.code != Code::Unavailable)
     })
     .await;
-    assert!(
-        [(Code::OutOfRange, "CURSOR_EXPIRED"), (Code::NotFound, "UNKNOWN_WORKER")].contains(&refused.is()),
-        "{refused:?}"
-    );
+    assert_eq!(refused.is(), (Code::OutOfRange, "CURSOR_EXPIRED"), "{refused:?}");
     // A new worker of the new incarnation is served as ever.
     let fresh = plane.spawn("one", "builtin:coder").await;
     assert_ne!(fresh.worker_id, worker.worker_id);
@@ -250,4 +292,16 @@ async fn a_host_that_falls_silent_is_not_waited_for() {
     assert_eq!(taken.transcript_sequence, Some(1));
     worker.stop(StopMode::Graceful).await;
     assert_eq!(worker.transcript(0).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_restarts_is_called_as_if_nothing_had_been() {
+    let mut host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let plane = Plane::new().host(&host).start().await;
+    plane.spawn("one", "builtin:coder").await.send("hello").await;
+    for _ in 0..3 {
+        host.restart().await;
+        // The broken connection is found by this call, or by the one before it; its caller does not notice.
+        plane.spawn("one", "builtin:coder").await.send("hello").await;
+    }
 }

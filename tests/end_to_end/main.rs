@@ -6,14 +6,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
 
 mod authentication;
+mod bad_usage;
+mod bundles;
 mod command_line;
 mod configuration;
 mod conversation;
+mod hostile_hosts;
 mod hosts;
 mod lifecycle;
+mod many_hosts;
 mod observation;
 mod reflection;
 mod repeats;
 mod resumption;
+mod seed;
 mod sharing;
 mod support;

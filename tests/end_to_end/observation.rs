@@ -90,6 +90,7 @@ async fn the_events_of_an_input_come_in_their_order_under_the_ids_of_its_answer(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_being_said_is_told_before_it_is_an_item() {
+    // acceptance 114
     let (_plane, _host, workers) = both(Profile::script("printf 'half a'; read go; echo ' line'; cat")).await;
     for worker in workers {
         // Someone who comes while it is being said has it in the snapshot, or as it comes.
@@ -146,7 +147,7 @@ async fn a_quiet_stream_beats() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_worker_cannot_be_observed() {
-    // acceptance 61, 112
+    // acceptance 26, 49, 61, 79, 112
     let host = Host::named("one").start().await;
     let plane = Plane::new().host(&host).start().await;
     for runtime_id in [EMBEDDED, "one"] {

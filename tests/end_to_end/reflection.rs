@@ -95,7 +95,7 @@ async fn methods_that_are_to_come_say_so() {
     let client = plane.client();
     let (runtime_id, worker_id) = plane.spawn(EMBEDDED, "builtin:coder").await.ids();
     let (mut runtimes, mut workers) = (client.runtimes(), client.workers());
-    let (mut bundles, mut observations) = (client.bundles(), client.observations());
+    let mut observations = client.observations();
     let registration = || {
         let labels = std::collections::BTreeMap::new();
         let (runtime_id, endpoint) = ("two".to_owned(), "http://127.0.0.1:1".to_owned());
@@ -133,19 +133,4 @@ async fn methods_that_are_to_come_say_so() {
     );
     not_yet!(workers, watch_workers, v1::WatchWorkersRequest::default());
     not_yet!(observations, observe_workers, v1::ObserveWorkersRequest::default());
-    not_yet!(
-        bundles,
-        sync_config_bundle,
-        v1::SyncConfigBundleRequest {
-            runtime_id: r(),
-            bundle: Some(v1::ConfigBundle::default()),
-            ..Default::default()
-        }
-    );
-    not_yet!(
-        bundles,
-        check_config_bundle,
-        v1::CheckConfigBundleRequest { runtime_id: r(), reference: Some(v1::ConfigBundleRef::default()) }
-    );
-    not_yet!(bundles, list_config_bundles, v1::ListConfigBundlesRequest { runtime_id: r(), ..Default::default() });
 }

@@ -16,19 +16,20 @@ const TIMES_AT_THE_HOST: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn resumed_at_any_cursor_the_embedded_stream_goes_on_with_the_same_bytes() {
+    // acceptance 118
     let plane = Plane::new().profile("builtin:coder", Profile::text(["cat"])).start().await;
     resumes_at_any_cursor(&plane, EMBEDDED).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn resumed_at_any_cursor_a_hosts_stream_goes_on_with_the_same_bytes() {
+    // acceptance 118
     let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
     let plane = Plane::new().host(&host).start().await;
     resumes_at_any_cursor(&plane, "one").await;
 }
 
 async fn resumes_at_any_cursor(plane: &Plane, runtime_id: &str) {
-    // acceptance 118
     let mut chance = chance();
     let worker = plane.spawn(runtime_id, "builtin:coder").await;
     for _ in 0..150 {

@@ -32,6 +32,8 @@ pub(crate) struct Exit {
     pub stderr: String,
     /// The runtime went away beneath it.
     pub lost: bool,
+    /// Its output could not be read to the end.
+    pub unheard: bool,
 }
 
 /// A child that runs.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::child::{Launched, supervise};
 use super::output::{Line, Lines, Meter, may_be_json, utterances};
 use super::{DELIVERY_WINDOW, Delivery, Link, REPORTS, Report, Start, StartFault};
 use crate::engine::profile::InputForm;
-use crate::model::{DeltaChannel, InputKind, OutputDelta, TurnEndReason, TurnId};
+use crate::model::{DeltaChannel, InputKind, OutputDelta, StopMode, TurnEndReason, TurnId};
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
@@ -23,9 +23,11 @@ const COALESCE: Duration = Duration::from_millis(20);
 /// How much of a piece is told at once without waiting.
 const COALESCE_BYTES: usize = 4 * 1024;
 /// How much of standard error is kept for the cause of death.
-const STDERR_KEPT: usize = 4 * 1024;
-/// How long the output of what has ended may stay open: something that left the group may hold it.
-const DRAIN: Duration = Duration::from_secs(2);
+const STDERR_KEPT: usize = 2 * 1024;
+/// How long the output of what has ended may be silent before it is given up: something that left the group holds it.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How much is read of what has ended: more than any pipe holds, so that more is not the program's own.
+const LEFT_IN_PIPE: usize = 1024 * 1024;
 
 /// Executes the profile's program and starts to speak with it.
 pub(in crate::engine) async fn start(start: Start<'_>) -> Result<Link, StartFault> {
@@ -41,21 +43,26 @@ fn speak(launched: Launched, form: InputForm, grace: Duration, handle: &tokio::r
     let (deliveries, inputs) = mpsc::channel(DELIVERY_WINDOW);
     let (end, orders) = mpsc::channel(4);
     let (report, reports) = mpsc::channel(REPORTS);
-    let give_up = CancellationToken::new();
+    let (give_up, ended) = (CancellationToken::new(), CancellationToken::new());
 
     let writer = handle.spawn(write(stdin, inputs, form, give_up.clone(), report.clone()));
-    let said = handle.spawn(read(stdout, report.clone()));
-    let errors = handle.spawn(keep_end(stderr));
+    let reader = handle.spawn(read(Output::new(stdout, ended.clone()), report.clone()));
+    let kill = end.clone();
+    let said = handle.spawn(async move {
+        let heard = reader.await.is_ok();
+        if !heard {
+            // Nobody hears it any more: it is not to go on unheard. A supervisor that is gone needs no order.
+            let _ = kill.try_send(StopMode::Force);
+        }
+        heard
+    });
+    let errors = handle.spawn(keep_end(Output::new(stderr, ended.clone())));
     handle.spawn(async move {
         let mut exit = supervise(child, process, grace, orders, || give_up.cancel()).await;
-        let (said_abort, errors_abort) = (said.abort_handle(), errors.abort_handle());
-        if timeout(DRAIN, said).await.is_err() {
-            said_abort.abort();
-        }
-        match timeout(DRAIN, errors).await {
-            Ok(kept) => exit.stderr = kept.unwrap_or_default(),
-            Err(_) => errors_abort.abort(),
-        }
+        ended.cancel();
+        // All that the program said is reported, however long the reports are held back. A reader that broke is told.
+        exit.unheard = !said.await.unwrap_or(false);
+        exit.stderr = errors.await.unwrap_or_default();
         // The writer only waits for its queue or the reports, and was told to give up; a panic in it changes nothing.
         let _ = writer.await;
         // The worker's task is gone only if the whole runtime is.
@@ -121,7 +128,7 @@ fn encode(input: Delivery, form: InputForm) -> Vec<u8> {
 }
 
 /// Reads what the program says, line by line, and tells of a line in the making.
-async fn read(mut stdout: impl AsyncRead + Unpin, report: mpsc::Sender<Report>) {
+async fn read<R: AsyncRead + Unpin>(mut stdout: Output<R>, report: mpsc::Sender<Report>) {
     let mut lines = Lines::default();
     let mut meter = Meter::new(Instant::now());
     let mut piece = Piece::default();
@@ -138,10 +145,10 @@ async fn read(mut stdout: impl AsyncRead + Unpin, report: mpsc::Sender<Report>) 
         // A broken pipe is its end.
         let Ok(count @ 1..) = read else { break };
         let now = Instant::now();
-        lines.push(&buffer[..count], |line| complete.extend(meter.pass(line, now)));
-        if !complete.is_empty() {
+        lines.push(&buffer[..count], |line| {
             piece = Piece::default();
-        }
+            complete.extend(meter.pass(line, now));
+        });
         for line in complete.drain(..) {
             if say(line, &report).await.is_err() {
                 return;
@@ -212,7 +219,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
 }
 
 /// The last few KiB of what a program writes to its standard error.
-async fn keep_end(mut stderr: impl AsyncRead + Unpin) -> String {
+async fn keep_end<R: AsyncRead + Unpin>(mut stderr: Output<R>) -> String {
     let mut kept: Vec<u8> = Vec::new();
     let mut buffer = vec![0; STDERR_KEPT];
     while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
@@ -220,7 +227,36 @@ async fn keep_end(mut stderr: impl AsyncRead + Unpin) -> String {
         let surplus = kept.len().saturating_sub(STDERR_KEPT);
         kept.drain(..surplus);
     }
-    String::from_utf8_lossy(&kept).trim().to_owned()
+    let text = String::from_utf8_lossy(&kept);
+    text[text.ceil_char_boundary(text.len().saturating_sub(STDERR_KEPT))..].trim().to_owned()
+}
+
+/// A program's output: once the program has ended, only what it left in the pipe.
+struct Output<R> {
+    pipe: R,
+    ended: CancellationToken,
+    left: usize,
+}
+
+impl<R: AsyncRead + Unpin> Output<R> {
+    fn new(pipe: R, ended: CancellationToken) -> Self {
+        Self { pipe, ended, left: LEFT_IN_PIPE }
+    }
+
+    /// The next bytes; 0 at the end. Dropped while it waits, it has read nothing.
+    async fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if !self.ended.is_cancelled() {
+            tokio::select! {
+                biased;
+                read = self.pipe.read(buffer) => return read,
+                () = self.ended.cancelled() => {}
+            }
+        }
+        let room = buffer.len().min(self.left);
+        let read = timeout(SILENCE, self.pipe.read(&mut buffer[..room])).await.unwrap_or(Ok(0));
+        self.left -= read.as_ref().map_or(0, |count| *count);
+        read
+    }
 }
 
 #[cfg(test)]

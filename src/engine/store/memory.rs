@@ -1,13 +1,13 @@
 //! The store that keeps all in memory: the same trait, the same rules, gone with the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::{Batch, Commit, Read, Restored, Select, Store, StoreFault, StoredWorker, WorkerChange};
 use crate::engine::frame::Frame;
-use crate::engine::receipts::Receipt;
+use crate::engine::receipts::{Receipt, ReceiptKey};
 use crate::model::{ConfigBundle, EventKind, WorkerId};
 
 /// A store in memory. A commit lands at once, in the call that submits it.
@@ -19,7 +19,7 @@ struct State {
     position: u64,
     workers: BTreeMap<WorkerId, Log>,
     bundles: Vec<Arc<ConfigBundle>>,
-    receipts: Vec<Receipt>,
+    receipts: HashMap<ReceiptKey, Receipt>,
 }
 
 #[derive(Debug)]
@@ -50,14 +50,17 @@ impl MemoryStore {
 
 impl State {
     fn apply(&mut self, batch: Batch) -> Result<u64, StoreFault> {
-        let Batch { worker, bundles, receipts } = batch;
+        let Batch { worker, bundles, receipts, forgotten } = batch;
         let position = self.position + 1;
         if let Some(change) = worker {
             self.change(change, position)?;
         }
         self.position = position;
         self.bundles.extend(bundles);
-        self.receipts.extend(receipts);
+        self.receipts.extend(receipts.into_iter().map(|receipt| (receipt.key, receipt)));
+        for key in forgotten {
+            self.receipts.remove(&key);
+        }
         Ok(position)
     }
 
@@ -142,7 +145,7 @@ impl Store for MemoryStore {
             Ok(Restored {
                 workers: state.workers.values().map(|log| log.stored.clone()).collect(),
                 bundles: state.bundles.clone(),
-                receipts: state.receipts.clone(),
+                receipts: state.receipts.values().cloned().collect(),
             })
         })
     }

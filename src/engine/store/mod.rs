@@ -19,7 +19,7 @@ pub use memory::MemoryStore;
 pub use unsteady::{Unsteadiness, UnsteadyStore};
 
 use super::frame::Frame;
-use super::receipts::Receipt;
+use super::receipts::{Receipt, ReceiptKey};
 use super::row::WorkerRow;
 use crate::model::{ConfigBundle, EventKind, WorkerId};
 
@@ -59,6 +59,8 @@ pub struct Batch {
     pub bundles: Vec<Arc<ConfigBundle>>,
     /// What repeated requests are answered with.
     pub receipts: Vec<Receipt>,
+    /// Receipts that need not be kept any more.
+    pub forgotten: Vec<ReceiptKey>,
 }
 
 /// What changes of one worker.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{BundleContent, BundleId, BundleRef, ConfigBundle, ProfileDescriptor, Provenance, Reason};
 
-fn bundle(revision: &str, declared: &[ProfileSelector]) -> ConfigBundle {
+pub(super) fn bundle(revision: &str, declared: &[ProfileSelector]) -> ConfigBundle {
     let content = BundleContent {
         id: BundleId::new("team").unwrap(),
         revision: revision.to_owned(),
@@ -23,8 +23,8 @@ async fn create(stage: &Stage, profile: ProfileSelector, bundle: Option<BundleRe
 }
 
 #[tokio::test]
-async fn a_worker_is_made_with_a_bundle_that_is_there_and_declares_its_profile() {
-    // acceptance 91, 104
+async fn synced_config_bundle_makes_workers_of_the_profiles_it_declares() {
+    // acceptance 91, 104, 135
     let stage = Stage::with(Profile::catalog()).await;
     let it = bundle("1", &[builtin("it")]);
     let refused = create(&stage, builtin("it"), Some(it.reference())).await.unwrap_err();
@@ -63,10 +63,10 @@ async fn every_digest_of_a_bundle_is_kept() {
     for bundle in [&one, &two] {
         assert_eq!(stage.engine.check_bundle(&bundle.reference()).unwrap(), bundle.summary());
     }
-    let (listed, more) = stage.engine.list_bundles(None, 1);
-    assert!(more);
-    let (rest, more) = stage.engine.list_bundles(Some((&listed[0].id, &listed[0].digest)), 10);
-    assert_eq!((listed.len() + rest.len(), more), (2, false));
+    let first = stage.engine.list_bundles(None, 1);
+    assert!(first.more);
+    let rest = stage.engine.list_bundles(Some(&first.bundles[0].reference()), 10);
+    assert_eq!((first.bundles.len() + rest.bundles.len(), rest.more), (2, false));
     assert!(create(&stage, builtin("it"), Some(one.reference())).await.is_ok(), "pinned to the old digest");
 }
 

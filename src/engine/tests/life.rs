@@ -56,7 +56,7 @@ async fn a_stop_gives_what_was_accepted_before_it() {
 
 #[tokio::test]
 async fn stop_is_idempotent_and_keeps_the_first_reason() {
-    // acceptance 94
+    // acceptance 58, 94
     for profile in [Profile::catalog(), sh("exec cat")] {
         let stage = Stage::with(profile).await;
         let worker = stage.spawn().await;
@@ -81,17 +81,33 @@ async fn cancel_ends_as_cancelled() {
 
 #[tokio::test]
 async fn a_program_that_will_not_end_is_killed_with_its_group() {
-    let deaf = "trap '' TERM; sleep 1000 & echo up; while :; do sleep 1000; done";
+    let deaf = "trap '' TERM; sleep 1000 & echo up $!; while :; do sleep 1000; done";
     for mode in [StopMode::Graceful, StopMode::Force] {
         let stage = Stage::with(sh(deaf)).await;
         let worker = stage.spawn().await;
         let mut stream = stage.observe(&worker, ObserveFrom::Beginning);
-        while !text(&within(next_frame(&mut stream)).await.unwrap().wire).contains(":up") {}
+        let child = loop {
+            let frame = text(&within(next_frame(&mut stream)).await.unwrap().wire);
+            if let Some((_, pid)) = frame.split_once(":up ") {
+                break pid.to_owned();
+            }
+        };
+        assert!(is_alive(&child));
         let ack = within(stage.stop(&worker, TerminalIntent::Stop, mode)).await;
         assert_eq!(ack.state, WorkerState::Stopped);
         let termination = stage.engine.get_worker(&worker.worker_id).unwrap().termination.clone().unwrap();
         assert_eq!(termination.signal, Some(9));
+        // The signal was sent to the whole group; the kernel takes its time with the rest of it.
+        while is_alive(&child) {
+            tokio::task::yield_now().await;
+        }
     }
+}
+
+/// Whether a process is there and not a zombie.
+fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
 }
 
 #[tokio::test]
@@ -229,6 +245,51 @@ async fn what_was_live_when_the_runtime_went_away_is_lost() {
     assert_eq!(again.transcript(&gone).await[0], "User:1:kept");
     let frames = within(to_the_end(again.observe(&gone, ObserveFrom::Beginning), 0)).await;
     assert_eq!(frames.len() as u64, lost.last_event_id);
+}
+
+#[tokio::test]
+async fn inputs_of_a_run_that_was_lost_are_told_of_and_not_given_again() {
+    let store = MemoryStore::new();
+    let first = Stage::open(parts(store.clone(), [("it", sh("sleep 1000"))])).await;
+    let worker = first.spawn().await;
+    let mut stream = first.observe(&worker, ObserveFrom::Beginning);
+    // More than a pipe holds: the first is being written, and the others wait behind it.
+    for _ in 0..3 {
+        first.send(&worker, &"x".repeat(100_000)).await.unwrap();
+    }
+    let mut started = 0;
+    while started < 3 {
+        started += usize::from(text(&within(next_frame(&mut stream)).await.unwrap().wire).starts_with("TurnStarted"));
+    }
+    let again = Stage::open(first.parts.clone()).await;
+    let frames = within(to_the_end(again.observe(&worker, ObserveFrom::Beginning), 0)).await;
+    let lost = frames.iter().filter(|(_, payload)| payload.starts_with("TurnEnded") && payload.contains("RuntimeLost"));
+    assert_eq!(lost.count(), 3, "{frames:?}");
+}
+
+#[tokio::test]
+async fn an_interruption_of_what_cannot_be_interrupted_is_refused() {
+    for profile in [Profile::catalog(), sh("exec cat")] {
+        let stage = Stage::with(profile).await;
+        let worker = stage.spawn().await;
+        let mut input = input_for(&worker.worker_id, "now");
+        input.delivery = InputDelivery::Interrupt;
+        let refused = stage.engine.send_input(&context(None, 0), input).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::RemoteRuntimeUnsupported);
+        assert!(stage.transcript(&worker).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn output_over_the_rate_is_dropped_and_counted_and_the_worker_goes_on() {
+    // 60 MB at once, in lines that end in the middle of what is read.
+    let flood = "head -c 60000000 /dev/zero | tr '\\0' x | fold -w 20000; echo; echo after";
+    let stage = Stage::with(sh(flood)).await;
+    let worker = stage.spawn().await;
+    within(to_the_end(stage.observe(&worker, ObserveFrom::Beginning), 0)).await;
+    let ended = stage.engine.get_worker(&worker.worker_id).unwrap();
+    assert_eq!(ended.termination.clone().unwrap().exit_code, Some(0));
+    assert!(ended.transcript_length < 3_000, "nothing was dropped");
 }
 
 #[tokio::test]

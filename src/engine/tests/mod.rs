@@ -1,7 +1,9 @@
 //! Whole-life stories of workers, on the memory store and on one that lands late and fails.
 
 mod bundles;
+mod contract;
 mod life;
+mod seed;
 mod stream;
 mod under_failure;
 
@@ -158,7 +160,7 @@ fn text(bytes: &[u8]) -> String {
 async fn next_frame(observation: &mut Observation) -> Option<Published> {
     loop {
         match observation.next().await.unwrap()? {
-            Observed::Snapshot(_) => {}
+            Observed::Snapshot(_) | Observed::Notice(_) => {}
             Observed::Frame(frame) => return Some(frame),
         }
     }

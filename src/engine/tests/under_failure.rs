@@ -108,6 +108,52 @@ async fn observers_cut_at_random_see_every_event_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_a_program_said_before_it_ended_is_kept_however_slow_the_store() {
+    for (delay, failure) in [(3, 0.3), (60, 0.0)] {
+        let how = Unsteadiness { seed: 7, delay: Duration::from_millis(delay), failure };
+        let (stage, _store) = Stage::unsteady(sh("seq 1 20000"), how).await;
+        let worker = spawn_surely(&stage).await;
+        let frames =
+            tokio::time::timeout(Duration::from_mins(2), to_the_end(stage.observe(&worker, ObserveFrom::Beginning), 0));
+        let said = frames.await.expect("it takes too long").into_iter();
+        let said: Vec<_> =
+            said.filter_map(|(_, payload)| payload.strip_prefix("Assistant:").map(str::to_owned)).collect();
+        let expected: Vec<_> = (1..=20_000).map(|n| format!("{n}:{n}")).collect();
+        assert!(said == expected, "{} items of 20000", said.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_resumed_at_any_cursor_goes_on_with_the_same_bytes() {
+    let (stage, _store) = Stage::unsteady(sh("exec cat"), unsteady(42)).await;
+    let worker = spawn_surely(&stage).await;
+    let sends = (0..100).map(|n| send_surely(&stage, &worker, n));
+    within(futures_util::future::join_all(sends)).await;
+    stop_surely(&stage, &worker).await;
+    let whole = to_the_end(stage.observe(&worker, ObserveFrom::Beginning), 0).await;
+    let mut chance = StdRng::seed_from_u64(42);
+    for _ in 0..100 {
+        let at = chance.random_range(0..=whole.len());
+        let cursor = Cursor::new(stage.parts.incarnation, &worker.worker_id, at as u64);
+        let rest = to_the_end(stage.observe(&worker, ObserveFrom::After(cursor)), at as u64).await;
+        assert_eq!(rest, whole[at..]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runtime_that_starts_on_a_failing_store_comes_up() {
+    for profile in [Profile::catalog(), sh("exec cat")] {
+        let (stage, _store) = Stage::unsteady(profile, unsteady(11)).await;
+        for n in 0..20 {
+            let ctx = context(Some(&format!("worker-{n}")), 1);
+            while stage.engine.create_worker(&ctx, request(builtin("it"))).await.is_err() {}
+        }
+        let again = within(Stage::open(stage.parts.clone())).await;
+        assert_eq!(again.engine.counts().failed, 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_inputs_share_a_group_of_commits() {
     let how = Unsteadiness { seed: 1, delay: Duration::from_millis(5), failure: 0.0 };
     let (stage, store) = Stage::unsteady(Profile::catalog(), how).await;

@@ -51,6 +51,12 @@ impl Input {
         let turn_id = TurnId::from(format!("turn-{accepted}"));
         Self { accepted, item, turn_id, request_id, kind, content, phase: Phase::Waiting }
     }
+
+    /// An input of a run that is over: only its fate is still to be told.
+    pub(crate) fn restored(accepted: u64, started: bool) -> Self {
+        let phase = if started { Phase::Delivering(None) } else { Phase::Waiting };
+        Self { phase, ..Self::new(accepted, 0, None, InputKind::User, String::new()) }
+    }
 }
 
 /// The inputs of one worker, oldest first.

@@ -62,6 +62,8 @@ pub(in crate::engine) struct Stage {
     revision: u64,
     inputs: Inputs,
     stop: Option<StopWish>,
+    /// How its program is to be ended, as far as that has landed.
+    landed_mode: Option<StopMode>,
     /// How its program ended, once it has; with the sequence of the `end` event, once that is staged.
     exit: Option<(Exit, Option<u64>)>,
     draft: Draft,
@@ -77,6 +79,7 @@ impl Stage {
             revision,
             inputs: Inputs::default(),
             stop: None,
+            landed_mode: None,
             exit: None,
             draft: Draft::default(),
             now: SystemTime::UNIX_EPOCH,
@@ -106,6 +109,11 @@ impl Stage {
     pub(crate) fn input(&mut self, command: &mut InputCommand) -> Result<(InputAck, Option<Receipt>)> {
         if !matches!(self.row.state, WorkerState::Starting | WorkerState::Running) || self.exit.is_some() {
             return Err(Error::new(Reason::WorkerNotRunning, "the worker has ended or is ending"));
+        }
+        if command.delivery == InputDelivery::Interrupt {
+            // A turn of theirs is the writing of a line: there is nothing to break off.
+            return Err(Error::new(Reason::RemoteRuntimeUnsupported, "this worker's protocol knows no interruption")
+                .with("feature", &"INPUT_DELIVERY_INTERRUPT"));
         }
         if command.delivery == InputDelivery::Reject && !self.inputs.is_empty() {
             return Err(Error::new(Reason::WorkerBusy, "the worker has inputs before this one"));
@@ -199,7 +207,7 @@ impl Stage {
     /// Stages what follows from all that is known: turns that ended, turns that begin, the end.
     pub(crate) fn advance(&mut self) {
         let mut inputs = std::mem::take(&mut self.inputs);
-        inputs.stage_ends(|input, reason| self.append(end_of(input, reason)));
+        inputs.stage_ends(|input, reason| self.end_of(input, reason));
         let lost = match &self.exit {
             // What was accepted before a graceful stop is still given.
             None if self.stop_mode() != Some(StopMode::Force) => {
@@ -211,7 +219,7 @@ impl Stage {
         };
         if let Some(lost) = lost {
             let unknown = if lost { TurnEndReason::RuntimeLost } else { TurnEndReason::NotDelivered };
-            inputs.stage_last(TurnEndReason::NotDelivered, unknown, |input, reason| self.append(end_of(input, reason)));
+            inputs.stage_last(TurnEndReason::NotDelivered, unknown, |input, reason| self.end_of(input, reason));
             self.end();
         }
         self.inputs = inputs;
@@ -222,10 +230,23 @@ impl Stage {
         self.append(Event::TurnStarted { turn_id: input.turn_id.clone(), request_id: input.request_id.clone() })
     }
 
+    fn end_of(&mut self, input: &Input, reason: TurnEndReason) -> u64 {
+        self.row.turns_ended = input.accepted;
+        self.append(Event::TurnEnded { turn_id: input.turn_id.clone(), reason })
+    }
+
+    /// Takes in an input of the run before, by its `input_accepted` event. It is not given again: its turn ends with
+    /// this worker.
+    pub(crate) fn restore_input(&mut self, accepted: u64) {
+        let started = accepted <= self.row.picked_up;
+        self.inputs.push(Input::restored(accepted, started));
+    }
+
     fn end(&mut self) {
         let Some((exit, at @ None)) = &mut self.exit else { return };
         let reason = match &self.stop {
             _ if exit.lost => TerminationReason::RuntimeLost,
+            _ if exit.unheard => TerminationReason::ProtocolError,
             Some(wish) => match wish.ending {
                 Ending::Stopped => TerminationReason::Stopped,
                 Ending::Cancelled => TerminationReason::Cancelled,
@@ -264,13 +285,14 @@ impl Stage {
             events: draft.steps.iter().filter_map(|step| step.stored.clone()).collect(),
             row: Box::new(self.row.clone()),
         };
-        let batch = Batch { worker: Some(change), bundles: Vec::new(), receipts: draft.receipts.clone() };
+        let batch = Batch { worker: Some(change), receipts: draft.receipts.clone(), ..Batch::default() };
         self.revision += 1;
         (draft, Some(batch))
     }
 
     /// All up to `last` has landed.
-    pub(crate) fn landed(&mut self, last: u64, hand_over: impl FnMut(Delivery)) {
+    pub(crate) fn landed(&mut self, last: u64, stop_mode: Option<StopMode>, hand_over: impl FnMut(Delivery)) {
+        self.landed_mode = stop_mode;
         self.inputs.landed(last, hand_over);
     }
 
@@ -287,8 +309,12 @@ impl Stage {
         {
             *end = None;
         }
-        if self.context.protocol == Protocol::Catalog && self.stop.is_none() {
+        let asked_to_end = self.exit.as_ref().is_some_and(|(exit, _)| !exit.lost);
+        if self.context.protocol == Protocol::Catalog && self.stop.is_none() && asked_to_end {
             self.exit = None;
+        }
+        if let Some(wish) = &mut self.stop {
+            wish.mode = self.landed_mode.unwrap_or(StopMode::Graceful);
         }
         self.row = row;
         self.revision = revision;
@@ -323,7 +349,7 @@ impl Stage {
             continues,
             truncated_bytes,
         };
-        if role == Role::Assistant {
+        if said {
             self.row.said_items += 1;
         }
         self.append(Event::ItemAppended(item));
@@ -344,14 +370,11 @@ impl Stage {
     }
 }
 
-fn end_of(input: &Input, reason: TurnEndReason) -> Event {
-    Event::TurnEnded { turn_id: input.turn_id.clone(), reason }
-}
-
 /// The cause of death in words: who asked and why, or what the program left behind.
 fn message(exit: &Exit, stop: Option<&StopWish>) -> String {
     match (stop, exit.code, exit.signal) {
         _ if exit.lost => "the runtime went away while the worker ran".to_owned(),
+        _ if exit.unheard => "what the program wrote could not be read to the end".to_owned(),
         (Some(wish), ..) => wish.message.clone(),
         _ if !exit.stderr.is_empty() => exit.stderr.clone(),
         (None, Some(code), _) => format!("the program exited with code {code}"),

@@ -76,7 +76,12 @@ impl Task {
             let resume_at = self.resume_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 outcome = front(&mut self.in_flight) => match outcome {
-                    Ok(_) => self.land(),
+                    Ok(_) => {
+                        self.land();
+                        // A landing makes room for inputs that wait.
+                        self.now();
+                        self.advance(Vec::new());
+                    }
                     Err(fault) => self.fall_back(fault).await,
                 },
                 () = sleep_until(resume_at), if self.resume_at.is_some() => {
@@ -173,16 +178,13 @@ impl Task {
             answer.landed();
         }
         let deliveries = self.parts.link.as_ref().and_then(|link| link.deliveries.clone());
-        self.parts.stage.landed(row.last_sequence, |delivery| {
+        self.parts.stage.landed(row.last_sequence, stop_mode, |delivery| {
             // There is room for all that are under way; a driver that is gone says so by its exit.
             let _ = deliveries.as_ref().map(|deliveries| deliveries.try_send(delivery));
         });
         if row.state == WorkerState::Stopping {
             self.order_end(stop_mode);
         }
-        // A landing makes room for inputs that wait.
-        self.now();
-        self.advance(Vec::new());
     }
 
     /// Makes a frame of an event that has landed, or that passes behind one.
@@ -226,23 +228,26 @@ impl Task {
     async fn fall_back(&mut self, fault: StoreFault) {
         let worker_id = self.parts.landed.row.worker_id().clone();
         tracing::warn!(worker_id = %worker_id, %fault, "a commit failed; its callers are told, and the worker goes on");
-        let mut said = Vec::new();
         if let Some(failed) = self.in_flight.front_mut() {
             failed.commit = None;
         }
-        for batch in std::mem::take(&mut self.in_flight) {
-            if let Some(commit) = batch.commit {
+        for batch in &mut self.in_flight {
+            if let Some(commit) = batch.commit.take() {
                 // None of these lands without the first; once awaited, none is on its way any more.
                 let _ = commit.await;
             }
+        }
+        let stored = self.reload(&worker_id).await;
+        // What is in the store has landed, whatever was said of it.
+        while self.parts.landed.revision < stored.revision && !self.in_flight.is_empty() {
+            self.land();
+        }
+        let mut said = Vec::new();
+        for batch in std::mem::take(&mut self.in_flight) {
             for answer in batch.answers {
                 answer.failed(fault);
             }
             said.extend(batch.steps.into_iter().filter(|step| step.said).filter_map(|step| said_again(step.event)));
-        }
-        let stored = self.reload(&worker_id).await;
-        if stored.revision != self.parts.landed.revision {
-            tracing::error!(worker_id = %worker_id, "the store has another revision than it acknowledged");
         }
         self.now();
         self.parts.stage.revert((*stored.row).clone(), stored.revision, said);

@@ -1,8 +1,9 @@
 //! What the conversions of requests share: each helper checks one field and names it.
 
+use super::bundle::bundle_reference;
 use crate::model::{
-    Acceptance, BundleDigest, BundleId, BundleRef, CapabilityRequest, Error, InputDelivery, InputKind, Labels,
-    ProfileSelector, Result, WorkerInput,
+    Acceptance, BundleRef, CapabilityRequest, Error, InputDelivery, InputKind, Labels, ProfileSelector, Result,
+    WorkerInput,
 };
 use crate::proto::v1;
 
@@ -87,6 +88,11 @@ pub(super) fn acceptance(asked: Option<v1::AcceptanceRequirement>) -> Acceptance
 }
 
 pub(super) fn profile(selector: v1::ProfileSelector) -> Result<ProfileSelector> {
+    profile_of(selector).scope("profile")
+}
+
+/// As [`profile`], wherever it stands.
+pub(super) fn profile_of(selector: v1::ProfileSelector) -> Result<ProfileSelector> {
     use v1::profile_selector::Kind;
     let v1::ProfileSelector { kind } = selector;
     match required(kind, "kind") {
@@ -95,13 +101,10 @@ pub(super) fn profile(selector: v1::ProfileSelector) -> Result<ProfileSelector> 
         Ok(Kind::Named(name)) => ProfileSelector::named(name),
         Err(missing) => Err(missing),
     }
-    .scope("profile")
 }
 
 pub(super) fn config_bundle(reference: Option<v1::ConfigBundleRef>) -> Result<Option<BundleRef>> {
-    let Some(v1::ConfigBundleRef { id, digest }) = reference else { return Ok(None) };
-    let check = || Ok::<_, Error>(BundleRef { id: BundleId::new(&id)?, digest: BundleDigest::new(&digest)? });
-    check().scope("config_bundle").map(Some)
+    reference.map(bundle_reference).transpose().scope("config_bundle")
 }
 
 /// A bundle by its id and digest, for the wire.

@@ -38,10 +38,19 @@ pub fn host_context(from: Option<host::RequestContext>) -> Result<HostContext> {
         Ok(HostContext {
             request_id: RequestId::new(&request_id)?,
             workspace: WorkspaceId::new(&workspace_id)?,
-            caller: if caller.is_empty() { Caller::anonymous() } else { Caller::new(&caller) },
+            caller: if caller.is_empty() { Caller::anonymous() } else { Caller::new(&name(caller)?) },
         })
     };
     check(required(from, "context")?).scope("context")
+}
+
+/// A caller's name: not cut, since two that differ behind the cut would be one.
+fn name(caller: String) -> Result<String> {
+    const MAX_CALLER: usize = 120;
+    if caller.len() > MAX_CALLER {
+        return Err(Error::field("caller", format!("must be at most {MAX_CALLER} bytes")));
+    }
+    Ok(caller)
 }
 
 /// The worker that is named.

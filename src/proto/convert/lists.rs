@@ -1,7 +1,7 @@
 //! Requests for lists, checked, with the place where their page starts.
 
 use super::selectors::worker_filter;
-use crate::model::{Result, RuntimeId, WorkerFilter, WorkerId, page_size};
+use crate::model::{BundleRef, Result, RuntimeId, WorkerFilter, WorkerId, page_size};
 use crate::proto::page_token::{PageKey, Query};
 use crate::proto::{runtime_v1 as host, v1};
 
@@ -101,6 +101,27 @@ pub fn host_list_workers(mut from: host::ListWorkersRequest) -> Result<HostWorke
     let host::ListWorkersRequest { workspace_id, labels, states, page_size: _, page_token: _ } = from;
     let filter = worker_filter(None, workspace_id, labels, states)?;
     Ok(HostWorkerList { filter, page: Paging::new(size, &token, query)? })
+}
+
+/// Checks a request for the bundles of a runtime.
+///
+/// # Errors
+/// Names the bad field, or the token is not one of this runtime's bundles.
+pub fn list_config_bundles(mut from: v1::ListConfigBundlesRequest) -> Result<(RuntimeId, Paging<BundleRef>)> {
+    let size = std::mem::take(&mut from.page_size);
+    let token = std::mem::take(&mut from.page_token);
+    let query = Query::new("ListConfigBundles", &from);
+    let v1::ListConfigBundlesRequest { runtime_id, page_size: _, page_token: _ } = from;
+    Ok((RuntimeId::new(&runtime_id)?, Paging::new(size, &token, query)?))
+}
+
+/// Checks a request for the bundles of a host.
+///
+/// # Errors
+/// Names the bad field, or the token is not one.
+pub fn host_list_config_bundles(from: host::ListConfigBundlesRequest) -> Result<Paging<BundleRef>> {
+    let host::ListConfigBundlesRequest { page_size, page_token } = from;
+    Paging::new(page_size, &page_token, Query::new("host.ListConfigBundles", &()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Model ↔ wire, one file for each direction and noun. Requests are taken apart field by field, so that a new field
 //! breaks the build until somebody has thought of it, and what is wrong with one is named by its path.
 
+mod bundle;
 mod diagnostic;
 mod event;
 mod fields;
@@ -14,6 +15,10 @@ mod spawn;
 mod time;
 mod worker;
 
+pub use bundle::{
+    Offered, availability, bundle_reference, bundle_summary, check_config_bundle, host_check_config_bundle,
+    host_sync_config_bundle, sync_config_bundle,
+};
 pub use diagnostic::{diagnostic, diagnostics};
 pub use event::{in_progress, payload, transcript_item};
 pub use fields::{Scope, bundle_ref, required};
@@ -21,7 +26,10 @@ pub use host_request::{
     HostContext, host_cancel, host_context, host_create, host_observe, host_send, host_stop, host_stream_transcript,
     host_transcript, host_worker_id,
 };
-pub use lists::{HostWorkerList, Paging, WorkerList, host_list_workers, list_hosts, list_runtimes, list_workers};
+pub use lists::{
+    HostWorkerList, Paging, WorkerList, host_list_config_bundles, host_list_workers, list_config_bundles, list_hosts,
+    list_runtimes, list_workers,
+};
 pub use outcome::{RUN_SEGMENTS, host_cancelled, host_created, host_sent, host_stopped};
 pub use request::{
     Observe, StreamTranscript, Transcript, cancel_worker, observe, runtime_id, send_input, stop_worker,

@@ -67,6 +67,11 @@ pub fn worker_ids(runtime_id: &str, worker_id: &str) -> Result<(RuntimeId, Worke
     Ok((RuntimeId::new(runtime_id)?, WorkerId::new(worker_id)?))
 }
 
+/// An error that names what it is about.
+fn of_worker(error: Error, runtime_id: &RuntimeId, worker_id: &WorkerId) -> Error {
+    error.with("runtime_id", runtime_id).with("worker_id", worker_id)
+}
+
 /// Checks an input.
 ///
 /// # Errors
@@ -115,7 +120,8 @@ pub(super) fn stop_mode(number: i32) -> Result<StopMode> {
 pub fn transcript(from: v1::GetTranscriptRequest) -> Result<(RuntimeId, Transcript)> {
     let v1::GetTranscriptRequest { runtime_id, worker_id, start, limit } = from;
     let (runtime_id, worker_id) = worker_ids(&runtime_id, &worker_id)?;
-    Ok((runtime_id, Transcript { worker_id, start, limit: transcript_limit(limit)? }))
+    let limit = transcript_limit(limit).map_err(|error| of_worker(error, &runtime_id, &worker_id))?;
+    Ok((runtime_id, Transcript { worker_id, start, limit }))
 }
 
 /// Checks a request for a transcript in batches.
@@ -135,7 +141,8 @@ pub fn stream_transcript(from: v1::StreamTranscriptRequest) -> Result<(RuntimeId
 pub fn observe(from: v1::ObserveWorkerRequest) -> Result<(RuntimeId, Observe)> {
     let v1::ObserveWorkerRequest { runtime_id, worker_id, cursor, start, heartbeat_interval } = from;
     let (runtime_id, worker_id) = worker_ids(&runtime_id, &worker_id)?;
-    let from = observe_from(cursor.as_deref(), start, &worker_id)?;
+    let from = observe_from(cursor.as_deref(), start, &worker_id);
+    let from = from.map_err(|error| of_worker(error, &runtime_id, &worker_id))?;
     let heartbeat = heartbeat(heartbeat_interval)?;
     Ok((runtime_id, Observe { worker_id, from, heartbeat, stop_after: None }))
 }
@@ -150,7 +157,7 @@ pub(super) fn observe_from(cursor: Option<&str>, start: i32, worker_id: &WorkerI
     match Cursor::decode(text, worker_id) {
         Ok(cursor) => Ok(ObserveFrom::After(cursor)),
         Err(fault @ (CursorFault::Malformed | CursorFault::OtherWorker)) => {
-            Err(Error::new(Reason::CursorMalformed, fault.to_string()).with("worker_id", worker_id))
+            Err(Error::field_as(Reason::CursorMalformed, "cursor", fault.to_string()).with("worker_id", worker_id))
         }
     }
 }
@@ -200,6 +207,22 @@ mod tests {
     }
 
     #[test]
+    fn both_ids_are_checked_the_runtimes_first() {
+        // acceptance 21, 26, 49
+        let first = |runtime_id, worker_id| {
+            let error = worker_ids(runtime_id, worker_id).unwrap_err();
+            (error.reason(), error.fields()[0].field.clone())
+        };
+        assert_eq!(first("a.b", " "), (Reason::InvalidIdentifier, "runtime_id".to_owned()));
+        assert_eq!(first("a", " "), (Reason::InvalidIdentifier, "worker_id".to_owned()));
+        assert_eq!(first("a", ""), (Reason::InvalidIdentifier, "worker_id".to_owned()));
+        let unobserved = observed(|r| r.runtime_id = "/".to_owned()).unwrap_err();
+        assert_eq!(unobserved.fields()[0].field, "runtime_id");
+        let unobserved = observed(|r| r.worker_id = String::new()).unwrap_err();
+        assert_eq!(unobserved.fields()[0].field, "worker_id");
+    }
+
+    #[test]
     fn stops_are_graceful_unless_forced_and_reasons_are_bounded() {
         // acceptance 10, 126
         let request = |mode, reason: &str| v1::StopWorkerRequest {
@@ -246,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_page_of_a_transcript_has_its_default_and_its_cap() {
-        // acceptance 93, 126
+        // acceptance 2, 93, 126
         let ask = |limit| {
             transcript(v1::GetTranscriptRequest {
                 runtime_id: "r".to_owned(),
@@ -256,7 +279,10 @@ mod tests {
             })
         };
         assert_eq!(ask(0).unwrap().1.limit, 256);
-        assert_eq!(ask(257).unwrap_err().reason(), Reason::LimitTooLarge);
+        let refused = ask(257).unwrap_err();
+        assert_eq!(refused.reason(), Reason::LimitTooLarge);
+        let metadata: Vec<_> = refused.metadata().iter().map(|(key, value)| (*key, value.as_str())).collect();
+        assert_eq!(metadata, [("limit", "257"), ("max", "256"), ("runtime_id", "r"), ("worker_id", "w")]);
         assert_eq!(ask(-1).unwrap_err().fields()[0].field, "limit");
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::{diagnostics, duration, timestamp};
 use crate::model::{
     Host, HostId, MAX_INPUT_BYTES, MAX_PAGE_SIZE, RuntimeCapabilities, RuntimeInfo, RuntimeKind, RuntimeStatus,
-    TRANSCRIPT_PAGE_MAX,
+    SourceKind, SourceStatus, TRANSCRIPT_PAGE_MAX,
 };
 use crate::proto::{runtime_v1, v1};
 
@@ -22,7 +22,7 @@ pub fn runtime(from: RuntimeInfo) -> v1::Runtime {
         }
         .into(),
         status: runtime_status(from.status).into(),
-        source: Some(source(from.kind)),
+        source: Some(source(source_kind(from.kind), SourceStatus::Active)),
         host_ids: from.host_ids.iter().map(HostId::to_string).collect(),
         capabilities: Some(capabilities(from.capabilities)),
         version: from.version,
@@ -47,21 +47,32 @@ pub fn runtime_status(from: RuntimeStatus) -> v1::RuntimeStatus {
     }
 }
 
+fn source_kind(kind: RuntimeKind) -> SourceKind {
+    match kind {
+        RuntimeKind::Embedded => SourceKind::EmbeddedWorkerRuntime,
+        RuntimeKind::Remote => SourceKind::RemoteGrpc,
+    }
+}
+
 /// Through what the registry has a runtime (acceptance 3).
-fn source(kind: RuntimeKind) -> v1::RuntimeSource {
+fn source(kind: SourceKind, status: SourceStatus) -> v1::RuntimeSource {
     let (kind, note) = match kind {
-        RuntimeKind::Embedded => (
+        SourceKind::EmbeddedWorkerRuntime => (
             v1::RuntimeSourceKind::EmbeddedWorkerRuntime,
             "The worker runtime inside the control plane; the registry names it and its workers.",
         ),
-        RuntimeKind::Remote => (
+        SourceKind::RemoteGrpc => (
             v1::RuntimeSourceKind::RemoteGrpc,
             "A worker runtime on another host, reached over gRPC; the registry names it and its workers.",
         ),
     };
     v1::RuntimeSource {
         kind: kind.into(),
-        status: v1::RuntimeSourceStatus::Active.into(),
+        status: match status {
+            SourceStatus::Active => v1::RuntimeSourceStatus::Active,
+            SourceStatus::Reserved => v1::RuntimeSourceStatus::Reserved,
+        }
+        .into(),
         identity_authority: v1::RuntimeIdentityAuthority::RuntimeRegistryProjection.into(),
         note: note.to_owned(),
     }
@@ -165,5 +176,33 @@ fn limits(max_workers: u32) -> runtime_v1::RuntimeLimits {
         max_transcript_limit: i32::try_from(TRANSCRIPT_PAGE_MAX).unwrap_or(i32::MAX),
         max_page_size: i32::try_from(MAX_PAGE_SIZE).unwrap_or(i32::MAX),
         max_input_bytes: u32::try_from(MAX_INPUT_BYTES).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_has_its_kind_its_status_and_a_fixed_note() {
+        // acceptance 3
+        let mut notes = Vec::new();
+        for (kind, told) in [
+            (SourceKind::EmbeddedWorkerRuntime, v1::RuntimeSourceKind::EmbeddedWorkerRuntime),
+            (SourceKind::RemoteGrpc, v1::RuntimeSourceKind::RemoteGrpc),
+        ] {
+            for (status, is) in [
+                (SourceStatus::Active, v1::RuntimeSourceStatus::Active),
+                (SourceStatus::Reserved, v1::RuntimeSourceStatus::Reserved),
+            ] {
+                let source = source(kind, status);
+                assert_eq!((source.kind(), source.status()), (told, is));
+                assert_eq!(source.identity_authority(), v1::RuntimeIdentityAuthority::RuntimeRegistryProjection);
+                notes.push(source.note);
+            }
+        }
+        assert!(notes[0] == notes[1] && notes[2] == notes[3] && notes[0] != notes[2] && !notes[0].is_empty());
+        assert_eq!(source_kind(RuntimeKind::Embedded), SourceKind::EmbeddedWorkerRuntime);
+        assert_eq!(source_kind(RuntimeKind::Remote), SourceKind::RemoteGrpc);
     }
 }

@@ -16,8 +16,17 @@ pub(super) fn worker_filter(
         host_id: host_id.map(|id| HostId::new(&id)).transpose()?,
         workspace_id: workspace_id.map(|id| WorkspaceId::new(&id)).transpose()?,
         labels: labels(marks)?.into_inner(),
-        states: states.into_iter().enumerate().map(|(n, number)| state(number, n)).collect::<Result<_>>()?,
+        states: few(states)?.into_iter().enumerate().map(|(n, number)| state(number, n)).collect::<Result<_>>()?,
     })
+}
+
+/// Each worker is compared with each of them: there are few, since there are few states.
+fn few(states: Vec<i32>) -> Result<Vec<i32>> {
+    const MAX_STATES: usize = 16;
+    if states.len() > MAX_STATES {
+        return Err(Error::field("states", format!("must be at most {MAX_STATES}")));
+    }
+    Ok(states)
 }
 
 fn state(number: i32, place: usize) -> Result<WorkerState> {

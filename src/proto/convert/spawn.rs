@@ -3,7 +3,7 @@
 use super::fields::{
     Scope as _, acceptance, capability_requests, config_bundle, enum_value, initial_input, labels, profile, required,
 };
-use crate::model::{Error, HostId, Result, RuntimeId, SpawnIntent, SpawnWorker, TicketWorkerRole, WorkspaceId};
+use crate::model::{Error, HostId, Reason, Result, RuntimeId, SpawnIntent, SpawnWorker, TicketWorkerRole, WorkspaceId};
 use crate::proto::v1;
 
 /// A spawn, and where it belongs.
@@ -63,7 +63,8 @@ fn intent(from: v1::SpawnIntent) -> Result<SpawnIntent> {
 fn ticket_role(from: v1::TicketRole) -> Result<SpawnIntent> {
     let v1::TicketRole { ticket_id, role } = from;
     // A ticket's id follows the rule of all identifiers.
-    HostId::new(&ticket_id).map_err(|invalid| Error::field("ticket_id", invalid.rule()))?;
+    HostId::new(&ticket_id)
+        .map_err(|invalid| Error::field_as(Reason::InvalidIdentifier, "ticket_id", invalid.rule()))?;
     let role = match enum_value(role, "role")? {
         v1::TicketWorkerRole::Unspecified => return Err(Error::field("role", "is required")),
         v1::TicketWorkerRole::Intake => TicketWorkerRole::Intake,
@@ -77,7 +78,7 @@ fn ticket_role(from: v1::TicketRole) -> Result<SpawnIntent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Acceptance, InputKind, Reason};
+    use crate::model::{Acceptance, InputKind};
 
     fn request() -> v1::SpawnWorkerRequest {
         v1::SpawnWorkerRequest {
@@ -127,6 +128,7 @@ mod tests {
 
     #[test]
     fn each_bad_field_is_named_by_its_path() {
+        // acceptance 89
         let ticket = |ticket_id: &str, role| {
             let ticket_id = ticket_id.to_owned();
             Some(v1::SpawnIntent { kind: Some(v1::spawn_intent::Kind::TicketRole(v1::TicketRole { ticket_id, role })) })
@@ -134,7 +136,6 @@ mod tests {
         let cases: Vec<(&str, Change)> = vec![
             ("intent", Box::new(|r| r.intent = None)),
             ("intent.kind", Box::new(|r| r.intent = Some(v1::SpawnIntent { kind: None }))),
-            ("intent.ticket_role.ticket_id", Box::new(move |r| r.intent = ticket("a/b", 1))),
             ("intent.ticket_role.role", Box::new(move |r| r.intent = ticket("T-1", 0))),
             ("intent.ticket_role.role", Box::new(move |r| r.intent = ticket("T-1", 99))),
             ("profile.kind", Box::new(|r| r.profile = Some(v1::ProfileSelector { kind: None }))),
@@ -171,7 +172,12 @@ mod tests {
         for (path, change) in cases {
             assert_eq!(bad(change), (Reason::InvalidRequest, path.to_owned()));
         }
-        let (reason, field) = bad(|r| r.config_bundle = Some(v1::ConfigBundleRef::default()));
-        assert_eq!((reason, field.as_str()), (Reason::InvalidIdentifier, "config_bundle.id"));
+        let identifiers: [(&str, Change); 2] = [
+            ("config_bundle.id", Box::new(|r| r.config_bundle = Some(v1::ConfigBundleRef::default()))),
+            ("intent.ticket_role.ticket_id", Box::new(move |r| r.intent = ticket("a/b", 1))),
+        ];
+        for (path, change) in identifiers {
+            assert_eq!(bad(change), (Reason::InvalidIdentifier, path.to_owned()));
+        }
     }
 }

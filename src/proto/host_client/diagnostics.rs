@@ -17,6 +17,11 @@ const KNOWN: &[(&str, Severity, &str)] = &[
     ("worker.tools_less", Severity::Info, "the worker was made without capabilities"),
     ("worker_segments_pending", Severity::Warning, "fewer transcript items came in time than were waited for"),
     ("worker_still_stopping", Severity::Warning, "the worker was asked to end and has not ended yet"),
+    (
+        "worker_profile_runs_nothing",
+        Severity::Warning,
+        "the profile runs nothing on this host: input is recorded, and no program answers",
+    ),
     ("worker_quarantined", Severity::Error, "the worker's records on its host are damaged"),
 ];
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::malformed;
-use super::worker::{activity, state, termination, worker};
+use super::worker::{MAX_MESSAGE, activity, state, termination, worker};
 use crate::model::{
     Activity, DeltaChannel, EventKind, InProgress, OutputDelta, RequestId, Result, RuntimeId, Termination, Worker,
     WorkerState,
@@ -14,16 +14,8 @@ use crate::proto::v1;
 
 /// The longest id inside a payload, in bytes.
 const MAX_ID: usize = 128;
-const TURN_END_REASONS: &[&str] = &[
-    "written",
-    "NOT_DELIVERED",
-    "RUNTIME_LOST",
-    "end_turn",
-    "max_tokens",
-    "max_turn_requests",
-    "refusal",
-    "cancelled",
-];
+/// The longest word for the end of a turn, in bytes.
+const MAX_WORD: usize = 64;
 const TOOL_STATUSES: &[&str] = &["pending", "in_progress", "completed", "failed"];
 const GAP_REASONS: &[&str] = &["retention", "damaged"];
 const GAP_RECOVERIES: &[&str] = &["snapshot"];
@@ -114,7 +106,7 @@ pub fn said(kind: EventKind, body: &Bytes) -> Result<Said> {
         }
         EventKind::TurnEnded => {
             let v1::TurnEnded { turn_id, reason } = decode(body, "turn_ended")?;
-            word(&reason, TURN_END_REASONS)?;
+            open_word(&reason)?;
             id(turn_id).map(|_| Said::Other)?
         }
         EventKind::ToolCall => {
@@ -137,7 +129,12 @@ pub fn said(kind: EventKind, body: &Bytes) -> Result<Said> {
         }
         EventKind::End => {
             let v1::End { termination: how } = decode(body, "end")?;
-            Said::End(termination(how.ok_or_else(|| malformed("end.termination"))?)?)
+            let how = how.ok_or_else(|| malformed("end.termination"))?;
+            // The frame goes on as it is: what is too long in it cannot be cut here.
+            if how.message.len() > MAX_MESSAGE {
+                return Err(malformed("end.termination.message"));
+            }
+            Said::End(termination(how)?)
         }
         EventKind::Snapshot | EventKind::Heartbeat | EventKind::Diagnostic => Said::Passing,
     })
@@ -171,6 +168,12 @@ fn word(text: &str, closed: &[&str]) -> Result<()> {
     if closed.contains(&text) { Ok(()) } else { Err(malformed("an unknown word")) }
 }
 
+/// A word of a list that may grow: of a form that carries nothing else.
+fn open_word(text: &str) -> Result<()> {
+    let fits = (1..=MAX_WORD).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+    if fits { Ok(()) } else { Err(malformed("a word of another form")) }
+}
+
 /// A short text without control characters, or none.
 fn id(text: String) -> Result<String> {
     if text.len() <= MAX_ID && text.bytes().all(|b| b.is_ascii_graphic()) { Ok(text) } else { Err(malformed("an id")) }
@@ -178,4 +181,44 @@ fn id(text: String) -> Result<String> {
 
 fn request_id(text: &str) -> Result<()> {
     if text.is_empty() || RequestId::new(text).is_ok() { Ok(()) } else { Err(malformed("request_id")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Reason;
+    use crate::proto::convert;
+
+    fn turn_ended(reason: &str) -> Result<Said> {
+        let body = v1::TurnEnded { turn_id: "turn-1".to_owned(), reason: reason.to_owned() }.encode_to_vec();
+        said(EventKind::TurnEnded, &body.into())
+    }
+
+    #[test]
+    fn the_end_of_a_turn_may_have_a_word_that_is_new() {
+        let longest = "x".repeat(64);
+        for word in ["written", "NOT_DELIVERED", "end_turn", "a_word_of_a_later_version", &longest] {
+            assert_eq!(turn_ended(word).unwrap(), Said::Other, "{word}");
+        }
+        let too_long = "x".repeat(65);
+        for text in ["", "see /etc/passwd", "a.b", "a\n", "wörd", &too_long] {
+            assert_eq!(turn_ended(text).unwrap_err().reason(), Reason::RemoteRuntimeMalformedResponse, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_message_of_an_end_is_bounded() {
+        let end = |length: usize| {
+            let termination = v1::Termination {
+                reason: v1::TerminationReason::Exited.into(),
+                message: "x".repeat(length),
+                ended_at: Some(convert::timestamp(std::time::SystemTime::UNIX_EPOCH)),
+                ..Default::default()
+            };
+            said(EventKind::End, &v1::End { termination: Some(termination) }.encode_to_vec().into())
+        };
+        let Said::End(termination) = end(MAX_MESSAGE).unwrap() else { panic!("an end") };
+        assert_eq!(termination.message.len(), 2_048);
+        assert_eq!(end(MAX_MESSAGE + 1).unwrap_err().reason(), Reason::RemoteRuntimeMalformedResponse);
+    }
 }

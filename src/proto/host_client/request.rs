@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::engine::ObserveFrom;
 use crate::model::{
-    Acceptance, CallContext, CapabilityRequest, CreateWorker, InputDelivery, InputKind, ProfileSelector, RequestId,
-    SendInput, StopMode, StopWorker, WorkerFilter, WorkerId, WorkerInput, WorkerIntent,
+    Acceptance, BundleContent, BundleRef, CallContext, CapabilityRequest, ConfigBundle, CreateWorker, Declaration,
+    DeclarationKind, InputDelivery, InputKind, ProfileDescriptor, ProfileSelector, Provenance, RequestId, SendInput,
+    StopMode, StopWorker, WorkerFilter, WorkerId, WorkerInput, WorkerIntent,
 };
 use crate::proto::page_token::Query;
 use crate::proto::{convert, runtime_v1 as host, v1};
@@ -133,6 +134,65 @@ pub fn observe(
         heartbeat_interval: Some(convert::duration(heartbeat)),
         stop_after,
     }
+}
+
+/// A bundle that the host is to keep. It goes with its digest, so that the host sees whether it read what was meant.
+#[must_use]
+pub fn sync(ctx: &CallContext, from: &ConfigBundle) -> host::SyncConfigBundleRequest {
+    host::SyncConfigBundleRequest { context: Some(context(ctx)), bundle: Some(bundle(from)) }
+}
+
+/// A bundle by its id and digest.
+#[must_use]
+pub fn check(reference: &BundleRef) -> host::CheckConfigBundleRequest {
+    host::CheckConfigBundleRequest { reference: Some(convert::bundle_ref(reference.clone())) }
+}
+
+/// A page of bundles.
+#[must_use]
+pub fn bundles(after: Option<&BundleRef>, limit: usize) -> host::ListConfigBundlesRequest {
+    let query = Query::new("host.ListConfigBundles", &());
+    let page_token = after.map(|reference| query.token(reference)).unwrap_or_default();
+    host::ListConfigBundlesRequest { page_size: count(limit), page_token }
+}
+
+/// A bundle, whole.
+#[must_use]
+pub fn bundle(from: &ConfigBundle) -> v1::ConfigBundle {
+    let digest = from.digest().to_string();
+    let BundleContent { id, revision, workspace_id, created_at, provenance, profiles, declarations } =
+        from.content().clone();
+    let Provenance { source, detail } = provenance;
+    let profiles = profiles.into_iter().map(|ProfileDescriptor { selector, label }| v1::ProfileDescriptor {
+        selector: Some(profile(selector)),
+        label,
+    });
+    v1::ConfigBundle {
+        metadata: Some(v1::ConfigBundleMetadata {
+            id: id.to_string(),
+            digest,
+            revision,
+            workspace_id,
+            created_at,
+            provenance: Some(v1::Provenance { source, detail }),
+        }),
+        profiles: profiles.collect(),
+        declarations: declarations.into_iter().map(declaration).collect(),
+    }
+}
+
+fn declaration(from: Declaration) -> v1::Declaration {
+    let Declaration { kind, name, reference } = from;
+    let kind = match kind {
+        DeclarationKind::SecretRef => v1::DeclarationKind::SecretRef,
+        DeclarationKind::MountGrant => v1::DeclarationKind::MountGrant,
+        DeclarationKind::NetworkPolicy => v1::DeclarationKind::NetworkPolicy,
+        DeclarationKind::ShellPolicy => v1::DeclarationKind::ShellPolicy,
+        DeclarationKind::GitPolicy => v1::DeclarationKind::GitPolicy,
+        DeclarationKind::CapabilityGrant => v1::DeclarationKind::CapabilityGrant,
+        DeclarationKind::Unsupported => v1::DeclarationKind::Unsupported,
+    };
+    v1::Declaration { kind: kind.into(), name, reference }
 }
 
 fn count(limit: usize) -> i32 {

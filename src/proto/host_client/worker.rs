@@ -12,7 +12,7 @@ use crate::model::{
 use crate::proto::{convert, v1};
 
 /// The longest message of a termination, in bytes.
-const MAX_MESSAGE: usize = 2_048;
+pub(super) const MAX_MESSAGE: usize = 2_048;
 
 /// Reads a worker of the runtime `runtime_id`. Ids are the registry's; what is for people is made safe to show.
 ///

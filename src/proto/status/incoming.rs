@@ -11,11 +11,12 @@ use super::{DOMAIN, code};
 use crate::model::{Error, Reason, RuntimeId};
 
 /// What may pass of a host's metadata, and how long it may be. The runtime's id is the one we asked.
-const METADATA: [(&str, usize); 9] = [
+const METADATA: [(&str, usize); 10] = [
     ("worker_id", 120),
     ("approval_id", 128),
     ("config_bundle_id", 128),
-    ("digest", 64),
+    ("expected", 64),
+    ("actual", 64),
     ("oldest_cursor", 200),
     ("max_workers", 20),
     ("feature", 64),

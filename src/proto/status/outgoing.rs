@@ -32,7 +32,11 @@ pub fn to_status(error: &Error) -> Status {
 const fn is_worth_a_retry(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::Overloaded | Reason::Draining | Reason::RemoteRuntimeNetworkError | Reason::RemoteRuntimeTimeout
+        Reason::Overloaded
+            | Reason::Draining
+            | Reason::RemoteRuntimeNetworkError
+            | Reason::RemoteRuntimeTimeout
+            | Reason::DeadlineExceeded
     )
 }
 
@@ -41,7 +45,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_error_worth_a_retry_says_when_and_no_other_does() {
+        // acceptance 85
+        let worth = ["UNAVAILABLE", "DEADLINE_EXCEEDED"];
+        for reason in Reason::ALL {
+            let status = to_status(&Error::new(*reason, "no"));
+            let code = format!("{:?}", status.code());
+            let unavailable = worth.iter().any(|word| word.replace('_', "").eq_ignore_ascii_case(&code));
+            let said = status.get_details_retry_info().is_some();
+            assert_eq!(said, unavailable || *reason == Reason::Overloaded, "{reason:?}");
+        }
+    }
+
+    #[test]
     fn an_error_carries_its_reason_ids_fields_and_delay() {
+        // acceptance 85, 124
         let status = to_status(&Error::unknown_worker(&"r", &"w"));
         let info = status.get_details_error_info().unwrap();
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("UNKNOWN_WORKER", "workplane"));

@@ -1,44 +1,85 @@
 //! The one place where a host is called.
 //!
-//! A call is one round trip within the method's time and what the caller has left. Retries, their budget and the breaker
-//! will stand in [`Core::call`], around [`Core::attempt`], and nowhere else: what is asked may be asked again as it is,
-//! since every change carries its request id.
+//! A call is one round trip within the method's time and what the caller has left. One that fails in a passing way is
+//! made again here ([`Recover`]) and nowhere else, as it is: every change carries its request id, so that it is done once.
+//! A host in trouble is spared by its [`Guard`](super::guard::Guard). A call that failed, or was slow, is told once in the
+//! log, however often it was made.
 
 use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::Core;
-use super::link::{Client, Connection, Link, too_late};
-use crate::model::{CallContext, Error, Reason, Result};
+use super::breaker::Trouble;
+use super::link::{Client, Connection, Link, too_late, unreachable};
+use super::recover::{CHANGE_ATTEMPTS, READ_ATTEMPTS, Recover};
+use crate::model::{CallContext, Error, ErrorClass, Feature, Reason, Result};
 use crate::proto::status::from_status;
 use crate::runtime::budget::{LIST_TIMEOUT, budget};
 
 /// How many calls to one host are under way at once: a host sheds what is over 64 on a connection, and the probe needs
 /// room as well. The others wait.
 pub(super) const IN_FLIGHT: usize = 60;
+/// An attempt that got less time than this says nothing of the host when it ends without an answer.
+const FAIR: Duration = Duration::from_secs(1);
 
-/// What kind of call it is: that says how long it may take (robustness.md).
+/// More than any caller waits (robustness.md, unary deadline: 5 min at most).
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// What kind of call it is: that says how long it may take, how often it is made, and what the host must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
-    /// A part of a list over many hosts: 2 s.
+pub(super) struct Method {
+    kind: Kind,
+    needs: Option<Feature>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
     List,
-    /// A new worker: three times as long as others, 30 s where nothing is configured.
+    Read,
+    Change,
+    End,
     Spawn,
-    /// All others: as configured, 10 s where nothing is.
-    Other,
 }
 
 impl Method {
+    /// A part of a list over many hosts: 2 s.
+    pub(super) const LIST: Self = Self::of(Kind::List);
+    /// Any other read: as configured, 10 s where nothing is.
+    pub(super) const READ: Self = Self::of(Kind::Read);
+    /// A change to what there is: the same time, fewer attempts.
+    pub(super) const CHANGE: Self = Self::of(Kind::Change);
+    /// The end of a worker: as long as its caller waits, since it is answered when the worker has ended.
+    pub(super) const END: Self = Self::of(Kind::End);
+    /// A new worker: three times as long, 30 s where nothing is configured.
+    pub(super) const SPAWN: Self = Self::of(Kind::Spawn);
+
+    const fn of(kind: Kind) -> Self {
+        Self { kind, needs: None }
+    }
+
+    /// The same, which only a host with this feature is asked.
+    pub(super) const fn needing(self, feature: Feature) -> Self {
+        Self { needs: Some(feature), ..self }
+    }
+
     fn most(self, configured: Duration) -> Duration {
-        match self {
-            Self::List => configured.min(LIST_TIMEOUT),
-            Self::Spawn => configured.saturating_mul(3),
-            Self::Other => configured,
+        match self.kind {
+            Kind::List => configured.min(LIST_TIMEOUT),
+            Kind::Spawn => configured.saturating_mul(3),
+            Kind::Read | Kind::Change => configured,
+            Kind::End => LONGEST_WAIT,
+        }
+    }
+
+    fn attempts(self) -> u32 {
+        match self.kind {
+            Kind::List | Kind::Read => READ_ATTEMPTS,
+            Kind::Change | Kind::End | Kind::Spawn => CHANGE_ATTEMPTS,
         }
     }
 }
@@ -47,7 +88,7 @@ impl Core {
     /// Calls the host.
     ///
     /// # Errors
-    /// What the host refused, in our words; or that it was not reached, or not in time.
+    /// What the host refused, in our words; or that it was not reached, or not in time, or lacks a feature.
     pub(super) async fn call<Q, A, F>(
         &self,
         ctx: &CallContext,
@@ -56,16 +97,43 @@ impl Core {
         send: impl Fn(Client, Request<Q>) -> F,
     ) -> Result<A>
     where
+        Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let until = budget(ctx, method.most(self.timeout)).map_err(|e| e.with("runtime_id", &self.runtime_id))?;
-        self.attempt(ctx, until, message, &send).await
+        let until = budget(ctx, method.most(self.timeout())).map_err(|e| e.with("runtime_id", &self.runtime_id))?;
+        let began = Instant::now();
+        let mut recover = Recover::new(method.attempts());
+        let mut failed = None;
+        let answer = loop {
+            // Held while the attempt is under way: where it is a probe, there is no other.
+            let pass = match self.guard.admit() {
+                Ok(pass) => pass,
+                // Nothing was asked, and nothing is to be told: the guard has said so.
+                Err(wait) if failed.is_none() => return Err(self.spared(wait)),
+                Err(wait) => break Err(failed.unwrap_or_else(|| self.spared(wait))),
+            };
+            let tried = Instant::now();
+            let error = match self.attempt(ctx, method, until, message.clone(), &send).await {
+                Ok(answer) => break Ok(answer),
+                Err(error) => error,
+            };
+            let Some(pause) = recover.pause(&error, tried.elapsed()) else { break Err(error) };
+            if !self.guard.may_retry() || Instant::now() + pause >= until {
+                break Err(error);
+            }
+            failed = Some(error);
+            drop(pass);
+            sleep(pause).await;
+        };
+        self.told(method, &answer, &recover, began, until);
+        answer
     }
 
     /// One round trip.
     async fn attempt<Q, A, F>(
         &self,
         ctx: &CallContext,
+        method: Method,
         until: Instant,
         message: Q,
         send: &impl Fn(Client, Request<Q>) -> F,
@@ -75,19 +143,59 @@ impl Core {
     {
         let _permit = timeout_at(until, self.in_flight.acquire()).await.map_err(|_| self.busy())?;
         let connection = self.control.connection(until).await?;
+        self.has(&connection, method.needs)?;
         let mut request = authorized(&self.control, message);
-        request.set_timeout(until.saturating_duration_since(Instant::now()));
+        let began = Instant::now();
+        request.set_timeout(until.saturating_duration_since(began));
         if let Some(parent) = ctx.trace.parent.as_deref().and_then(|it| it.parse::<MetadataValue<Ascii>>().ok()) {
             request.metadata_mut().insert("traceparent", parent);
         }
         match timeout_at(until, send(connection.client.clone(), request)).await {
             Ok(Ok(answer)) => {
                 self.health.heard();
+                self.guard.succeeded();
                 Ok(answer.into_inner())
             }
             Ok(Err(status)) => Err(self.failed(&connection, &status)),
             Err(_) => Err(too_late(&self.runtime_id)),
         }
+        .inspect_err(|error| {
+            // Whose clock said so, ours or the host's, is a matter of chance.
+            if error.reason() == Reason::RemoteRuntimeTimeout && began.elapsed() >= FAIR {
+                self.guard.failed(Trouble::Unanswered);
+            }
+        })
+    }
+
+    /// Nothing that needs a feature is sent to a host without it.
+    fn has(&self, connection: &Connection, needs: Option<Feature>) -> Result<()> {
+        let lacks = needs.map(Feature::as_str).filter(|feature| !connection.features.iter().any(|it| it == feature));
+        lacks.map_or(Ok(()), |feature| {
+            Err(Error::new(Reason::RemoteRuntimeUnsupported, format!("the host lacks the feature {feature}"))
+                .with("runtime_id", &self.runtime_id)
+                .with("feature", &feature))
+        })
+    }
+
+    /// One line for a call that failed or was slow.
+    fn told<A>(&self, method: Method, answer: &Result<A>, recover: &Recover, began: Instant, until: Instant) {
+        let (took, attempts) = (began.elapsed(), recover.made());
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match answer {
+            Err(error) if error.reason().class() == ErrorClass::Unknown => tracing::warn!(
+                runtime_id = %self.runtime_id, call = ?method.kind, attempts, took_ms,
+                reason = error.reason().as_str(), "a call to a host failed"
+            ),
+            Ok(_) if took > (until - began) / 2 => tracing::info!(
+                runtime_id = %self.runtime_id, call = ?method.kind, attempts, took_ms, "a call to a host was slow"
+            ),
+            _ => {}
+        }
+    }
+
+    /// The host has been in trouble, and is asked nothing for a while.
+    pub(super) fn spared(&self, wait: Duration) -> Error {
+        unreachable(&self.runtime_id).retry_after(wait)
     }
 
     /// All the calls that a host takes at once are under way, and none ended in time.
@@ -101,13 +209,27 @@ impl Core {
     pub(super) fn failed(&self, connection: &Connection, status: &Status) -> Error {
         let error = from_status(status, &self.runtime_id);
         match (status.source(), error.reason()) {
-            (Some(_), Reason::RemoteRuntimeNetworkError) => {
-                connection.give_up();
+            // Somebody before the host says that it is not there.
+            (None, Reason::RemoteRuntimeNetworkError) if status.code() == Code::Unavailable => {
                 self.health.failed(&error);
+                self.guard.failed(Trouble::Unanswered);
             }
-            (None, Reason::RemoteRuntimeAuthFailed) => self.health.failed(&error),
-            (None, _) => self.health.heard(),
-            (Some(_), _) => {}
+            (_, Reason::RemoteRuntimeNetworkError) => {
+                self.health.failed(&error);
+                if connection.give_up() {
+                    self.guard.failed(Trouble::Unanswered);
+                }
+            }
+            (None, Reason::RemoteRuntimeAuthFailed) => {
+                self.health.failed(&error);
+                self.guard.answered();
+            }
+            // Where the time is over, only who knows how long it was can say what that means.
+            (_, Reason::RemoteRuntimeTimeout) | (Some(_), _) => {}
+            (None, _) => {
+                self.health.heard();
+                self.guard.answered();
+            }
         }
         error
     }

@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn debug_output_tells_neither_endpoint_nor_token() {
-        // acceptance 64
+        // acceptance 64, 136
         let mut config = config("http://10.0.0.7:7500");
         assert!(format!("{config:?}").contains("token: None"));
         config.token = Some(SecretString::from("hunter2"));

@@ -88,3 +88,36 @@ impl Health {
         let _ = timeout_at(until, tried.wait_for(|tried| *tried)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Incarnation, RuntimeCapabilities, WorkerCounts};
+
+    fn hello(now: SystemTime) -> Hello {
+        Hello {
+            display_name: String::new(),
+            incarnation: Incarnation::generate(),
+            version: String::new(),
+            features: Vec::new(),
+            capabilities: RuntimeCapabilities::remote(true, 1),
+            status: RuntimeStatus::Running,
+            counts: WorkerCounts::default(),
+            now,
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_more_than_two_seconds_off_is_worth_a_word_either_way() {
+        let skew = |now| {
+            let health = Health::new();
+            health.greeted(hello(now));
+            health.known().skew
+        };
+        assert_eq!(skew(SystemTime::now()), None);
+        assert_eq!(skew(SystemTime::now() - Duration::from_millis(1_500)), None);
+        for off in [SystemTime::now() - Duration::from_secs(3), SystemTime::now() + Duration::from_secs(4)] {
+            assert!(skew(off).is_some_and(|skew| skew > TOLERATED_SKEW));
+        }
+    }
+}

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -20,8 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
+use super::breaker::Trouble;
+use super::closing::Closing;
 use super::dial::{Dial, Io, Watched};
+use super::guard::Guard;
 use super::health::Health;
+use super::settings::Current;
 use crate::model::{Error, Incarnation, Reason, Result, RuntimeId};
 use crate::proto::host_client::{Hello, hello};
 use crate::proto::runtime_v1::GetRuntimeRequest;
@@ -49,13 +54,17 @@ pub(super) struct Connection {
     pub client: Client,
     /// Of the host's store.
     pub incarnation: Incarnation,
+    /// The optional parts of the protocol that the host has.
+    pub features: Arc<[String]>,
     gone: CancellationToken,
+    broke: Arc<AtomicBool>,
 }
 
 impl Connection {
-    /// Nobody is to use it any more.
-    pub(super) fn give_up(&self) {
+    /// Nobody is to use it any more. Returns whether this is the first to say so.
+    pub(super) fn give_up(&self) -> bool {
         self.gone.cancel();
+        !self.broke.swap(true, Ordering::Relaxed)
     }
 
     fn is_up(&self) -> bool {
@@ -79,9 +88,10 @@ pub(super) struct Line {
     pub runtime_id: RuntimeId,
     pub endpoint: Uri,
     pub dial: Arc<dyn Dial>,
-    pub authorization: Option<MetadataValue<Ascii>>,
+    pub settings: Arc<Current>,
     pub health: Arc<Health>,
-    pub closing: CancellationToken,
+    pub guard: Arc<Guard>,
+    pub closing: Arc<Closing>,
 }
 
 enum State {
@@ -97,7 +107,7 @@ impl Link {
 
     /// What every call carries.
     pub(super) fn authorization(&self) -> Option<MetadataValue<Ascii>> {
-        self.line.authorization.clone()
+        self.line.settings.load().authorization.clone()
     }
 
     /// The connection, made anew where there is none.
@@ -127,10 +137,11 @@ impl Link {
         let task = self.handle.spawn(async move {
             let made = tokio::select! {
                 made = line.connect() => made,
-                () = line.closing.cancelled() => Err(Error::unknown_runtime(&line.runtime_id)),
+                () = line.closing.cancelled() => Err(line.closing.error(&line.runtime_id)),
             };
-            if let Err(error) = &made {
-                line.health.failed(error);
+            match &made {
+                Ok(_) => line.guard.reached(),
+                Err(error) => line.failed(error),
             }
             *state.lock() = made.as_ref().map_or(State::Down, |made| State::Up(made.clone()));
             made
@@ -148,15 +159,24 @@ impl Line {
         let channel = channel(&self.endpoint, io, gone.clone()).await.map_err(|_| unreachable(&self.runtime_id))?;
         let client = WorkerRuntimeServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let hello = self.greet(client.clone(), Instant::now() + GREETING_TIMEOUT).await?;
-        Ok(Connection { client, incarnation: hello.incarnation, gone })
+        let features = hello.features.into();
+        Ok(Connection { client, incarnation: hello.incarnation, features, gone, broke: Arc::default() })
+    }
+
+    /// No connection came to be. A host that answered, though not as it should, was reached.
+    fn failed(&self, error: &Error) {
+        self.health.failed(error);
+        if matches!(error.reason(), Reason::RemoteRuntimeNetworkError | Reason::RemoteRuntimeTimeout) {
+            self.guard.failed(Trouble::Unreached);
+        }
     }
 
     /// Asks the host who it is, and notes it.
     async fn greet(&self, mut client: Client, until: Instant) -> Result<Hello> {
         let mut request = tonic::Request::new(GetRuntimeRequest {});
         request.set_timeout(until.saturating_duration_since(Instant::now()));
-        if let Some(authorization) = &self.authorization {
-            request.metadata_mut().insert("authorization", authorization.clone());
+        if let Some(authorization) = self.settings.load().authorization.clone() {
+            request.metadata_mut().insert("authorization", authorization);
         }
         let answer = timeout_at(until, client.get_runtime(request)).await.map_err(|_| too_late(&self.runtime_id))?;
         let answer = answer.map_err(|status| from_status(&status, &self.runtime_id))?;
@@ -175,8 +195,10 @@ impl Link {
         let connection = self.connection(until).await?;
         let greeted = self.line.greet(connection.client.clone(), until).await;
         if let Err(error) = &greeted {
-            connection.give_up();
             self.line.health.failed(error);
+            if connection.give_up() {
+                self.line.guard.failed(Trouble::Unanswered);
+            }
         }
         greeted.map(|_| ())
     }

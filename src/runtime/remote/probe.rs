@@ -1,4 +1,5 @@
-//! Looks after a host while its runtime is registered: every 5 s, and at once when its connection is gone.
+//! Looks after a host while its runtime is registered: every 5 s, and at once when its connection is gone
+//! or its credential is another one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub(super) async fn run(core: Arc<Core>) {
             }
             tokio::select! {
                 () = sleep(INTERVAL) => {}
+                () = core.look_again.notified() => {}
                 () = core.control.lost() => {
                     core.health.failed(&unreachable(&core.runtime_id));
                     sleep(PAUSE).await;

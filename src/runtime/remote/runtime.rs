@@ -3,25 +3,30 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Duration, Instant};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use super::call::{IN_FLIGHT, Method};
+use super::closing::Closing;
 use super::config::RemoteConfig;
 use super::dial::{Dial, TcpDial};
+use super::guard::Guard;
 use super::health::{Health, Known};
-use super::link::{Client, Line, Link, authorization};
+use super::link::{Client, Line, Link};
 use super::relay::Relays;
+use super::settings::RemoteSettings;
 use super::{Core, probe, relay};
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::TranscriptPage;
 use crate::model::{
-    CallContext, CreateWorker, Created, Diagnostic, Host, InputAck, Result, RuntimeCapabilities, RuntimeId,
-    RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, TerminalIntent, Worker, WorkerFilter,
-    WorkerId, WorkerPage, WorkerState, display_hint,
+    BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Diagnostic, Error, Feature,
+    Host, Incarnation, InputAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind,
+    RuntimeStatus, SendInput, StopAck, StopWorker, TerminalIntent, Worker, WorkerFilter, WorkerId, WorkerPage,
+    WorkerState,
 };
 use crate::proto::host_client::{self, request};
 use crate::runtime::{WorkerRuntime, diagnose};
@@ -50,29 +55,49 @@ impl RemoteRuntime {
     /// As [`RemoteRuntime::new`].
     pub fn with_dial(config: &RemoteConfig, handle: &Handle, dial: Arc<dyn Dial>) -> Result<Self> {
         let health = Arc::new(Health::new());
-        let closing = CancellationToken::new();
+        let closing = Arc::new(Closing::default());
+        let settings = Arc::new(ArcSwap::from_pointee(RemoteSettings::new(config)?));
+        let guard = Arc::new(Guard::new(config.runtime_id.clone()));
         let line = Arc::new(Line {
             runtime_id: config.runtime_id.clone(),
             endpoint: config.uri()?,
             dial,
-            authorization: config.token.as_ref().map(authorization).transpose()?,
+            settings: Arc::clone(&settings),
             health: Arc::clone(&health),
-            closing: closing.clone(),
+            guard: Arc::clone(&guard),
+            closing: Arc::clone(&closing),
         });
         let core = Arc::new(Core {
             runtime_id: config.runtime_id.clone(),
-            display_name: display_hint(&config.display_name),
-            timeout: config.timeout,
+            settings,
+            look_again: Notify::new(),
             in_flight: Semaphore::new(IN_FLIGHT),
             health,
+            guard,
             control: Link::new(Arc::clone(&line), handle.clone()),
             observation: Link::new(line, handle.clone()),
             relays: Relays::default(),
             handle: handle.clone(),
-            closing: closing.clone(),
+            closing: Arc::clone(&closing),
         });
         handle.spawn(probe::run(Arc::clone(&core)));
-        Ok(Self { core, _closing: closing.drop_guard() })
+        Ok(Self { core, _closing: closing.token().clone().drop_guard() })
+    }
+
+    /// Goes on with these settings, with its connections and observers as they are. Calls that are under way keep the
+    /// old ones.
+    pub fn adopt(&self, settings: RemoteSettings) {
+        let core = &self.core;
+        let before = core.settings.swap(Arc::new(settings));
+        if before.authorization != core.settings.load().authorization {
+            core.look_again.notify_one();
+        }
+    }
+
+    /// Another runtime takes its place, at another endpoint: who still waits for something of this one when it is
+    /// dropped is told to try again, and not that there is no such runtime.
+    pub fn moved(&self) {
+        self.core.closing.moved();
     }
 
     /// Acceptance 67, 68: what is known, without asking the host.
@@ -82,7 +107,8 @@ impl RemoteRuntime {
         let id = core.runtime_id.as_str();
         // A host that was given no name says its id, which is no better than the name that is configured here.
         let its_own = hello.map(|it| it.display_name.as_str()).filter(|name| *name != id);
-        let named = [its_own, Some(&core.display_name), Some(id)];
+        let settings = core.settings.load();
+        let named = [its_own, Some(settings.display_name.as_str()), Some(id)];
         let diagnostic = match &known.failure {
             Some(failure) => diagnose(RuntimeKind::Remote, &core.runtime_id, failure),
             None => proxy(),
@@ -117,6 +143,14 @@ fn proxy() -> Diagnostic {
     Diagnostic::info("remote_runtime_backend_proxy", "the control plane reaches this runtime for its callers")
 }
 
+/// Acceptance 82: what is not found where a bundle was asked for is the bundle.
+fn of_bundle(error: Error) -> Error {
+    if error.reason() != Reason::UnknownWorker {
+        return error;
+    }
+    Error::new(Reason::ConfigBundleMissing, "the runtime does not have this bundle")
+}
+
 /// Acceptance 77.
 fn lifecycle_accepted(state: WorkerState) -> Diagnostic {
     let words = match state {
@@ -138,6 +172,10 @@ impl WorkerRuntime for RemoteRuntime {
 
     fn kind(&self) -> RuntimeKind {
         RuntimeKind::Remote
+    }
+
+    fn incarnation(&self) -> Option<Incarnation> {
+        self.core.health.known().hello.map(|hello| hello.incarnation)
     }
 
     async fn describe(&self, ctx: &CallContext) -> RuntimeInfo {
@@ -172,9 +210,13 @@ impl WorkerRuntime for RemoteRuntime {
     }
 
     async fn create_worker(&self, ctx: &CallContext, create: CreateWorker) -> Result<Created> {
+        let method = match create.config_bundle {
+            Some(_) => Method::SPAWN.needing(Feature::ConfigBundles),
+            None => Method::SPAWN,
+        };
         let message = request::create(ctx, create);
         let send = |mut client: Client, message| async move { client.create_worker(message).await };
-        host_client::created(self.core.call(ctx, Method::Spawn, message, send).await?, &self.core.runtime_id)
+        host_client::created(self.core.call(ctx, method, message, send).await?, &self.core.runtime_id)
     }
 
     async fn get_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<Worker> {
@@ -190,14 +232,14 @@ impl WorkerRuntime for RemoteRuntime {
     ) -> Result<WorkerPage> {
         let message = request::list(filter, after, limit);
         let send = |mut client: Client, message| async move { client.list_workers(message).await };
-        let answer = self.core.call(ctx, Method::List, message, send).await?;
+        let answer = self.core.call(ctx, Method::LIST, message, send).await?;
         host_client::worker_page(answer, &self.core.runtime_id, filter, after, limit)
     }
 
     async fn send_input(&self, ctx: &CallContext, input: SendInput) -> Result<InputAck> {
         let message = request::send(ctx, input);
         let send = |mut client: Client, message| async move { client.send_input(message).await };
-        host_client::input_ack(self.core.call(ctx, Method::Other, message, send).await?)
+        host_client::input_ack(self.core.call(ctx, Method::CHANGE, message, send).await?)
     }
 
     async fn stop_worker(&self, ctx: &CallContext, stop: StopWorker) -> Result<StopAck> {
@@ -205,13 +247,13 @@ impl WorkerRuntime for RemoteRuntime {
             TerminalIntent::Stop => {
                 let message = request::stop(ctx, stop);
                 let send = |mut client: Client, message| async move { client.stop_worker(message).await };
-                let answer = self.core.call(ctx, Method::Other, message, send).await?;
+                let answer = self.core.call(ctx, Method::END, message, send).await?;
                 host_client::stop_ack(answer.event_id, answer.worker_state, &answer.diagnostics)?
             }
             TerminalIntent::Cancel => {
                 let message = request::cancel(ctx, stop);
                 let send = |mut client: Client, message| async move { client.cancel_worker(message).await };
-                let answer = self.core.call(ctx, Method::Other, message, send).await?;
+                let answer = self.core.call(ctx, Method::END, message, send).await?;
                 host_client::stop_ack(answer.event_id, answer.worker_state, &answer.diagnostics)?
             }
         };
@@ -228,10 +270,14 @@ impl WorkerRuntime for RemoteRuntime {
     ) -> Result<TranscriptPage> {
         let message = request::transcript(worker_id, start, limit);
         let send = |mut client: Client, message| async move { client.get_transcript(message).await };
-        let answer = self.core.call(ctx, Method::Other, message, send).await?;
+        let answer = self.core.call(ctx, Method::READ, message, send).await?;
         let host_client::Items { total_items, next_start, items } =
             host_client::transcript_page(answer, worker_id, start, limit)?;
         Ok(TranscriptPage { total_items, next_start, items })
+    }
+
+    fn can_observe(&self) -> bool {
+        true
     }
 
     async fn observe_worker(
@@ -243,6 +289,35 @@ impl WorkerRuntime for RemoteRuntime {
     ) -> Result<Observation> {
         relay::observe(&self.core, ctx, worker_id, from, stop_after).await
     }
+
+    async fn sync_config_bundle(&self, ctx: &CallContext, bundle: ConfigBundle) -> Result<BundleSummary> {
+        let message = request::sync(ctx, &bundle);
+        let send = |mut client: Client, message| async move { client.sync_config_bundle(message).await };
+        let answer = self.core.call(ctx, Method::CHANGE.needing(Feature::ConfigBundles), message, send).await;
+        host_client::synced(answer.map_err(of_bundle)?, &bundle)
+    }
+
+    async fn check_config_bundle(&self, ctx: &CallContext, reference: &BundleRef) -> Result<BundleSummary> {
+        let message = request::check(reference);
+        let send = |mut client: Client, message| async move { client.check_config_bundle(message).await };
+        let answer = self.core.call(ctx, Method::READ.needing(Feature::ConfigBundles), message, send).await;
+        host_client::checked(answer.map_err(of_bundle)?, reference)
+    }
+
+    async fn list_config_bundles(
+        &self,
+        ctx: &CallContext,
+        after: Option<&BundleRef>,
+        limit: usize,
+    ) -> Result<BundlePage> {
+        let message = request::bundles(after, limit);
+        let send = |mut client: Client, message| async move { client.list_config_bundles(message).await };
+        host_client::bundle_page(
+            self.core.call(ctx, Method::READ.needing(Feature::ConfigBundles), message, send).await?,
+            after,
+            limit,
+        )
+    }
 }
 
 impl Core {
@@ -250,6 +325,6 @@ impl Core {
     pub(super) async fn get_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<Worker> {
         let message = request::get(worker_id);
         let send = |mut client: Client, message| async move { client.get_worker(message).await };
-        host_client::one_worker(self.call(ctx, Method::Other, message, send).await?, &self.runtime_id, worker_id)
+        host_client::one_worker(self.call(ctx, Method::READ, message, send).await?, &self.runtime_id, worker_id)
     }
 }

@@ -2,52 +2,29 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use futures_util::{Stream, stream};
-use parking_lot::Mutex;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::test_faults::Faults;
 use super::test_wire::Wire;
 use super::{RemoteConfig, RemoteRuntime};
 use crate::engine::store::MemoryStore;
 use crate::engine::{Engine, EngineLimits, EngineParts, Observation, Observed, Profiles, SystemClock};
-use crate::model::{CallContext, Error, Incarnation, RequestId, RuntimeId, TRANSCRIPT_PAGE_MAX, WorkerId, WorkspaceId};
+use crate::model::{
+    BundleSummary, CallContext, Error, Incarnation, RequestId, RuntimeId, TRANSCRIPT_PAGE_MAX, WorkerId, WorkspaceId,
+};
 use crate::proto::frames::Place;
 use crate::proto::raw::{HostGetTranscriptResponse, HostObserveWorkerResponse};
 use crate::proto::runtime_v1 as host;
 use crate::proto::runtime_v1::worker_runtime_service_server::{WorkerRuntimeService, WorkerRuntimeServiceServer};
 use crate::proto::status::to_status;
+use crate::proto::v1;
 use crate::proto::{ProtoCodec, convert};
 use crate::runtime::{LocalRuntime, WorkerRuntime as _};
-
-pub(super) type Tamper = Arc<dyn Fn(usize, Bytes) -> Bytes + Send + Sync>;
-
-/// What a host does wrong.
-#[derive(Default)]
-pub(super) struct Faults {
-    /// It says that it is this runtime.
-    pub says_it_is: Mutex<Option<String>>,
-    /// It answers reads of workers with this.
-    pub refuses: Mutex<Option<Status>>,
-    /// It never answers reads of workers.
-    pub hangs: Mutex<bool>,
-    /// It changes the n-th frame of a stream.
-    pub tampers: Mutex<Option<Tamper>>,
-    /// What came as authorization, of every call.
-    pub tokens: Mutex<Vec<Option<String>>>,
-    /// The `grpc-timeout` of the last read of a worker.
-    pub timeout: Mutex<Option<String>>,
-    /// Live streams that were opened.
-    pub upstreams: AtomicUsize,
-    /// Replays that were opened.
-    pub replays: AtomicUsize,
-    /// Streams that are open.
-    pub streams: AtomicUsize,
-}
 
 /// A host, and the wire to it.
 pub(super) struct TestHost {
@@ -131,9 +108,37 @@ impl Service {
         self.faults.tokens.lock().push(header("authorization"));
     }
 
+    /// The same, of a call that may be refused before it does anything.
+    fn asked<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        self.note(request);
+        self.faults.next.lock().pop_front().map_or(Ok(()), Err)
+    }
+
+    /// The answer of a change that was made, where it arrives.
+    fn answered<T>(&self, answer: T) -> Answer<T> {
+        let lost = self.faults.loses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if lost.is_ok() { Err(Status::unavailable("lost")) } else { Ok(Response::new(answer)) }
+    }
+
+    /// As [`Service::note`], and what it answers whatever it is asked.
+    fn refused<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        self.note(request);
+        self.faults.refuses.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// What it has, as it tells of it.
+    fn told(&self, summary: BundleSummary) -> v1::ConfigBundleAvailability {
+        let mut availability = convert::availability(summary);
+        if let Some(lie) = self.faults.lies.lock().as_ref() {
+            lie(&mut availability);
+        }
+        availability
+    }
+
     /// Who asks for a change.
-    fn context(context: Option<host::RequestContext>) -> CallContext {
+    fn context(&self, context: Option<host::RequestContext>) -> CallContext {
         let context = convert::host_context(context).unwrap();
+        self.faults.request_ids.lock().push(context.request_id.to_string());
         CallContext {
             request_id: Some(context.request_id),
             workspace: context.workspace,
@@ -172,20 +177,23 @@ impl WorkerRuntimeService for Service {
         if let Some(other) = self.faults.says_it_is.lock().clone() {
             answer.runtime_id = other;
         }
+        if let Some(features) = self.faults.features.lock().clone() {
+            answer.features = features;
+        }
         Ok(Response::new(answer))
     }
 
     async fn create_worker(&self, request: Request<host::CreateWorkerRequest>) -> Answer<host::CreateWorkerResponse> {
-        self.note(&request);
+        self.asked(&request)?;
         let mut request = request.into_inner();
-        let on_behalf = Self::context(request.context.take());
+        let on_behalf = self.context(request.context.take());
         let create = convert::host_create(request).unwrap();
         let created = self.local.create_worker(&on_behalf, create).await.map_err(|error| to_status(&error))?;
-        Ok(Response::new(convert::host_created(created)))
+        self.answered(convert::host_created(created))
     }
 
     async fn get_worker(&self, request: Request<host::GetWorkerRequest>) -> Answer<host::GetWorkerResponse> {
-        self.note(&request);
+        self.asked(&request)?;
         *self.faults.timeout.lock() =
             request.metadata().get("grpc-timeout").and_then(|it| it.to_str().ok()).map(str::to_owned);
         if *self.faults.hangs.lock() {
@@ -200,7 +208,7 @@ impl WorkerRuntimeService for Service {
     }
 
     async fn list_workers(&self, request: Request<host::ListWorkersRequest>) -> Answer<host::ListWorkersResponse> {
-        self.note(&request);
+        self.asked(&request)?;
         let asked = convert::host_list_workers(request.into_inner()).map_err(|error| to_status(&error))?;
         let page =
             self.local.list_workers(&ctx(), &asked.filter, asked.page.after.as_ref(), asked.page.limit).await.unwrap();
@@ -213,34 +221,34 @@ impl WorkerRuntimeService for Service {
     }
 
     async fn send_input(&self, request: Request<host::SendInputRequest>) -> Answer<host::SendInputResponse> {
-        self.note(&request);
+        self.asked(&request)?;
         let mut request = request.into_inner();
-        let on_behalf = Self::context(request.context.take());
+        let on_behalf = self.context(request.context.take());
         let input = convert::host_send(request).unwrap();
         let ack = self.local.send_input(&on_behalf, input).await.map_err(|error| to_status(&error))?;
-        Ok(Response::new(convert::host_sent(ack)))
+        self.answered(convert::host_sent(ack))
     }
 
     async fn stop_worker(&self, request: Request<host::StopWorkerRequest>) -> Answer<host::StopWorkerResponse> {
-        self.note(&request);
+        self.asked(&request)?;
         let mut request = request.into_inner();
-        let on_behalf = Self::context(request.context.take());
+        let on_behalf = self.context(request.context.take());
         let stop = convert::host_stop(request).unwrap();
         let ack = self.local.stop_worker(&on_behalf, stop).await.map_err(|error| to_status(&error))?;
-        Ok(Response::new(convert::host_stopped(ack)))
+        self.answered(convert::host_stopped(ack))
     }
 
     async fn cancel_worker(&self, request: Request<host::CancelWorkerRequest>) -> Answer<host::CancelWorkerResponse> {
-        self.note(&request);
+        self.asked(&request)?;
         let mut request = request.into_inner();
-        let on_behalf = Self::context(request.context.take());
+        let on_behalf = self.context(request.context.take());
         let stop = convert::host_cancel(request).unwrap();
         let ack = self.local.stop_worker(&on_behalf, stop).await.map_err(|error| to_status(&error))?;
-        Ok(Response::new(convert::host_cancelled(ack)))
+        self.answered(convert::host_cancelled(ack))
     }
 
     async fn get_transcript(&self, request: Request<host::GetTranscriptRequest>) -> Answer<HostGetTranscriptResponse> {
-        self.note(&request);
+        self.asked(&request)?;
         let host::GetTranscriptRequest { worker_id: of, start, limit: _ } = request.into_inner();
         let page = self.local.get_transcript(&ctx(), &worker_id(&of), start, TRANSCRIPT_PAGE_MAX).await;
         let page = page.map_err(|error| to_status(&error))?;
@@ -273,9 +281,45 @@ impl WorkerRuntimeService for Service {
         answer_approval: AnswerApprovalRequest => host::AnswerApprovalResponse,
         stream_transcript: StreamTranscriptRequest => Self::StreamTranscriptStream,
         observe_workers: ObserveWorkersRequest => Self::ObserveWorkersStream,
-        sync_config_bundle: SyncConfigBundleRequest => host::SyncConfigBundleResponse,
-        check_config_bundle: CheckConfigBundleRequest => host::CheckConfigBundleResponse,
-        list_config_bundles: ListConfigBundlesRequest => host::ListConfigBundlesResponse,
+    }
+
+    async fn sync_config_bundle(
+        &self,
+        request: Request<host::SyncConfigBundleRequest>,
+    ) -> Answer<host::SyncConfigBundleResponse> {
+        self.refused(&request)?;
+        let mut request = request.into_inner();
+        let on_behalf = self.context(request.context.take());
+        let bundle = convert::host_sync_config_bundle(request).map_err(|error| to_status(&error))?;
+        let summary = self.local.sync_config_bundle(&on_behalf, bundle).await.map_err(|error| to_status(&error))?;
+        let availability = Some(self.told(summary));
+        Ok(Response::new(host::SyncConfigBundleResponse { availability, diagnostics: Vec::new() }))
+    }
+
+    async fn check_config_bundle(
+        &self,
+        request: Request<host::CheckConfigBundleRequest>,
+    ) -> Answer<host::CheckConfigBundleResponse> {
+        self.refused(&request)?;
+        let reference = convert::host_check_config_bundle(request.into_inner()).map_err(|error| to_status(&error))?;
+        let summary = self.local.check_config_bundle(&ctx(), &reference).await.map_err(|error| to_status(&error))?;
+        let availability = Some(self.told(summary));
+        Ok(Response::new(host::CheckConfigBundleResponse { availability, diagnostics: Vec::new() }))
+    }
+
+    async fn list_config_bundles(
+        &self,
+        request: Request<host::ListConfigBundlesRequest>,
+    ) -> Answer<host::ListConfigBundlesResponse> {
+        self.refused(&request)?;
+        let page = convert::host_list_config_bundles(request.into_inner()).map_err(|error| to_status(&error))?;
+        let found = self.local.list_config_bundles(&ctx(), page.after.as_ref(), page.limit).await.unwrap();
+        let next = found.bundles.last().filter(|_| found.more).map(BundleSummary::reference);
+        Ok(Response::new(host::ListConfigBundlesResponse {
+            bundles: found.bundles.into_iter().map(convert::bundle_summary).collect(),
+            diagnostics: Vec::new(),
+            next_page_token: next.map(|key| page.token(&key)).unwrap_or_default(),
+        }))
     }
 }
 
@@ -308,6 +352,7 @@ impl Service {
                     place.sequence = view.resumes_after;
                     place.snapshot(&view, SystemTime::now())
                 }
+                Ok(Ok(Some(Observed::Notice(notice)))) => place.diagnostic(notice, SystemTime::now()),
                 Ok(Ok(Some(Observed::Frame(frame)))) => {
                     place.sequence = frame.sequence;
                     frame.wire

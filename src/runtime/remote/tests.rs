@@ -166,7 +166,7 @@ async fn a_host_that_is_another_runtime_is_asked_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_credential_goes_with_every_call_when_there_is_one_and_never_otherwise() {
-    // acceptance 66
+    // acceptance 66, 79
     let host = TestHost::start().await;
     let open = host.runtime();
     let worker_id = spawned(&open).await;

@@ -8,12 +8,10 @@ use http::{HeaderMap, Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 
+use super::methods::is_open;
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Caller, Error, Reason, TokenTable};
 use crate::proto::status::to_status;
-
-/// Methods that anybody may call, by their exact paths.
-const OPEN: [&str; 3] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/grpc.health.v1.Health/List"];
 
 /// Lets in who has a token, and tells the services who that is: a [`Caller`] in the request's extensions.
 #[derive(Debug, Clone)]
@@ -30,10 +28,10 @@ impl Auth {
     fn caller(&self, request: &Request<Body>) -> Result<Caller, Status> {
         // `/Service/Method?x` is routed like `/Service/Method`: nothing may hang on the difference.
         if request.uri().query().is_some() {
-            return Err(Status::unimplemented("a path has no query"));
+            return Err(to_status(&Error::new(Reason::NotYet, "a path has no query")));
         }
         let Some(tokens) = &self.tokens else { return Ok(Caller::anonymous()) };
-        if OPEN.contains(&request.uri().path()) {
+        if is_open(request.uri().path()) {
             return Ok(Caller::anonymous());
         }
         bearer(request.headers())

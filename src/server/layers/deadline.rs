@@ -1,5 +1,9 @@
 //! How long a call may take. A unary call has its caller's deadline, or the default, at most the maximum; a stream has
-//! its caller's or none. Either ends with `DEADLINE_EXCEEDED`; what must finish does not live in a handler's future.
+//! its caller's or none, and its opening has what a unary call has. Either ends with `DEADLINE_EXCEEDED`; what must
+//! finish does not live in a handler's future.
+//!
+//! tonic watches `grpc-timeout` too, whether it is asked to or not, and would answer CANCELLED, without a reason: time is
+//! taken from the same instant as tonic's, and a caller's deadline ends here a little earlier.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -13,8 +17,8 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::methods::is_stream;
-use super::wrap::{Inner, Wrap, ask};
+use super::methods::{is_open, is_stream};
+use super::wrap::{Arrived, Inner, Wrap, ask};
 use crate::model::{Error, Reason, RequestId};
 use crate::proto::status::to_status;
 
@@ -23,9 +27,19 @@ const HEADER: &str = "grpc-timeout";
 /// The metadata that names the request where it cannot be known what became of it.
 pub(in crate::server) const REQUEST_ID: &str = "workplane-request-id";
 
+/// How much earlier than its caller a call ends here, and a stream than its layer: timers count milliseconds.
+const EARLIER: Duration = Duration::from_millis(2);
+/// The longest deadline of what anybody may call.
+const MAX_OPEN: Duration = Duration::from_secs(5);
+
 /// When the caller stops waiting: in the request's extensions. Of a stream without a deadline it is for the opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) struct Deadline(pub Instant);
+
+/// When a stream with a deadline is to end by itself, with its last cursor: in the request's extensions. The layer ends
+/// those that do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) struct StreamEnd(pub Instant);
 
 /// Where the handler leaves the id of its request, so that the caller gets it even when the deadline comes first.
 #[derive(Debug, Clone, Default)]
@@ -57,24 +71,34 @@ impl Wrap for Deadlines {
             Ok(asked) => asked,
             Err(error) => return to_status(&error).into_http(),
         };
-        let now = Instant::now();
-        let stream = is_stream(request.uri().path());
-        let end = if stream { asked } else { Some(asked.unwrap_or(self.default).min(self.max)) }.map(|time| now + time);
-        let opening = now + asked.unwrap_or(self.default).min(self.max);
+        let asked = asked.map(|time| time.saturating_sub(EARLIER));
+        let path = request.uri().path();
+        let max = if is_open(path) { self.max.min(MAX_OPEN) } else { self.max };
+        let arrived = request.extensions().get().map_or_else(Instant::now, |Arrived(at)| *at);
+        let answer_by = arrived + asked.unwrap_or(self.default).min(max);
+        let end = asked.filter(|_| is_stream(path)).map(|time| arrived + time);
         let slot = RequestIdSlot::default();
-        request.extensions_mut().insert(Deadline(end.map_or(opening, |end| end.min(opening))));
-        request.extensions_mut().insert(slot.clone());
-        let Some(end) = end else { return ask(inner, request).await };
-        match timeout_at(end, ask(inner, request)).await {
-            Ok(response) if stream => response.map(|body| Body::new(Bounded::new(body, end))),
-            Ok(response) => response,
-            Err(_) => exceeded(slot.0.get()).into_http(),
+        let extensions = request.extensions_mut();
+        extensions.insert(Deadline(answer_by));
+        extensions.insert(slot.clone());
+        if let Some(end) = end {
+            extensions.insert(StreamEnd(end.checked_sub(EARLIER).map_or(end, |end| end.max(arrived))));
+        }
+        match (timeout_at(answer_by, ask(inner, request)).await, end) {
+            (Ok(response), Some(end)) => response.map(|body| Body::new(Bounded::new(body, end))),
+            (Ok(response), None) => response,
+            (Err(_), _) => exceeded(slot.0.get()).into_http(),
         }
     }
 }
 
+/// The deadline has passed.
+pub(in crate::server) fn deadline_exceeded() -> Error {
+    Error::new(Reason::DeadlineExceeded, "the deadline of the call has passed")
+}
+
 fn exceeded(request_id: Option<&RequestId>) -> Status {
-    let mut status = to_status(&Error::new(Reason::DeadlineExceeded, "the deadline of the call has passed"));
+    let mut status = to_status(&deadline_exceeded());
     // An id's characters are all allowed in metadata.
     if let Some(value) = request_id.and_then(|id| id.as_str().parse().ok()) {
         status.metadata_mut().insert(REQUEST_ID, value);
@@ -112,7 +136,7 @@ fn parse(value: &[u8]) -> Option<Duration> {
     })
 }
 
-/// A body that ends at a deadline, with trailers that say so.
+/// A body that ends at a deadline, with trailers that say so: its own, if it has them ready.
 struct Bounded {
     body: Body,
     end: Pin<Box<Sleep>>,
@@ -136,7 +160,12 @@ impl http_body::Body for Bounded {
         // The deadline first: a body that is always ready must end, too.
         if self.end.as_mut().poll(cx).is_ready() {
             self.over = true;
-            self.body = Body::empty();
+            let mut body = std::mem::replace(&mut self.body, Body::empty());
+            if let Poll::Ready(Some(Ok(last))) = Pin::new(&mut body).poll_frame(cx)
+                && last.is_trailers()
+            {
+                return Poll::Ready(Some(Ok(last)));
+            }
             let mut trailers = HeaderMap::new();
             return Poll::Ready(Some(exceeded(None).add_header(&mut trailers).map(|()| Frame::trailers(trailers))));
         }
@@ -154,7 +183,7 @@ mod tests {
 
     use http_body::Body as _;
     use tonic::Code;
-    use tower::{Layer as _, ServiceExt as _};
+    use tower::{Layer as _, Service as _, ServiceExt as _};
 
     use super::*;
     use crate::server::layers::Wrapping;
@@ -184,10 +213,36 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_unary_call_ends_at_its_callers_deadline_or_the_default() {
-        for (timeout, seconds) in [(None, 30), (Some("7S"), 7), (Some("2M"), 120), (Some("9H"), 300)] {
+        for (timeout, millis) in [(None, 30_000), (Some("7S"), 6_998), (Some("2M"), 119_998), (Some("9H"), 300_000)] {
             let (time, code) = waited(UNARY, timeout).await;
-            assert_eq!((time.as_secs(), code), (seconds, Code::DeadlineExceeded), "{timeout:?}");
+            assert_eq!((time.as_millis(), code), (millis, Code::DeadlineExceeded), "{timeout:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_opening_ends_also_where_the_stream_has_no_deadline() {
+        for (timeout, millis) in [(None, 30_000), (Some("7S"), 6_998), (Some("9H"), 300_000)] {
+            let (time, code) = waited(STREAM, timeout).await;
+            assert_eq!((time.as_millis(), code), (millis, Code::DeadlineExceeded), "{timeout:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_anybody_may_call_is_over_soon() {
+        for (path, timeout) in [("Check", None), ("Check", Some("1H")), ("List", None), ("Watch", Some("1H"))] {
+            let (time, code) = waited(&format!("/grpc.health.v1.Health/{path}"), timeout).await;
+            assert_eq!((time, code), (MAX_OPEN, Code::DeadlineExceeded), "{path} {timeout:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_counts_from_the_call_and_not_from_the_first_look_at_it() {
+        let never = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+        let start = Instant::now();
+        let call = layer().layer(never).call(request(UNARY, Some("500m")));
+        tokio::time::advance(Duration::from_millis(400)).await;
+        drop(call.await);
+        assert_eq!(start.elapsed(), Duration::from_millis(498));
     }
 
     #[tokio::test]
@@ -217,7 +272,7 @@ mod tests {
         let response = layer().layer(open).oneshot(request(STREAM, Some("300m"))).await.unwrap();
         let mut body = response.into_body();
         let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
-        assert_eq!(start.elapsed(), Duration::from_millis(300));
+        assert_eq!(start.elapsed(), Duration::from_millis(298));
         let status = Status::from_header_map(frame.trailers_ref().unwrap()).unwrap();
         assert_eq!(status.code(), Code::DeadlineExceeded);
         assert!(std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_none());
@@ -235,7 +290,7 @@ mod tests {
             let response = layer().layer(echo).oneshot(request(path, timeout)).await.unwrap();
             response.extensions().get::<Deadline>().unwrap().0 - start
         };
-        assert_eq!(told(UNARY, Some("100m")).await, Duration::from_millis(100));
+        assert_eq!(told(UNARY, Some("100m")).await, Duration::from_millis(98));
         assert_eq!(told(UNARY, None).await, Duration::from_secs(30));
         // For the opening alone.
         assert_eq!(told(STREAM, None).await, Duration::from_secs(30));

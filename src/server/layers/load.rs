@@ -1,5 +1,6 @@
 //! How much at once: what is over is refused at once, as `OVERLOADED`, before it costs anything. What ends work or asks
-//! how things stand has a lane of its own, so that it passes also when all else is full.
+//! how things stand has a lane of its own, so that it passes also when all else is full. What anybody may call has room
+//! of its own alone: so nobody without a token takes that of others, and health is told however much there is to do.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,15 +14,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::methods::is_stream;
+use super::methods::{is_open, is_stream};
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Error, Reason};
 use crate::proto::status::to_status;
+use crate::server::{Drain, Edge};
 
 /// When to come back.
 const RETRY: Duration = Duration::from_millis(100);
-/// Methods that pass also when all else is full, by how their names begin: health among them.
-const LANE: [&str; 4] = ["Check", "Get", "Stop", "Cancel"];
+/// Methods that pass also when all else is full, by how their names begin.
+const LANE: [&str; 3] = ["Get", "Stop", "Cancel"];
 
 /// Limits on what is in flight in this server.
 #[derive(Debug, Clone)]
@@ -29,15 +31,33 @@ pub(in crate::server) struct Load {
     unary: Arc<Semaphore>,
     lane: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    open_unary: Arc<Semaphore>,
+    open_streams: Arc<Semaphore>,
+    drain: Drain,
 }
 
 impl Load {
-    pub(in crate::server) fn new(unary: usize, lane: usize, streams: usize) -> Self {
+    pub(in crate::server) fn new(edge: &Edge, drain: Drain) -> Self {
         let of = |most| Arc::new(Semaphore::new(most));
-        Self { unary: of(unary), lane: of(lane), streams: of(streams) }
+        Self {
+            unary: of(edge.max_unary),
+            lane: of(edge.max_unary_lane),
+            streams: of(edge.max_streams),
+            open_unary: of(edge.max_open),
+            open_streams: of(edge.max_open),
+            drain,
+        }
+    }
+
+    fn stream(&self, path: &str) -> Option<OwnedSemaphorePermit> {
+        let room = if is_open(path) { &self.open_streams } else { &self.streams };
+        room.clone().try_acquire_owned().ok()
     }
 
     fn unary(&self, path: &str) -> Option<OwnedSemaphorePermit> {
+        if is_open(path) {
+            return self.open_unary.clone().try_acquire_owned().ok();
+        }
         let permit = self.unary.clone().try_acquire_owned().ok();
         let method = path.rsplit('/').next().unwrap_or_default();
         let in_lane = || LANE.iter().any(|begins| method.starts_with(begins));
@@ -49,10 +69,12 @@ impl Wrap for Load {
     async fn wrap<S: Inner>(self, request: Request<Body>, inner: S) -> Response<Body> {
         let path = request.uri().path();
         if is_stream(path) {
-            let Ok(permit) = self.streams.clone().try_acquire_owned() else { return overloaded() };
+            let Some(permit) = self.stream(path) else { return overloaded() };
             return ask(inner, request).await.map(|body| Body::new(Held { body, _permit: permit }));
         }
         let Some(_permit) = self.unary(path) else { return overloaded() };
+        // Nobody waits for the health of a server that ends.
+        let _call = (!is_open(path)).then(|| self.drain.call());
         ask(inner, request).await
     }
 }
@@ -106,6 +128,12 @@ mod tests {
         }
     }
 
+    /// Room for one of each.
+    fn one() -> Wrapping<Load> {
+        let edge = Edge { max_unary: 1, max_unary_lane: 1, max_streams: 1, max_open: 1, ..Edge::control_plane() };
+        Wrapping(Load::new(&edge, Drain::new()))
+    }
+
     fn request(path: &str) -> Request<Body> {
         Request::builder().uri(path).body(Body::empty()).unwrap()
     }
@@ -122,21 +150,66 @@ mod tests {
             }
             Ok::<_, Infallible>(Response::new(Body::empty()))
         });
-        let mut service = Wrapping(Load::new(1, 1, 1)).layer(hang);
+        let mut service = one().layer(hang);
         let first = service.ready().await.unwrap().call(request("/s/SendInput"));
         let mut first = std::pin::pin!(first);
         assert!(futures_util::poll!(first.as_mut()).is_pending());
-        for (method, shed) in [("SendInput", true), ("SpawnWorker", true), ("StopWorker", false), ("Check", false)] {
+        for (method, shed) in [("SendInput", true), ("SpawnWorker", true), ("StopWorker", false), ("Check", true)] {
             let answer = service.ready().await.unwrap().call(request(&format!("/s/{method}"))).await.unwrap();
             assert_eq!(is_overloaded(&answer), shed, "{method}");
         }
     }
 
     #[tokio::test]
+    async fn what_anybody_may_call_takes_nothing_of_the_others_room() {
+        let hang = tower::service_fn(|request: Request<Body>| async move {
+            if request.uri().path().ends_with("Health/Check") {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(Response::new(Body::new(Endless)))
+        });
+        let service = one().layer(hang);
+        let call = |path: &str| service.clone().oneshot(request(path));
+        let mut check = std::pin::pin!(call("/grpc.health.v1.Health/Check"));
+        assert!(futures_util::poll!(check.as_mut()).is_pending());
+        let _watch = call("/grpc.health.v1.Health/Watch").await.unwrap();
+        for method in ["Check", "List", "Watch"] {
+            let refused = call(&format!("/grpc.health.v1.Health/{method}")).await.unwrap();
+            assert!(is_overloaded(&refused), "{method}");
+        }
+        for path in ["/s/SendInput", "/s/GetWorker", "/workplane.v1.ObservationService/ObserveWorker"] {
+            assert!(!is_overloaded(&call(path).await.unwrap()), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_drain_waits_for_calls_and_not_for_streams_or_health() {
+        let hang = tower::service_fn(|request: Request<Body>| async move {
+            if !is_stream(request.uri().path()) {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(Response::new(Body::new(Endless)))
+        });
+        let drain = Drain::new();
+        let service = Wrapping(Load::new(&Edge::control_plane(), drain.clone())).layer(hang);
+        let call = |path: &str| Box::pin(service.clone().oneshot(request(path)));
+        let _stream = call("/workplane.v1.ObservationService/ObserveWorker").await.unwrap();
+        let mut check = call("/grpc.health.v1.Health/Check");
+        assert!(futures_util::poll!(&mut check).is_pending());
+        let mut unary = call("/s/SendInput");
+        assert!(futures_util::poll!(&mut unary).is_pending());
+        drain.stop_intake();
+        let mut ended = std::pin::pin!(drain.calls_ended());
+        assert!(futures_util::poll!(&mut ended).is_pending());
+        drop(unary);
+        ended.await;
+    }
+
+    #[tokio::test]
     async fn a_stream_counts_until_it_is_dropped() {
         let open =
             tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::new(Endless))) });
-        let mut service = Wrapping(Load::new(1, 1, 1)).layer(open);
+        let mut service = one().layer(open);
         let mut call = async || {
             let request = request("/workplane.v1.ObservationService/ObserveWorker");
             service.ready().await.unwrap().call(request).await.unwrap()

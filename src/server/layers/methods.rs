@@ -1,4 +1,5 @@
-//! Which methods answer with a stream: read from the descriptors, so that it cannot drift from the protos.
+//! Which methods answer with a stream: read from the descriptors, so that it cannot drift from the protos. And which
+//! of them anybody may call.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -14,6 +15,9 @@ const OTHERS: [&str; 3] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
+
+/// Methods that anybody may call, by their exact paths.
+const OPEN: [&str; 3] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/grpc.health.v1.Health/List"];
 
 static STREAMS: LazyLock<HashSet<String>> = LazyLock::new(|| {
     // What the build wrote decodes; if it did not, reflection would not be served either.
@@ -31,6 +35,11 @@ static STREAMS: LazyLock<HashSet<String>> = LazyLock::new(|| {
 /// Whether the method at `path` answers with a stream.
 pub(super) fn is_stream(path: &str) -> bool {
     STREAMS.contains(path)
+}
+
+/// Whether the method at `path` asks for no token.
+pub(super) fn is_open(path: &str) -> bool {
+    OPEN.contains(&path)
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
-//! What every request passes, from the outside in: a span, panics, who calls, how much, how long. Each of them sees headers and
-//! never waits for a body.
+//! What every request passes, from the outside in: a span, panics, who calls, how much, how long, and the
+//! words of what the stack refuses. Each of them sees headers and never waits for a body.
 
 mod auth;
 mod deadline;
 mod load;
 mod methods;
 mod panics;
+mod refusals;
 mod spans;
 mod wrap;
 
 pub(super) use auth::Auth;
-pub(super) use deadline::{Deadline, Deadlines, REQUEST_ID, RequestIdSlot};
+pub(super) use deadline::{Deadline, Deadlines, REQUEST_ID, RequestIdSlot, StreamEnd, deadline_exceeded};
 pub(super) use load::Load;
 pub(super) use panics::{Panics, catching};
+pub(super) use refusals::Refusals;
 pub(super) use spans::Spans;
 pub(super) use wrap::Wrapping;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
@@ -25,6 +26,10 @@ pub(in crate::server) trait Wrap: Clone + Send + 'static {
     /// Answers a request, usually by asking `inner`.
     fn wrap<S: Inner>(self, request: Request<Body>, inner: S) -> impl Future<Output = Response<Body>> + Send;
 }
+
+/// When a request came: in its extensions, from the outermost layer on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived(pub Instant);
 
 /// Asks the inner service, which is ready.
 pub(super) async fn ask<S: Inner>(mut inner: S, request: Request<Body>) -> Response<Body> {
@@ -62,7 +67,9 @@ impl<S: Inner, W: Wrap> Service<Request<Body>> for Wrapped<S, W> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // Here and not in the future, which is polled later: tonic's own timer of `grpc-timeout` starts with this call.
+        request.extensions_mut().get_or_insert_with(|| Arrived(Instant::now()));
         // The service that was polled ready is the one that must be called; a clone takes its place.
         let next = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, next);

@@ -66,7 +66,8 @@ impl Configuration {
     pub(crate) fn to_toml(&self) -> String {
         let remotes = self.remotes.iter().map(Remote::to_toml);
         let profiles = self.profiles.iter().map(|(name, profile)| profile.to_toml(name));
-        remotes.chain(profiles).collect()
+        // No balancer stands before a test.
+        ["drain_pause = \"0s\"\n\n".to_owned()].into_iter().chain(remotes).chain(profiles).collect()
     }
 }
 

@@ -9,10 +9,12 @@
 //!
 //! Everything a test starts ends with it. Nothing here sleeps to let something happen: it waits for it.
 
+pub(crate) mod bundle;
 mod client;
 mod configuration;
 mod conversation;
 mod host;
+mod hostile;
 mod plane;
 mod process;
 mod programs;
@@ -25,10 +27,13 @@ mod worker;
 use std::future::Future;
 use std::time::Duration;
 
-pub(crate) use client::{Client, refusal};
+pub(crate) use client::{Client, Refusal, refusal};
+use configuration::write_secret;
+
 pub(crate) use configuration::Profile;
 pub(crate) use conversation::{Line, line_of, lines_of};
 pub(crate) use host::Host;
+pub(crate) use hostile::{Answer, Hostile, SECRET, framed, hello, worker};
 pub(crate) use plane::{EMBEDDED, Plane};
 pub(crate) use process::{Running, run, run_with_input};
 pub(crate) use programs::{agent, program_is_here};

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use workplane::proto::v1;
 
 use super::configuration::{Configuration, Profile, Remote, write_secret};
-use super::{Client, Host, Running, Worker, until};
+use super::{Client, Host, Hostile, Running, Worker, until};
 
 /// The id of the embedded runtime.
 pub(crate) const EMBEDDED: &str = "embedded-worker-runtime";
@@ -100,6 +100,19 @@ impl Plane {
         self.reload();
     }
 
+    /// Changes the entry of a host, and has the file read again.
+    pub(crate) fn change(&mut self, runtime_id: &str, change: impl FnOnce(&mut Remote)) {
+        let entry = self.configuration.remotes.iter_mut().find(|remote| remote.runtime_id == runtime_id);
+        change(entry.expect("the file has an entry for it"));
+        self.reload();
+    }
+
+    /// Adds a profile to the file, and has it read again.
+    pub(crate) fn add_profile(&mut self, name: &str, profile: Profile) {
+        self.configuration.profiles.push((name.to_owned(), profile));
+        self.reload();
+    }
+
     fn reload(&self) {
         fs::write(self.directory.path().join("serve.toml"), self.configuration.to_toml()).unwrap();
         self.process.signal(Signal::HUP);
@@ -128,6 +141,17 @@ impl PlaneBuilder {
     pub(crate) fn remote(mut self, remote: Remote) -> Self {
         self.configuration.remotes.push(remote);
         self
+    }
+
+    /// Adds a host that answers as it is told to.
+    pub(crate) fn hostile(self, host: &Hostile) -> Self {
+        self.hostile_via(host, host.address())
+    }
+
+    /// Adds one that is reached at another address: a proxy's.
+    pub(crate) fn hostile_via(self, host: &Hostile, address: SocketAddr) -> Self {
+        let (runtime_id, token_file) = (host.runtime_id().to_owned(), host.token_file());
+        self.remote(Remote { runtime_id, address, token_file })
     }
 
     /// Starts it, and waits until it listens.

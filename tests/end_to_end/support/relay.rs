@@ -1,4 +1,5 @@
-//! A host's front door that counts: it passes every call on to the host, and remembers how many of each there were.
+//! A host's front door that counts: it passes every call on to the host, and remembers how many of each there were. It
+//! can be told to answer a method by itself, with an error.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,9 +23,11 @@ use tower::{Service, ServiceExt as _};
 pub(crate) struct CountingRelay {
     address: SocketAddr,
     calls: Calls,
+    refusals: Refusals,
 }
 
 type Calls = Arc<Mutex<BTreeMap<String, usize>>>;
+type Refusals = Arc<Mutex<BTreeMap<String, Status>>>;
 
 impl CountingRelay {
     /// A relay to the host at `target`.
@@ -32,10 +35,10 @@ impl CountingRelay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let channel = Endpoint::from_shared(format!("http://{target}")).unwrap().connect_lazy();
-        let calls = Calls::default();
-        let forward = Forward { channel, calls: Arc::clone(&calls) };
+        let (calls, refusals) = (Calls::default(), Refusals::default());
+        let forward = Forward { channel, calls: Arc::clone(&calls), refusals: Arc::clone(&refusals) };
         tokio::spawn(Server::builder().add_service(forward).serve_with_incoming(TcpListenerStream::new(listener)));
-        Self { address, calls }
+        Self { address, calls, refusals }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -46,12 +49,18 @@ impl CountingRelay {
     pub(crate) fn calls(&self, method: &str) -> usize {
         self.calls.lock().get(&format!("/{}/{method}", Forward::NAME)).copied().unwrap_or(0)
     }
+
+    /// From now on a method is answered with this, and the host not asked.
+    pub(crate) fn refuses(&self, method: &str, status: Status) {
+        self.refusals.lock().insert(format!("/{}/{method}", Forward::NAME), status);
+    }
 }
 
 #[derive(Clone)]
 struct Forward {
     channel: Channel,
     calls: Calls,
+    refusals: Refusals,
 }
 
 impl NamedService for Forward {
@@ -69,6 +78,9 @@ impl Service<http::Request<Body>> for Forward {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         *self.calls.lock().entry(request.uri().path().to_owned()).or_default() += 1;
+        if let Some(status) = self.refusals.lock().get(request.uri().path()).cloned() {
+            return Box::pin(async { Ok(status.into_http()) });
+        }
         let answer = self.channel.clone().oneshot(request);
         Box::pin(async { Ok(answer.await.unwrap_or_else(|_| Status::unavailable("the host is gone").into_http())) })
     }

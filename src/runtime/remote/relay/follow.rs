@@ -9,9 +9,8 @@ use super::Opened;
 use super::backoff::Backoff;
 use super::follower::{Follower, Step};
 use super::upstream::Upstream;
-use crate::engine::{Envelope, FrameCodec as _, ObserveFrom, Progress, Published, Tail};
-use crate::model::{Diagnostic, Error, Event, EventKind, Reason, Result, WorkerId};
-use crate::proto::ProtoCodec;
+use crate::engine::{ObserveFrom, Progress, Tail};
+use crate::model::{Diagnostic, Error, EventKind, Reason, Result, WorkerId};
 use crate::proto::host_client::malformed;
 
 /// Follows a worker to its end. `opened` is told once there is something to read.
@@ -23,7 +22,7 @@ pub(super) async fn follow(core: &Arc<Core>, worker_id: &WorkerId, opened: impl 
     let begun = follower.begin(&first)?;
     let ended = begun.worker.state.is_final();
     let tail = Arc::new(Tail::new(Arc::new(begun.worker)));
-    tail.touch();
+    tail.touch(SystemTime::now());
     if let Some(text) = begun.in_progress {
         tail.publish(|_| {}, Progress::Now(text), []);
     }
@@ -39,9 +38,9 @@ pub(super) async fn follow(core: &Arc<Core>, worker_id: &WorkerId, opened: impl 
             Err(error) if is_passing(&error) => {}
             Err(error) => return Err(error),
         }
-        say(core, worker_id, &follower, &tail, upstream_lost(), true);
+        say(&tail, upstream_lost(), true);
         upstream = regain(core, worker_id, &mut follower, &tail, &mut backoff).await?;
-        say(core, worker_id, &follower, &tail, upstream_found(), false);
+        say(&tail, upstream_found(), false);
     }
 }
 
@@ -54,7 +53,7 @@ async fn pump(
     backoff: &mut Backoff,
 ) -> Result<()> {
     while let Some(frame) = upstream.next(core).await? {
-        tail.touch();
+        tail.touch(SystemTime::now());
         let Step::Publish(publication) = follower.take(frame)? else { continue };
         backoff.settled();
         let (frame, progress) = (publication.frame.clone(), publication.progress.clone());
@@ -94,7 +93,7 @@ async fn resume(core: &Core, worker_id: &WorkerId, follower: &mut Follower, tail
     let mut upstream = Upstream::open(core, worker_id, from, None).await?;
     let first = upstream.next(core).await?.ok_or_else(|| unreachable(&core.runtime_id))?;
     let progress = follower.resume(&first)?;
-    tail.touch();
+    tail.touch(SystemTime::now());
     tail.publish(|_| {}, progress, []);
     Ok(upstream)
 }
@@ -123,11 +122,6 @@ fn upstream_found() -> Diagnostic {
 }
 
 /// Tells all readers of the stream itself, and those who come whether what they see first is `stale`.
-fn say(core: &Core, worker_id: &WorkerId, follower: &Follower, tail: &Tail, diagnostic: Diagnostic, stale: bool) {
-    let cursor = follower.cursor();
-    let kind = EventKind::Diagnostic;
-    let envelope = Envelope { runtime_id: &core.runtime_id, worker_id, cursor, observed_at: SystemTime::now(), kind };
-    let wire = ProtoCodec.frame(&envelope, &ProtoCodec.payload(&Event::Diagnostic(diagnostic)));
-    let frame = Published { sequence: cursor.sequence, kind, wire };
-    tail.publish(|worker| worker.stale = stale, Progress::Kept, [frame]);
+fn say(tail: &Tail, diagnostic: Diagnostic, stale: bool) {
+    tail.notice(|worker| worker.stale = stale, diagnostic);
 }

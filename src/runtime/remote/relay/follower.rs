@@ -178,7 +178,6 @@ impl Publication {
     /// Brings a view of the worker to where this frame leads.
     pub(super) fn apply(&self, worker: &mut Worker) {
         worker.last_event_id = self.frame.sequence;
-        worker.last_seen_at = Some(SystemTime::now());
         match &self.change {
             Change::Nothing => {}
             // A final state is taken over with the end, which comes with it: nothing is to be told after it.

@@ -99,9 +99,12 @@ pub(super) async fn observe(
     from: ObserveFrom,
     stop_after: Option<u64>,
 ) -> Result<Observation> {
-    let until = budget(ctx, core.timeout)?;
+    let until = budget(ctx, core.timeout())?;
     let lease = join(core, worker_id)?;
-    let opened = timeout_at(until, lease.opened()).await.map_err(|_| too_late(&core.runtime_id))??;
+    let opened = match timeout_at(until, lease.opened()).await.map_err(|_| too_late(&core.runtime_id))? {
+        Err(unknown) if unknown.reason() == Reason::UnknownWorker => return Err(gone(core, from, unknown, until).await),
+        opened => opened?,
+    };
     let after = match from {
         ObserveFrom::Now => None,
         ObserveFrom::Beginning => Some(opened.tail.view().first_sequence.saturating_sub(1)),
@@ -110,6 +113,19 @@ pub(super) async fn observe(
     let Opened { incarnation, tail } = opened;
     let history = HostHistory { core: Arc::clone(core), worker_id: worker_id.clone(), incarnation, _lease: lease };
     Ok(Observation::open(incarnation, tail, Arc::new(history), after, stop_after))
+}
+
+/// What a reader of a worker that the host does not know is told: where its cursor is of a store that is gone, that is
+/// the news.
+async fn gone(core: &Core, from: ObserveFrom, unknown: Error, until: Instant) -> Error {
+    let ObserveFrom::After(cursor) = from else { return unknown };
+    match core.observation.connection(until).await {
+        Ok(connection) if connection.incarnation != cursor.incarnation => {
+            Error::new(Reason::CursorExpired, "the cursor is of another incarnation of the runtime")
+                .with("recovery", &"list the workers: this one is not there any more")
+        }
+        Ok(_) | Err(_) => unknown,
+    }
 }
 
 /// The sequence after which a reader with this cursor goes on. One that is ahead of the relay may have been handed out
@@ -153,6 +169,9 @@ fn join(core: &Arc<Core>, worker_id: &WorkerId) -> Result<Lease> {
             .with("runtime_id", &core.runtime_id)
             .retry_after(Duration::from_secs(1)));
     }
+    if let Some(wait) = core.guard.is_open() {
+        return Err(core.spared(wait));
+    }
     let relay = Arc::new(Relay { opened: watch::Sender::new(None), leases: AtomicUsize::new(0), idle: Notify::new() });
     let lease = Lease::new(&relay);
     relays.insert(worker_id.clone(), Arc::clone(&relay));
@@ -164,7 +183,7 @@ fn join(core: &Arc<Core>, worker_id: &WorkerId) -> Result<Lease> {
 async fn run(core: Arc<Core>, worker_id: WorkerId, relay: Arc<Relay>) {
     let over = tokio::select! {
         over = follow::follow(&core, &worker_id, |opened| _ = relay.opened.send_replace(Some(Ok(opened)))) => over,
-        () = core.closing.cancelled() => Err(Error::unknown_runtime(&core.runtime_id)),
+        () = core.closing.cancelled() => Err(core.closing.error(&core.runtime_id)),
         () = abandoned(&core, &worker_id, &relay) => Ok(()),
     };
     leave(&core, &worker_id, &relay);

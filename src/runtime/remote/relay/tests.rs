@@ -8,14 +8,14 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::time::Instant;
 
-use super::super::test_host::{TestHost, ctx};
+use super::super::test_host::{TestHost, ctx, runtime_id};
 use super::super::test_wire::Mode;
 use super::super::tests::{say, spawned, stop};
 use crate::engine::{Observation, ObserveFrom, Observed};
 use crate::model::{Cursor, Error, Incarnation, Reason, TerminalIntent, WorkerId, WorkerState};
 use crate::proto::v1::{self, observation_frame::Payload};
 use crate::runtime::WorkerRuntime as _;
-use crate::runtime::remote::RemoteRuntime;
+use crate::runtime::remote::{RemoteConfig, RemoteRuntime, RemoteSettings};
 
 type Change = Box<dyn Fn(Bytes) -> Bytes + Send + Sync>;
 
@@ -38,6 +38,11 @@ async fn rest(observation: &mut Observation) -> (Vec<v1::ObservationFrame>, Opti
     loop {
         match observation.next().await {
             Ok(Some(Observed::Frame(frame))) => frames.push(v1::ObservationFrame::decode(frame.wire).unwrap()),
+            Ok(Some(Observed::Notice(notice))) => {
+                let diagnostic = v1::Diagnostic { code: notice.code.into_owned(), ..v1::Diagnostic::default() };
+                let payload = Some(Payload::Diagnostic(diagnostic));
+                frames.push(v1::ObservationFrame { payload, ..v1::ObservationFrame::default() });
+            }
             Ok(Some(Observed::Snapshot(_))) => panic!("a second snapshot"),
             Ok(None) => return (frames, None),
             Err(error) => return (frames, Some(error)),
@@ -154,7 +159,7 @@ async fn a_host_that_stays_away_ends_the_stream_and_the_cursor_is_still_good() {
     host.wire.set(Mode::Refuse);
     host.wire.cut();
     let began = Instant::now();
-    let Some(Observed::Frame(_)) = reader.next().await.unwrap() else { panic!("the loss is told") };
+    let Some(Observed::Notice(_)) = reader.next().await.unwrap() else { panic!("the loss is told") };
     assert!(reader.view().stale && observe(&runtime, &worker_id, ObserveFrom::Now).await.view().stale);
     let (frames, end) = rest(&mut reader).await;
     assert_eq!(end.unwrap().reason(), Reason::RemoteRuntimeNetworkError);
@@ -165,6 +170,66 @@ async fn a_host_that_stays_away_ends_the_stream_and_the_cursor_is_still_good() {
     let mut again = observe(&runtime, &worker_id, ObserveFrom::After(cursor)).await;
     let Some(Observed::Frame(next)) = again.next().await.unwrap() else { panic!("a frame") };
     assert_eq!(next.sequence, cursor.sequence + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_says_how_long_ago_the_host_was_heard_of() {
+    // acceptance 119
+    let host = TestHost::start().await;
+    let runtime = host.runtime();
+    let worker_id = spawned(&runtime).await;
+    let mut first = observe(&runtime, &worker_id, ObserveFrom::Now).await;
+    let opened_at = first.view().last_seen_at;
+    // The host's heartbeats tell of the worker, too.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(first.view().last_seen_at > opened_at);
+    host.wire.set(Mode::Refuse);
+    host.wire.cut();
+    first.next().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let mut late = runtime.observe_worker(&ctx(), &worker_id, ObserveFrom::Now, None).await.unwrap();
+    let Some(Observed::Snapshot(snapshot)) = late.next().await.unwrap() else { panic!("a snapshot comes first") };
+    let age = snapshot.worker.seen_age.unwrap();
+    assert!(snapshot.worker.stale && (7..=12).contains(&age.as_secs()), "{age:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn observers_go_on_with_another_token_name_and_timeout() {
+    let host = TestHost::start().await;
+    let config = |token: &str| RemoteConfig {
+        token: Some(token.into()),
+        display_name: format!("known by {token}"),
+        timeout: Duration::from_secs(token.len() as u64),
+        ..RemoteConfig::new(runtime_id(), "http://host.test:7500")
+    };
+    let runtime = host.runtime_of(&config("one"));
+    let worker_id = spawned(&runtime).await;
+    let mut reader = observe(&runtime, &worker_id, ObserveFrom::Now).await;
+    runtime.adopt(RemoteSettings::new(&config("four5")).unwrap());
+    host.faults.tokens.lock().clear();
+    say(&runtime, &worker_id, "hello").await;
+    assert!(matches!(reader.next().await, Ok(Some(Observed::Frame(_)))));
+    // The probe shows the new one at once, and every call does.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let seen = host.faults.tokens.lock().clone();
+    assert!(seen.len() == 2 && seen.iter().all(|token| token.as_deref() == Some("Bearer four5")), "{seen:?}");
+    assert_eq!((host.upstreams(), runtime.core.settings.load().display_name.as_str()), (1, "known by four5"));
+    *host.faults.hangs.lock() = true;
+    let began = Instant::now();
+    runtime.get_worker(&ctx(), &worker_id).await.unwrap_err();
+    assert_eq!(began.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn observers_of_a_runtime_that_has_moved_are_told_to_come_back() {
+    let host = TestHost::start().await;
+    let runtime = host.runtime();
+    let worker_id = spawned(&runtime).await;
+    let mut reader = observe(&runtime, &worker_id, ObserveFrom::Now).await;
+    runtime.moved();
+    drop(runtime);
+    let (_, end) = rest(&mut reader).await;
+    assert_eq!(end.unwrap().reason(), Reason::RemoteRuntimeNetworkError);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,81 @@
+//! What stays as it was at the start when the configuration is read again, and which of it another one would change.
+
+use std::net::SocketAddr;
+
+use super::log::LogConfig;
+use super::runtime::RuntimeConfig;
+use super::serve::{EmbeddedConfig, ServeConfig};
+use crate::engine::{EngineLimits, Profiles};
+use crate::model::{RuntimeId, WorkspaceId};
+
+/// The part of a role's configuration that holds until a restart. What a role does not have is `None`.
+#[derive(Debug, Clone)]
+pub struct Fixed {
+    listen: SocketAddr,
+    log: LogConfig,
+    workspace_id: Option<WorkspaceId>,
+    display_name: Option<String>,
+    /// Whether there is a runtime in this process at all.
+    embedded: bool,
+    runtime_id: Option<RuntimeId>,
+    profiles: Option<Profiles>,
+    limits: Option<EngineLimits>,
+}
+
+impl Fixed {
+    /// The keys whose values are others in `later`.
+    #[must_use]
+    pub fn changed(&self, later: &Self) -> Vec<&'static str> {
+        let Self { listen, log, workspace_id, display_name, embedded, runtime_id, profiles, limits } = self;
+        // With the runtime itself all that is its own comes and goes.
+        let same_runtime = *embedded == later.embedded;
+        let keys = [
+            ("listen", *listen != later.listen),
+            ("log_format", log.format != later.log.format),
+            ("log_level", log.filter != later.log.filter),
+            ("workspace_id", *workspace_id != later.workspace_id),
+            ("display_name", *display_name != later.display_name),
+            ("embedded", !same_runtime),
+            ("runtime_id", same_runtime && *runtime_id != later.runtime_id),
+            ("profiles", same_runtime && *profiles != later.profiles),
+            ("limits", same_runtime && *limits != later.limits),
+        ];
+        keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+    }
+}
+
+impl From<&ServeConfig> for Fixed {
+    fn from(config: &ServeConfig) -> Self {
+        let ServeConfig { server, workspace_id, embedded, remotes: _ } = config;
+        let (runtime_id, profiles, limits) = match embedded.clone() {
+            Some(EmbeddedConfig { runtime_id, profiles, limits }) => (Some(runtime_id), Some(profiles), Some(limits)),
+            None => (None, None, None),
+        };
+        Self {
+            listen: server.listen,
+            log: server.log.clone(),
+            workspace_id: Some(workspace_id.clone()),
+            display_name: None,
+            embedded: embedded.is_some(),
+            runtime_id,
+            profiles,
+            limits,
+        }
+    }
+}
+
+impl From<&RuntimeConfig> for Fixed {
+    fn from(config: &RuntimeConfig) -> Self {
+        let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
+        Self {
+            listen: server.listen,
+            log: server.log.clone(),
+            workspace_id: None,
+            display_name: display_name.clone(),
+            embedded: true,
+            runtime_id: runtime_id.clone(),
+            profiles: Some(profiles.clone()),
+            limits: Some(*limits),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+"""Drives every method of workplane.v1 with a client that this project did not write: stubs as grpcio-tools makes them
+from proto/, against a real control plane with an embedded runtime and a real host.
+
+    python cross_check.py WORKPLANE_BINARY
+
+It fails when an answer is not what the contract says, and when a method of the contract was not driven.
+"""
+
+import hashlib
+import importlib
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+import grpc
+
+from servers import CONTROL_PLANE_TOKEN, EMBEDDED, HOST, generate_stubs, servers
+
+# Methods that are to come: they must say so, each with its reason. One that is served must be driven below instead.
+LATER = {
+    "RuntimeService": ["RegisterRuntime", "UpdateRuntime", "RemoveRuntime", "SetRuntimeCordon", "WatchRuntimes"],
+    "WorkerService": ["DeleteWorker", "InterruptWorker", "ListApprovals", "AnswerApproval", "WatchWorkers"],
+    "ObservationService": ["ObserveWorkers"],
+}
+SERVICES = {
+    "RuntimeService": "runtime_service",
+    "HostService": "host_service",
+    "WorkerService": "worker_service",
+    "TranscriptService": "transcript_service",
+    "ObservationService": "observation_service",
+    "ConfigBundleService": "config_bundle_service",
+}
+SECONDS = 30
+
+
+class Client:
+    """Calls by name, over the generated stubs; remembers which methods were called."""
+
+    def __init__(self, channel, token):
+        self.metadata = [("authorization", f"Bearer {token}")] if token else []
+        self.stubs, self.methods, self.driven = {}, {}, set()
+        for service, module in SERVICES.items():
+            stubs = importlib.import_module(f"workplane.v1.{module}_pb2_grpc")
+            self.stubs[service] = getattr(stubs, f"{service}Stub")(channel)
+            descriptor = importlib.import_module(f"workplane.v1.{module}_pb2").DESCRIPTOR.services_by_name[service]
+            self.methods[service] = {method.name: method for method in descriptor.methods}
+
+    def request(self, service, method, **fields):
+        from google.protobuf import json_format, message_factory
+
+        kind = message_factory.GetMessageClass(self.methods[service][method].input_type)
+        return json_format.ParseDict(fields, kind())
+
+    def call(self, service, method, **fields):
+        """One call; for a stream an iterator of its messages."""
+        self.driven.add((service, method))
+        request = self.request(service, method, **fields)
+        return getattr(self.stubs[service], method)(request, metadata=self.metadata, timeout=SECONDS)
+
+    def refused(self, service, method, **fields):
+        """One call that must fail: its code, its reason, the metadata of that, and the paths of bad fields."""
+        from google.rpc import error_details_pb2
+        from grpc_status import rpc_status
+
+        try:
+            answer = self.call(service, method, **fields)
+            if self.methods[service][method].server_streaming:
+                list(answer)
+        except grpc.RpcError as error:
+            # It is None where the details in the trailers do not fit the status.
+            status = rpc_status.from_call(error)
+            check(status is not None, f"{method}: the error has details", error)
+            info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+            for detail in status.details:
+                detail.Unpack(info) if detail.Is(info.DESCRIPTOR) else None
+                detail.Unpack(bad) if detail.Is(bad.DESCRIPTOR) else None
+            check(info.domain == "workplane", f"{method}: the error's domain", info)
+            return error.code().name, info.reason, dict(info.metadata), [field.field for field in bad.field_violations]
+        sys.exit(f"{method} was not refused")
+
+    def not_driven(self):
+        known = {(service, method) for service, methods in self.methods.items() for method in methods}
+        return sorted(known - self.driven)
+
+
+def check(true, claim, *seen):
+    if not true:
+        sys.exit(f"not so: {claim}: {seen}")
+
+
+def name_of(message, field):
+    """The name of an enum's value."""
+    return message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number[getattr(message, field)].name
+
+
+def accepted(answer):
+    check(name_of(answer, "state") == "OPERATION_STATE_ACCEPTED", "it is accepted", answer)
+    return answer
+
+
+def fleet(client):
+    """Runtimes and hosts, a page at a time."""
+    for service, method, items in [("RuntimeService", "ListRuntimes", "runtimes"), ("HostService", "ListHosts", "hosts")]:
+        seen, token = [], ""
+        while True:
+            page = client.call(service, method, page_size=1, page_token=token)
+            seen += [item.runtime_id for item in getattr(page, items)]
+            token = page.next_page_token
+            if not token:
+                break
+        check(sorted(seen) == sorted([EMBEDDED, HOST]), f"{method} has both, once", seen)
+        refused = client.refused(service, method, page_token="x")
+        check(refused[:2] == ("INVALID_ARGUMENT", "INVALID_PAGE_TOKEN") and refused[3] == ["page_token"], method, refused)
+        refused = client.refused(service, method, page_size=-1)
+        check(refused[3] == ["page_size"], method, refused)
+    refused = client.refused("RuntimeService", "GetRuntime", runtime_id="nowhere")
+    check(refused[:3] == ("NOT_FOUND", "UNKNOWN_RUNTIME", {"runtime_id": "nowhere"}), "GetRuntime", refused)
+    refused = client.refused("HostService", "GetHost", host_id="nowhere")
+    check(refused[:2] == ("NOT_FOUND", "UNKNOWN_HOST"), "GetHost", refused)
+
+
+def life(client, runtime_id):
+    """Two workers of one runtime, from their spawn to their end."""
+    found = client.call("RuntimeService", "GetRuntime", runtime_id=runtime_id).runtime
+    check(found.runtime_id == runtime_id and found.capabilities.can_spawn_worker, "GetRuntime", found)
+    host_id = list(found.host_ids)[0]
+    host = client.call("HostService", "GetHost", host_id=host_id).host
+    check(host.runtime_id == runtime_id, "GetHost", host)
+
+    spawn = {
+        "runtime_id": runtime_id,
+        "intent": {"ticket_role": {"ticket_id": "T-1", "role": "TICKET_WORKER_ROLE_CODER"}},
+        "initial_input": {"content": "first"},
+        "labels": {"check": runtime_id},
+        "request_id": str(uuid.uuid4()),
+    }
+    worker = accepted(client.call("WorkerService", "SpawnWorker", **spawn)).worker
+    again = accepted(client.call("WorkerService", "SpawnWorker", **spawn)).worker
+    check(again.worker_id == worker.worker_id, "the same request is done once", worker, again)
+    reused = client.refused("WorkerService", "SpawnWorker", **(spawn | {"labels": {}}))
+    check(reused[:2] == ("ALREADY_EXISTS", "REQUEST_ID_REUSED"), "another request with its id", reused)
+    bad = spawn | {"intent": {"ticket_role": {"ticket_id": "T-1", "role": 99}}}
+    refused = client.refused("WorkerService", "SpawnWorker", **bad)
+    check(refused[0] == "INVALID_ARGUMENT" and refused[3] == ["intent.ticket_role.role"], "a bad field", refused)
+    ids = {"runtime_id": runtime_id, "worker_id": worker.worker_id}
+
+    sent = accepted(client.call("WorkerService", "SendInput", **ids, content="second", request_id=str(uuid.uuid4())))
+    check(sent.worker_id == worker.worker_id and sent.event_id > 0, "SendInput", sent)
+    cursor = until_heard(client, ids, ["first", "second"])
+
+    got = client.call("WorkerService", "GetWorker", **ids).worker
+    check(got.labels["check"] == runtime_id and name_of(got, "state") == "WORKER_STATE_RUNNING", "GetWorker", got)
+    listed = client.call("WorkerService", "ListWorkers", labels={"check": runtime_id}, states=["WORKER_STATE_RUNNING"])
+    check([one.worker_id for one in listed.workers] == [worker.worker_id], "ListWorkers", listed)
+    points = client.call("WorkerService", "ListConnectPoints", **ids).connect_points
+    check("stream_proxy" in [point.kind for point in points], "ListConnectPoints", points)
+
+    page = accepted(client.call("TranscriptService", "GetTranscript", **ids, limit=1))
+    check(len(page.items) == 1 and page.next_start == 1, "GetTranscript", page)
+    refused = client.refused("TranscriptService", "GetTranscript", **ids, limit=257)
+    check(refused[:2] == ("INVALID_ARGUMENT", "LIMIT_TOO_LARGE") and refused[3] == ["limit"], "GetTranscript", refused)
+
+    stopped = accepted(client.call("WorkerService", "StopWorker", **ids, reason="enough"))
+    check(stopped.event_id > sent.event_id, "StopWorker answers when the end is durable", stopped)
+    items = []
+    for batch in client.call("TranscriptService", "StreamTranscript", **ids, follow=True):
+        items += list(batch.items)
+    check([item.sequence for item in items] == list(range(1, len(items) + 1)), "StreamTranscript has no gap", items)
+    check(sorted(item.content for item in items) == ["first", "first", "second", "second"], "StreamTranscript", items)
+    resumed(client, ids, cursor, stopped.event_id)
+    late = client.call("WorkerService", "SendInput", **ids, content="too late")
+    check(name_of(late, "state") == "OPERATION_STATE_REJECTED", "an ended worker takes no input", late)
+    check("worker_not_running" in [one.code for one in late.diagnostics], "and it is said why", late)
+
+    other = accepted(client.call("WorkerService", "SpawnWorker", **(spawn | {"request_id": str(uuid.uuid4())}))).worker
+    accepted(client.call("WorkerService", "CancelWorker", runtime_id=runtime_id, worker_id=other.worker_id))
+    got = client.call("WorkerService", "GetWorker", runtime_id=runtime_id, worker_id=other.worker_id).worker
+    check(name_of(got, "state") == "WORKER_STATE_CANCELLED", "CancelWorker", got)
+    unknown = client.refused("WorkerService", "GetWorker", runtime_id=runtime_id, worker_id="worker-none")
+    expected = {"runtime_id": runtime_id, "worker_id": "worker-none"}
+    check(unknown[:3] == ("NOT_FOUND", "UNKNOWN_WORKER", expected), "GetWorker", unknown)
+
+
+def until_heard(client, ids, words):
+    """Observes a worker until it has answered all of this; the cursor there."""
+    waiting, last = set(words), 0
+    stream = client.call("ObservationService", "ObserveWorker", **ids, start="OBSERVE_START_BEGINNING")
+    for n, answer in enumerate(stream):
+        frame, kind = answer.frame, answer.frame.WhichOneof("payload")
+        check((kind == "snapshot") == (n == 0), "the first frame, and no other, is a snapshot", frame)
+        if kind in ("output_delta", "activity_changed", "diagnostic", "heartbeat", "snapshot"):
+            continue
+        check(frame.sequence == last + 1, "no gap and no repeat", last, frame)
+        last = frame.sequence
+        if kind == "item_appended" and frame.item_appended.item.role == 2:
+            waiting.discard(frame.item_appended.item.content)
+        if not waiting:
+            stream.cancel()
+            return frame.cursor
+    sys.exit("the stream ended before all was said")
+
+
+def resumed(client, ids, cursor, end):
+    """From a cursor to the end, and bad cursors."""
+    frames = [answer.frame for answer in client.call("ObservationService", "ObserveWorker", **ids, cursor=cursor)]
+    check(frames[-1].WhichOneof("payload") == "end" and frames[-1].sequence == end, "the last frame is the end", frames)
+    changed = cursor[:-1] + ("A" if cursor[-1] != "A" else "B")
+    refused = client.refused("ObservationService", "ObserveWorker", **ids, cursor=changed)
+    check(refused[:2] == ("INVALID_ARGUMENT", "CURSOR_MALFORMED"), "a changed cursor", refused)
+
+
+def bundles(client, runtime_id):
+    """A bundle whose digest is computed here, by acceptance.md alone."""
+    parts = [
+        ("id", "bundle-1"), ("revision", "rev-1"), ("workspace_id", "local:test"), ("created_at", "2026-06-26T00:00:00Z"),
+        ("provenance.source", "workspace-server-test"), ("provenance.detail", ""),
+        ("profile", "builtin", "builtin:coder", "Coder"), ("declaration", "capability_grant", "read", "capability:read"),
+    ]  # fmt: skip
+    lines = sorted("\0".join(part).encode() for part in parts)
+    digest = hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
+    check(digest == "593afc87d7904886f71f8c7e1a3752ff15f09c527b33a6e56b44aa2413651238", "the vector", digest)
+    metadata = {part[0]: part[1] for part in parts[:4]} | {"provenance": {"source": "workspace-server-test"}}
+    bundle = {
+        "metadata": metadata,
+        "profiles": [{"selector": {"builtin": "builtin:coder"}, "label": "Coder"}],
+        "declarations": [
+            {"kind": "DECLARATION_KIND_CAPABILITY_GRANT", "name": "read", "reference": "capability:read"}
+        ],
+    }
+    synced = accepted(client.call("ConfigBundleService", "SyncConfigBundle", runtime_id=runtime_id, bundle=bundle))
+    check(synced.availability.reference.digest == digest, "the server's digest is ours", synced)
+    reference = {"id": "bundle-1", "digest": digest}
+    accepted(client.call("ConfigBundleService", "CheckConfigBundle", runtime_id=runtime_id, reference=reference))
+    missing = {"id": "bundle-2", "digest": digest}
+    checked = client.call("ConfigBundleService", "CheckConfigBundle", runtime_id=runtime_id, reference=missing)
+    check(name_of(checked, "state") == "OPERATION_STATE_REJECTED", "a bundle that is not there", checked)
+    listed = client.call("ConfigBundleService", "ListConfigBundles", runtime_id=runtime_id).bundles
+    check([(one.id, one.digest) for one in listed] == [("bundle-1", digest)], "ListConfigBundles", listed)
+
+
+def later(client):
+    """What is to come says so."""
+    for service, methods in LATER.items():
+        for method in methods:
+            refused = client.refused(service, method)
+            check(refused[:2] == ("UNIMPLEMENTED", "NOT_YET"), f"{method} is to come; if it has, drive it", refused)
+
+
+def main(binary):
+    with tempfile.TemporaryDirectory() as directory:
+        sys.path.insert(0, generate_stubs(Path(directory)))
+        with servers(binary, Path(directory)) as endpoint, grpc.insecure_channel(endpoint) as channel:
+            stranger = Client(channel, None).refused("RuntimeService", "ListRuntimes")
+            check(stranger[:2] == ("UNAUTHENTICATED", "UNAUTHENTICATED"), "without a token", stranger)
+            client = Client(channel, CONTROL_PLANE_TOKEN)
+            fleet(client)
+            for runtime_id in (EMBEDDED, HOST):
+                life(client, runtime_id)
+                bundles(client, runtime_id)
+            later(client)
+            check(not client.not_driven(), "every method of workplane.v1 is driven", client.not_driven())
+            print(f"{len(client.driven)} methods driven")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        main(sys.argv[1])
+    except grpc.RpcError as error:
+        sys.exit(f"{error.code().name}: {error.details()}")
