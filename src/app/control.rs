@@ -2,9 +2,11 @@
 
 use std::io;
 use std::process;
+use std::sync::Arc;
+use std::thread;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ConfigError;
@@ -32,26 +34,56 @@ impl<C: Send + 'static> Control<C> {
     ///
     /// # Errors
     /// When the system refuses to tell of signals.
-    pub fn by_signals(load: impl Fn() -> Result<C, ConfigError> + Send + 'static) -> io::Result<Self> {
+    pub fn by_signals(load: impl Fn() -> Result<C, ConfigError> + Send + Sync + 'static) -> io::Result<Self> {
         let (drain, sender, control) = Self::by_hand();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
+        let load = Arc::new(load);
         tokio::spawn(async move {
-            let mut waiting = None;
+            let (mut waiting, mut loading, mut again) = (None, None, false);
             loop {
                 tokio::select! {
                     Some(()) = terminate.recv() => end(&drain),
                     Some(()) = interrupt.recv() => end(&drain),
-                    Some(()) = hang_up.recv() => match load() {
-                        Ok(config) => waiting = Some(config),
-                        Err(error) => tracing::error!(%error, "the configuration is refused: nothing was changed"),
+                    Some(()) = hang_up.recv() => match loading {
+                        Some(_) => again = true,
+                        None => loading = Some(read(&load)),
                     },
+                    read_now = loaded(&mut loading) => {
+                        match read_now {
+                            Ok(Ok(config)) => waiting = Some(config),
+                            Ok(Err(error)) => {
+                                tracing::error!(%error, "the configuration is refused: nothing was changed");
+                            }
+                            Err(_) => tracing::error!("the configuration could not be read: nothing was changed"),
+                        }
+                        loading = std::mem::take(&mut again).then(|| read(&load));
+                    }
                     () = hand_on(&mut waiting, &sender), if waiting.is_some() => {}
                 }
             }
         });
         Ok(control)
+    }
+}
+
+/// Reads the configuration on a thread of its own: a file system that hangs is not to hold back a signal.
+fn read<C: Send + 'static>(
+    load: &Arc<impl Fn() -> Result<C, ConfigError> + Send + Sync + 'static>,
+) -> oneshot::Receiver<Result<C, ConfigError>> {
+    let (done, reading) = oneshot::channel();
+    let load = Arc::clone(load);
+    // Without a thread the sender is dropped, and the receiver says so. Nobody waits for it at the end.
+    let _ = thread::Builder::new().name("configuration".to_owned()).spawn(move || done.send(load()).is_ok());
+    reading
+}
+
+/// What was read; never, where nothing is being read.
+async fn loaded<T>(loading: &mut Option<oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
+    match loading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
     }
 }
 

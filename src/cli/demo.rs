@@ -72,11 +72,13 @@ async fn observe(client: &Client, worker: &Worker) -> Result<Streaming<ObserveWo
 
 fn introduce(address: SocketAddr, worker: &Worker) -> io::Result<()> {
     let (runtime, id) = (plain(&worker.runtime_id), plain(&worker.worker_id));
+    // As this program was called, so that the line can be copied.
+    let program = std::env::args().next().map_or_else(|| "workplane".to_owned(), |name| plain(&name).into_owned());
     line(&format!(
         "A gRPC control plane is up at {address}. It was asked for a worker with the profile {PROFILE}, which runs `sh` on \
          this machine, and spawned\n  {id}\n\n\
          See it from another terminal:\n  \
-         workplane observe {id} --beginning --endpoint http://{address}\n  \
+         {program} observe {id} --beginning --endpoint http://{address}\n  \
          grpcurl -plaintext -d '{{\"runtime_id\": \"{runtime}\", \"worker_id\": \"{id}\", \"start\": \
          \"OBSERVE_START_BEGINNING\"}}' {address} workplane.v1.ObservationService/ObserveWorker\n\n\
          Type commands for the shell, one a line; the end of the input (Ctrl-D) ends it.\n"

@@ -16,6 +16,10 @@ const MAX_BYTES: u64 = 1024 * 1024;
 pub fn read_token_file(path: &Path) -> Result<SecretString, String> {
     let name = path.display();
     let unreadable = |error: std::io::Error| format!("{name} cannot be read: {error}");
+    // Asked first, since to open a pipe is to wait for who writes to it.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(format!("{name} is not a regular file"));
+    }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     // Of the open file, so that it cannot be exchanged between the look and the reading.
     let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
@@ -88,6 +92,12 @@ mod tests {
             let (_dir, path) = file(text, 0o600);
             assert!(read_token_file(&path).unwrap_err().contains("no token"), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_being_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read_token_file(dir.path()).unwrap_err().contains("not a regular file"));
     }
 
     #[test]
