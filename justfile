@@ -29,8 +29,8 @@ acceptance:
 proto-land:
     .ci/protos land
 
-# The tests of chance again and again, each time with another seed.
-nightly times="20":
+# The long forms: a million requests, and the tests of chance again and again, each time with another seed.
+nightly times="20": fuzz
     for n in $(seq {{times}}); do cargo test --test end_to_end -- resumption conversation --nocapture || exit 1; done
 
 # A Python client drives every method of the public API against real servers.
@@ -43,6 +43,10 @@ cross-check:
 # A million random and mutated requests, in process; CI sends 50,000.
 fuzz times="1000000":
     WORKPLANE_FUZZ={{times}} cargo test --test requests -- fuzz --nocapture
+
+# The benches: each beside its raw limit, in one run.
+bench:
+    cargo bench
 
 # What CI does.
 ci:

@@ -83,6 +83,38 @@ async fn a_program_that_will_not_end_is_stopping_until_it_is_forced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_who_wait_for_an_end_keep_nobody_from_asking() {
+    let (_plane, _host, workers) = both(Profile::script(STUBBORN)).await;
+    for worker in workers {
+        worker.observe().await.first("its first words", |frame| frame.item().is_some()).await;
+        let (runtime_id, worker_id) = worker.ids();
+        let stops: Vec<_> = (0..90)
+            .map(|_| {
+                let request = v1::StopWorkerRequest {
+                    runtime_id: runtime_id.clone(),
+                    worker_id: worker_id.clone(),
+                    ..Default::default()
+                };
+                let client = worker.client().clone();
+                tokio::spawn(async move { client.workers().stop_worker(request).await })
+            })
+            .collect();
+        worker.state_is(WorkerState::Stopping).await;
+        // More than a host is asked at once are waiting now.
+        for _ in 0..20 {
+            let (runtime_id, worker_id) = worker.ids();
+            let mut request = tonic::Request::new(v1::GetWorkerRequest { runtime_id, worker_id });
+            request.set_timeout(Duration::from_secs(3));
+            assert!(worker.client().workers().get_worker(request).await.is_ok());
+        }
+        worker.stop(StopMode::Force).await;
+        for stop in stops {
+            assert_eq!(stop.await.unwrap().unwrap().into_inner().state(), OperationState::Accepted);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_exits_says_with_which_code() {
     let (_plane, _host, workers) = both(Profile::script("read line; echo bye; exit 7")).await;
     for worker in workers {

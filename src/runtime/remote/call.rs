@@ -21,9 +21,12 @@ use crate::model::{CallContext, Error, ErrorClass, Feature, Reason, Result};
 use crate::proto::status::from_status;
 use crate::runtime::budget::{LIST_TIMEOUT, budget};
 
-/// How many calls to one host are under way at once: a host sheds what is over 64 on a connection, and the probe needs
-/// room as well. The others wait.
+/// How many calls to one host may be under way at once (robustness.md: 64 in flight per host, with room for probes). The
+/// others wait.
 pub(super) const IN_FLIGHT: usize = 60;
+/// The same for calls that the host answers only when something has happened, a worker's end or its first words: they
+/// take nothing from those that are answered at once.
+pub(super) const WAITING: usize = 512;
 /// An attempt that got less time than this says nothing of the host when it ends without an answer.
 const FAIR: Duration = Duration::from_secs(1);
 
@@ -74,6 +77,11 @@ impl Method {
             Kind::Read | Kind::Change => configured,
             Kind::End => LONGEST_WAIT,
         }
+    }
+
+    /// Whether its answer may wait for something to happen on the host.
+    fn waits(self) -> bool {
+        matches!(self.kind, Kind::End | Kind::Spawn)
     }
 
     fn attempts(self) -> u32 {
@@ -141,7 +149,8 @@ impl Core {
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let _permit = timeout_at(until, self.in_flight.acquire()).await.map_err(|_| self.busy())?;
+        let places = if method.waits() { &self.waiting } else { &self.in_flight };
+        let _place = timeout_at(until, places.acquire()).await.map_err(|_| self.busy())?;
         let connection = self.control.connection(until).await?;
         self.has(&connection, method.needs)?;
         let mut request = authorized(&self.control, message);

@@ -62,6 +62,8 @@ struct Core {
     look_again: Notify,
     /// Calls that may be under way at once.
     in_flight: Semaphore,
+    /// Calls that may wait on the host at once.
+    waiting: Semaphore,
     health: Arc<Health>,
     guard: Arc<Guard>,
     control: Link,

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::DropGuard;
 
-use super::call::{IN_FLIGHT, Method};
+use super::call::{IN_FLIGHT, Method, WAITING};
 use super::closing::Closing;
 use super::config::RemoteConfig;
 use super::dial::{Dial, TcpDial};
@@ -72,6 +72,7 @@ impl RemoteRuntime {
             settings,
             look_again: Notify::new(),
             in_flight: Semaphore::new(IN_FLIGHT),
+            waiting: Semaphore::new(WAITING),
             health,
             guard,
             control: Link::new(Arc::clone(&line), handle.clone()),
