@@ -29,9 +29,11 @@ acceptance:
 proto-land:
     .ci/protos land
 
-# The long forms: a million requests, and the tests of chance again and again, each time with another seed.
+# The long forms: a million requests, the tests of chance again and again, each time with another seed, and a list over
+# 32 hosts, which may take at most 1.3 times as long as one over a single host.
 nightly times="20": fuzz
     for n in $(seq {{times}}); do cargo test --test end_to_end -- resumption conversation --nocapture || exit 1; done
+    WORKPLANE_FAN_OUT_MOST=1.3 cargo bench --bench fan_out
 
 # A Python client drives every method of the public API against real servers.
 cross-check:

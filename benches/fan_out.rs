@@ -2,7 +2,8 @@
 //!
 //! Every host answers after 10 ms. Two real control planes are asked by turns, one with a single host and one with 32,
 //! and a host itself, for what the way there costs at least. It prints percentiles of each, and the ratio of the medians,
-//! which is to stay below 1.3 (acceptance 13, 16). It judges nothing: a busy machine is nobody's fault.
+//! which is to stay at 1.3 at most (acceptance 13, 16). By itself it judges nothing: a busy machine is nobody's fault.
+//! With `WORKPLANE_FAN_OUT_MOST=1.3`, as in `just nightly`, it fails above that.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed, and says where")]
 
@@ -10,6 +11,7 @@
 #[path = "../tests/end_to_end/support/hostile.rs"]
 mod hostile;
 
+use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
@@ -65,7 +67,15 @@ async fn run(hosts: &[Hostile]) {
         times.sort_unstable();
         println!("  {what:24} p50 {:8.3?}  p90 {:8.3?}  p99 {:8.3?}", at(times, 50), at(times, 90), at(times, 99));
     }
-    println!("  p50 of {HOSTS} : p50 of 1 = {:.3}", at(&all, 50).as_secs_f64() / at(&single, 50).as_secs_f64());
+    let ratio = at(&all, 50).as_secs_f64() / at(&single, 50).as_secs_f64();
+    println!("  p50 of {HOSTS} : p50 of 1 = {ratio:.3}");
+    if let Some(most) = env::var_os("WORKPLANE_FAN_OUT_MOST") {
+        let most: f64 = most.to_str().and_then(|most| most.parse().ok()).expect("WORKPLANE_FAN_OUT_MOST is a number");
+        assert!(
+            ratio <= most,
+            "a list over {HOSTS} hosts takes {ratio:.3} times as long as over one: more than {most}"
+        );
+    }
 }
 
 fn at(sorted: &[Duration], percent: usize) -> Duration {

@@ -1,14 +1,9 @@
 //! The engine of this process, with what it touches: an in-memory store, the wire's codec, the machine's clock.
 
-use std::sync::Arc;
-
-use tokio::runtime::Handle;
-
 use super::AppError;
 use crate::engine::store::MemoryStore;
-use crate::engine::{Engine, EngineLimits, EngineParts, Profiles, SystemClock};
-use crate::model::{Incarnation, RuntimeId};
-use crate::proto::ProtoCodec;
+use crate::engine::{Engine, EngineLimits, EngineParts, Profiles};
+use crate::model::RuntimeId;
 use crate::runtime::LocalRuntime;
 
 /// Opens the engine of `runtime_id` on the current runtime.
@@ -18,16 +13,6 @@ pub(super) async fn open_engine(
     limits: EngineLimits,
 ) -> Result<Engine, AppError> {
     tracing::info!(%runtime_id, "state is kept in memory, and is gone when this process ends");
-    let parts = EngineParts {
-        host_id: LocalRuntime::host_id(&runtime_id),
-        runtime_id,
-        store: MemoryStore::new(),
-        incarnation: Incarnation::generate(),
-        codec: Arc::new(ProtoCodec),
-        clock: Arc::new(SystemClock),
-        profiles,
-        limits,
-        handle: Handle::current(),
-    };
+    let parts = EngineParts { profiles, limits, ..LocalRuntime::parts(runtime_id, MemoryStore::new()) };
     Engine::open(parts).await.map_err(AppError::Engine)
 }

@@ -35,7 +35,7 @@ pub(super) async fn end<E, F: Future<Output = Result<(), E>>>(
     let served = tokio::select! {
         // Over by itself: once the intake has stopped, when the last connection has closed.
         served = &mut serving => served,
-        () = wind_down(pause, drain) => timeout(STREAMS, &mut serving).await.unwrap_or_else(|_| {
+        () = wind_down(pause, drain, engine) => timeout(STREAMS, &mut serving).await.unwrap_or_else(|_| {
             tracing::warn!("clients keep their connections: ending without them");
             Ok(())
         }),
@@ -47,9 +47,12 @@ pub(super) async fn end<E, F: Future<Output = Result<(), E>>>(
 }
 
 /// Takes no more work, waits for the calls that are there, and ends the streams.
-async fn wind_down(pause: Duration, drain: &Drain) {
+async fn wind_down(pause: Duration, drain: &Drain, engine: Option<&Engine>) {
     sleep(pause).await;
     drain.stop_intake();
+    if let Some(engine) = engine {
+        engine.close();
+    }
     if timeout(CALLS, drain.calls_ended()).await.is_err() {
         tracing::warn!("calls take too long to finish: ending without them");
     }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
-use super::tokens::{Tokens, exchange, exchangeable, table};
+use super::tokens::{Tokens, exchange, exchangeable};
 use super::{ending, reload};
 use crate::config::{Fixed, RuntimeConfig, default_workspace};
 use crate::engine::SystemClock;
@@ -35,7 +35,7 @@ impl WorkerHost {
     pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
-        let tokens = exchangeable(table(server.tokens.as_ref())?);
+        let tokens = exchangeable(server.tokens);
         let runtime_id = runtime_id.unwrap_or_else(|| {
             let runtime_id = RuntimeId::generate();
             tracing::info!(%runtime_id, "no runtime_id was given: this one was made up");
@@ -67,9 +67,9 @@ impl WorkerHost {
                 ended = &mut serving => return ended.map_err(AppError::Serving),
                 // All but the tokens stays until a restart.
                 Some(config) = control.configs.recv() => {
-                    let table = table(config.server.tokens.as_ref()).map_err(AppError::from);
-                    let taken = table.map(|table| exchange(&self.tokens, table));
-                    reload::report(&self.started, &Fixed::from(&config), &taken);
+                    let later = Fixed::from(&config);
+                    exchange(&self.tokens, config.server.tokens);
+                    reload::report(&self.started, &later, &Ok(()));
                 }
                 () = control.drain.cancelled() => break,
             }

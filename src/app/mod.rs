@@ -25,14 +25,10 @@ pub use plane::ControlPlane;
 use std::io;
 
 use crate::cli::Failure;
-use crate::config::ConfigError;
 
 /// Why a server did not come up, or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// A file that the configuration names has something wrong in it.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// The worker runtime did not open.
     #[error("the worker runtime did not open: {0}")]
     Engine(#[source] crate::model::Error),
@@ -55,9 +51,6 @@ pub enum AppError {
 
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
-        match error {
-            AppError::Config(error) => error.into(),
-            other => Self::Other(other.to_string()),
-        }
+        Self::Other(error.to_string())
     }
 }

@@ -10,7 +10,7 @@ use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
 use super::remotes::Remotes;
-use super::tokens::{Tokens, exchange, exchangeable, table};
+use super::tokens::{Tokens, exchange, exchangeable};
 use super::{ending, reload};
 use crate::config::{EmbeddedConfig, Fixed, ServeConfig};
 use crate::engine::SystemClock;
@@ -38,7 +38,7 @@ impl ControlPlane {
     pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let ServeConfig { server, workspace_id, embedded, remotes } = config;
-        let tokens = exchangeable(table(server.tokens.as_ref())?);
+        let tokens = exchangeable(server.tokens);
         let embedded = match embedded {
             Some(EmbeddedConfig { runtime_id, profiles, limits }) => {
                 let engine = open_engine(runtime_id, profiles, limits).await?;
@@ -85,9 +85,8 @@ impl ControlPlane {
     }
 
     fn take(&mut self, config: ServeConfig) -> Result<(), AppError> {
-        let tokens = table(config.server.tokens.as_ref())?;
         self.register(self.remotes.next(config.remotes)?)?;
-        exchange(&self.tokens, tokens);
+        exchange(&self.tokens, config.server.tokens);
         Ok(())
     }
 

@@ -3,19 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use secrecy::ExposeSecret;
 
-use crate::config::{ConfigError, TokenFile};
 use crate::model::TokenTable;
 
 /// The table that the listener asks; none lets in everybody.
 pub(super) type Tokens = Option<Arc<ArcSwap<TokenTable>>>;
-
-/// Reads the table of a configuration.
-pub(super) fn table(file: Option<&TokenFile>) -> Result<Option<TokenTable>, ConfigError> {
-    let table = file.map(|file| TokenTable::parse(file.text.expose_secret()).map_err(|error| file.refuse(error)));
-    table.transpose()
-}
 
 /// A table that can be exchanged later.
 pub(super) fn exchangeable(table: Option<TokenTable>) -> Tokens {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::bundle_file;
 use super::client::{Client, ClientFlags};
 use super::failure::Failure;
-use super::output::{Table, json as message_json, print_diagnostics, print_fields, print_json};
+use super::output::{Table, json as message_json, print_fields, print_json};
 use super::spawn::refuse_unless_accepted;
 use crate::proto::v1::{
     CheckConfigBundleRequest, ConfigBundleRef, ConfigBundleSummary, ListConfigBundlesRequest, SyncConfigBundleRequest,
@@ -94,7 +94,7 @@ async fn list(client: &Client, runtime_id: String, as_json: bool) -> Result<(), 
     let mut bundles = Vec::new();
     loop {
         let page = client.bundles().list_config_bundles(client.call(request.clone())).await?.into_inner();
-        print_diagnostics(&page.diagnostics)?;
+        client.remark(page.diagnostics);
         bundles.extend(page.bundles);
         if page.next_page_token.is_empty() {
             break;

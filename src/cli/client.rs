@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -21,7 +22,7 @@ use crate::proto::v1::observation_service_client::ObservationServiceClient;
 use crate::proto::v1::runtime_service_client::RuntimeServiceClient;
 use crate::proto::v1::transcript_service_client::TranscriptServiceClient;
 use crate::proto::v1::worker_service_client::WorkerServiceClient;
-use crate::proto::v1::{GetWorkerRequest, ListRuntimesRequest, Runtime};
+use crate::proto::v1::{Diagnostic, DiagnosticSeverity, GetWorkerRequest, ListRuntimesRequest, Runtime};
 
 /// How long a call may take; gRPC's own header ends not far beyond.
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -73,7 +74,7 @@ impl ClientFlags {
             let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
             Failure::Other(format!("no control plane answers at {name}{cause}: is `workplane serve` running there?"))
         })?;
-        Ok(Client { channel, credential, timeout: self.timeout })
+        Ok(Client { channel, credential, timeout: self.timeout, remarks: Mutex::default() })
     }
 
     fn credential(&self) -> Result<Credential, Failure> {
@@ -117,12 +118,14 @@ pub(super) struct Client {
     channel: Channel,
     credential: Credential,
     timeout: Duration,
+    /// What is to be said on standard error when all else has been: it is not what was asked for.
+    remarks: Mutex<Vec<Diagnostic>>,
 }
 
 impl Client {
     /// A client without a credential on a channel that is there.
     pub(super) fn open(channel: Channel, timeout: Duration) -> Self {
-        Self { channel, credential: Credential(None), timeout }
+        Self { channel, credential: Credential(None), timeout, remarks: Mutex::default() }
     }
 
     pub(super) fn runtimes(&self) -> RuntimeServiceClient<Authorised> {
@@ -156,14 +159,24 @@ impl Client {
         request
     }
 
-    /// All runtimes; what is missing is told on standard error.
+    /// Keeps what a list says of runtimes that are not well, to be told behind the result.
+    pub(super) fn remark(&self, diagnostics: Vec<Diagnostic>) {
+        let mut remarks = self.remarks.lock();
+        for diagnostic in diagnostics {
+            if diagnostic.severity() != DiagnosticSeverity::Info && !remarks.contains(&diagnostic) {
+                remarks.push(diagnostic);
+            }
+        }
+    }
+
+    /// All runtimes; what is not well with them is a remark.
     pub(super) async fn all_runtimes(&self) -> Result<Vec<Runtime>, Failure> {
         let mut runtimes = Vec::new();
         let mut page_token = String::new();
         loop {
             let request = self.call(ListRuntimesRequest { page_size: 1_000, page_token });
             let page = self.runtimes().list_runtimes(request).await?.into_inner();
-            print_diagnostics(&page.diagnostics)?;
+            self.remark(page.diagnostics);
             runtimes.extend(page.runtimes);
             if page.next_page_token.is_empty() {
                 return Ok(runtimes);
@@ -184,6 +197,14 @@ impl Client {
             None if ids.is_empty() => Err(Failure::Other("the control plane knows no runtime".to_owned())),
             None => Err(Failure::Usage(format!("--runtime: there are several, name one: {}", ids.join(", ")))),
         }
+    }
+}
+
+impl Drop for Client {
+    /// The command is over: what is left to say comes behind its result, whichever way it went.
+    fn drop(&mut self) {
+        // Where standard error is gone there is nobody to tell.
+        let _ = print_diagnostics(&self.remarks.lock());
     }
 }
 

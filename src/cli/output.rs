@@ -3,16 +3,15 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
-use super::failure::described;
+use super::failure::{Failure, described};
 use crate::model::is_plain;
-use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::DESCRIPTORS;
 use crate::proto::v1::Diagnostic;
 
 /// In what form a command prints.
@@ -25,10 +24,8 @@ pub(super) enum Format {
     Json,
 }
 
-/// Descriptors of all messages, so that JSON has every field of the contract, also those of tomorrow.
-static MESSAGES: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok());
-
-/// A message of package `workplane.v1` as JSON. Whole numbers are numbers; what is absent is left out.
+/// A message of package `workplane.v1` as JSON, with every field of the contract. Whole numbers are numbers; what is
+/// absent is left out.
 pub(super) fn json(name: &str, message: &impl Message) -> io::Result<Value> {
     json_of_bytes(name, &message.encode_to_vec())
 }
@@ -36,7 +33,7 @@ pub(super) fn json(name: &str, message: &impl Message) -> io::Result<Value> {
 /// As [`json`], of an encoded message.
 pub(super) fn json_of_bytes(name: &str, message: &[u8]) -> io::Result<Value> {
     let name = format!("workplane.v1.{name}");
-    let descriptor = MESSAGES.as_ref().and_then(|pool| pool.get_message_by_name(&name));
+    let descriptor = DESCRIPTORS.as_ref().and_then(|pool| pool.get_message_by_name(&name));
     let descriptor = descriptor.ok_or_else(|| io::Error::other("a message that the contract does not have"))?;
     let message = DynamicMessage::decode(descriptor, message).map_err(io::Error::other)?;
     let options =
@@ -99,6 +96,20 @@ fn write_fields(text: &mut String, value: &Value, depth: usize) {
             }
         }
     }
+}
+
+/// A label that says more than the id it stands beside; else nothing.
+pub(super) fn own_label<'a>(label: &'a str, id: &str) -> &'a str {
+    if label == id { "" } else { label }
+}
+
+/// What is said where an id, or anything else, stands in place of a command's word.
+pub(super) fn get_is_meant(command: &str, words: &[String]) -> Failure {
+    let word = words.first().map(String::as_str).unwrap_or_default();
+    let word = plain(word);
+    Failure::Usage(format!(
+        "unrecognized subcommand '{word}': to show one, `workplane {command} get {word}`; to list all, `workplane {command}`"
+    ))
 }
 
 /// Rows under headings, in columns as wide as they need to be.

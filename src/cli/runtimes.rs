@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::client::ClientFlags;
 use super::failure::Failure;
-use super::output::{Table, json as message_json, print_diagnostics, print_fields, print_json, time, word};
+use super::output::{Table, get_is_meant, json as message_json, own_label, print_fields, print_json, time, word};
 use crate::proto::v1::{GetHostRequest, GetRuntimeRequest, Host, ListHostsRequest, Runtime};
 
 /// `workplane runtimes`.
@@ -26,6 +26,8 @@ enum RuntimeAction {
         #[arg(value_name = "ID")]
         runtime_id: String,
     },
+    #[command(external_subcommand)]
+    Other(Vec<String>),
 }
 
 /// `workplane hosts`.
@@ -47,10 +49,15 @@ enum HostAction {
         #[arg(value_name = "ID")]
         host_id: String,
     },
+    #[command(external_subcommand)]
+    Other(Vec<String>),
 }
 
 impl Runtimes {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        if let Some(RuntimeAction::Other(words)) = &self.action {
+            return Err(get_is_meant("runtimes", words));
+        }
         let client = self.client.connect().await?;
         if let Some(RuntimeAction::Get { runtime_id }) = self.action {
             let response = client.runtimes().get_runtime(client.call(GetRuntimeRequest { runtime_id })).await?;
@@ -73,13 +80,16 @@ fn runtime_table(runtimes: &[Runtime]) -> Table {
         let kind = word(runtime.kind().as_str_name(), "RUNTIME_KIND");
         let status = word(runtime.status().as_str_name(), "RUNTIME_STATUS");
         let Runtime { runtime_id, version, label, .. } = runtime;
-        table.row([runtime_id.as_str(), &kind, &status, version, label]);
+        table.row([runtime_id.as_str(), &kind, &status, version, own_label(label, runtime_id)]);
     }
     table
 }
 
 impl Hosts {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        if let Some(HostAction::Other(words)) = &self.action {
+            return Err(get_is_meant("hosts", words));
+        }
         let client = self.client.connect().await?;
         if let Some(HostAction::Get { host_id }) = self.action {
             let response = client.hosts().get_host(client.call(GetHostRequest { host_id })).await?;
@@ -91,7 +101,7 @@ impl Hosts {
         loop {
             let request = client.call(ListHostsRequest { page_size: 1_000, page_token });
             let page = client.hosts().list_hosts(request).await?.into_inner();
-            print_diagnostics(&page.diagnostics)?;
+            client.remark(page.diagnostics);
             hosts.extend(page.hosts);
             if page.next_page_token.is_empty() {
                 break;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::client::{Client, ClientFlags, WorkerName};
 use super::failure::Failure;
-use super::output::{Table, json as message_json, print_diagnostics, print_fields, print_json, word};
+use super::output::{Table, get_is_meant, json as message_json, own_label, print_fields, print_json, word};
 use crate::proto::v1::{GetWorkerRequest, ListWorkersRequest, Worker, WorkerState};
 
 /// `workplane workers`.
@@ -26,6 +26,8 @@ enum Action {
     List(Filter),
     /// Shows one
     Get(WorkerName),
+    #[command(external_subcommand)]
+    Other(Vec<String>),
 }
 
 #[derive(Debug, Default, PartialEq, Eq, clap::Args)]
@@ -79,6 +81,9 @@ fn state(text: &str) -> Result<WorkerState, &'static str> {
 
 impl Workers {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        if let Some(Action::Other(words)) = &self.action {
+            return Err(get_is_meant("workers", words));
+        }
         if matches!(self.action, Some(Action::Get(_))) && self.filter != Filter::default() {
             return Err(Failure::Usage("one worker is shown whatever holds for it: leave the filters out".to_owned()));
         }
@@ -93,7 +98,7 @@ impl Workers {
                 Ok(print(&worker)?)
             }
             Some(Action::List(more)) => list(&client, self.filter.and(more), self.client.json()).await,
-            None => list(&client, self.filter, self.client.json()).await,
+            Some(Action::Other(_)) | None => list(&client, self.filter, self.client.json()).await,
         }
     }
 }
@@ -113,7 +118,7 @@ async fn list(client: &Client, filter: Filter, as_json: bool) -> Result<(), Fail
     let mut workers = Vec::new();
     loop {
         let page = client.workers().list_workers(client.call(request.clone())).await?.into_inner();
-        print_diagnostics(&page.diagnostics)?;
+        client.remark(page.diagnostics);
         workers.extend(page.workers);
         if page.next_page_token.is_empty() {
             break;
@@ -138,6 +143,7 @@ pub(super) fn worker_table(workers: &[Worker]) -> Table {
         let activity = word(worker.activity().as_str_name(), "WORKER_ACTIVITY");
         let items = worker.transcript_length.to_string();
         let Worker { runtime_id, worker_id, label, .. } = worker;
+        let label = own_label(label, worker_id);
         table.row([runtime_id.as_str(), worker_id, &state, &activity, worker.profile(), &items, label]);
     }
     table

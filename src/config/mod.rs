@@ -30,9 +30,9 @@ pub use remote::RemoteRuntimeConfig;
 pub(crate) use remote::{TOKEN_IN_CLEAR, parse_endpoint, stays_on_this_machine};
 pub use restart::Fixed;
 pub use runtime::RuntimeConfig;
-pub use secret::{first_token, read_token_file};
+pub use secret::first_token;
 pub use serve::{EMBEDDED_RUNTIME, EmbeddedConfig, ServeConfig, default_workspace};
-pub use server::{ServerConfig, TokenFile};
+pub use server::ServerConfig;
 
 use document::Document;
 

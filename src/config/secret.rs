@@ -6,14 +6,25 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::model::TokenTable;
+
 /// More than any sensible file of tokens has.
 const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Reads who is let in by a file of tokens. The error names the file and at most a line, never what is in it.
+///
+/// # Errors
+/// As [`read_token_file`], and when a line is neither `name token` nor `token`.
+pub(super) fn read_tokens(path: &Path) -> Result<TokenTable, String> {
+    let text = read_token_file(path)?;
+    TokenTable::parse(text.expose_secret()).map_err(|error| format!("{}: {error}", path.display()))
+}
 
 /// Reads a file of tokens. The error names the file and never what is in it.
 ///
 /// # Errors
 /// When it cannot be read, when others than its owner may read or change it, and when there is no token in it.
-pub fn read_token_file(path: &Path) -> Result<SecretString, String> {
+fn read_token_file(path: &Path) -> Result<SecretString, String> {
     let name = path.display();
     let unreadable = |error: std::io::Error| format!("{name} cannot be read: {error}");
     // Asked first, since to open a pipe is to wait for who writes to it.

@@ -1,18 +1,16 @@
 //! What both roles have in common: where they listen, who may call, what they log.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use secrecy::SecretString;
 
 use super::error::{ConfigError, Given, Origin};
 use super::flags::ServerFlags;
 use super::host::duration;
 use super::layers::Layers;
 use super::log::LogConfig;
-use super::secret::read_token_file;
+use super::secret::read_tokens;
+use crate::model::TokenTable;
 
 const DRAIN_PAUSE: Duration = Duration::from_secs(2);
 /// A drain has 30 s in all.
@@ -24,41 +22,13 @@ pub struct ServerConfig {
     /// The address; port 0 picks a free one.
     pub listen: SocketAddr,
     /// Who may call; without a file everybody, on loopback only.
-    pub tokens: Option<TokenFile>,
+    pub tokens: Option<TokenTable>,
     /// Whether tokens may cross a network in clear.
     pub allow_plaintext: bool,
     /// How long it goes on as before when it is to end, for balancers to see that it is not serving. 2 s.
     pub drain_pause: Duration,
     /// What is logged, and how.
     pub log: LogConfig,
-}
-
-/// A file of tokens that was read, and where it was named. What its lines mean is for those who let callers in.
-pub struct TokenFile {
-    /// What is in it.
-    pub text: SecretString,
-    path: PathBuf,
-    origin: Origin,
-}
-
-impl TokenFile {
-    fn read(given: &Given<String>, directory: &Path) -> Result<Self, ConfigError> {
-        let path = resolve(given, directory);
-        let text = given.parse(|_| read_token_file(&path))?;
-        Ok(Self { text, path, origin: given.origin.clone() })
-    }
-
-    /// An error about what is in the file; `problem` does not repeat it.
-    #[must_use]
-    pub fn refuse(&self, problem: impl fmt::Display) -> ConfigError {
-        ConfigError::new(&self.origin, format!("{}: {problem}", self.path.display()))
-    }
-}
-
-impl fmt::Debug for TokenFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
-    }
 }
 
 impl ServerConfig {
@@ -80,7 +50,7 @@ impl ServerConfig {
         };
         let log = LogConfig::read(layers, flags)?;
         let address = listen.as_ref().map_or(Ok(default_listen), |given| given.parse(|text| parse_listen(text)))?;
-        let tokens = token_file.map(|given| TokenFile::read(&given, directory)).transpose()?;
+        let tokens = token_file.map(|given| given.parse(|_| read_tokens(&resolve(&given, directory)))).transpose()?;
         let config = Self { listen: address, tokens, allow_plaintext, drain_pause, log };
         match listen {
             Some(given) => config.check_exposure().map_err(|problem| given.refuse(problem))?,

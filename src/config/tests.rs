@@ -19,6 +19,7 @@ impl Files {
         files
             .put("w.toml", config, 0o644)
             .put("tokens", "ops s3cret\n", 0o600)
+            .put("bad", "ops s3cret\na s3cret c\n", 0o600)
             .put("open", "s3cret\n", 0o644)
             .put("empty", "", 0o600);
         files
@@ -68,6 +69,7 @@ fn without_anything_the_defaults_hold() {
     let config = ServeConfig::load(&ServeFlags::default(), &|_| None).unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:7400");
     assert_eq!(config.workspace_id.as_str(), "local:default");
+    // acceptance 43
     assert_eq!(config.embedded.unwrap().runtime_id.as_str(), "embedded-worker-runtime");
     assert!(config.remotes.is_empty() && config.server.tokens.is_none());
     assert_eq!(config.server.log, LogConfig { format: LogFormat::Text, filter: "info".to_owned() });
@@ -136,6 +138,7 @@ fn every_refusal_names_file_line_and_field() {
         ("drain_pause = 2", "w.toml:1: drain_pause: must be a text in quotes"),
         ("token_file = 'open'", "w.toml:1: token_file: open is open to others than its owner (mode 0644)"),
         ("token_file = 'empty'", "w.toml:1: token_file: empty has no token in it"),
+        ("token_file = 'bad'", "w.toml:1: token_file: bad: line 2: must be `name token` or `token`"),
         ("token_file = 'absent'", "w.toml:1: token_file: absent cannot be read"),
         ("tls_cert = 'a.pem'", "w.toml:1: tls_cert: TLS is not served by this version yet"),
         ("tls_key = 'a.pem'", "w.toml:1: tls_key: TLS"),

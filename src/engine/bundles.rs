@@ -8,8 +8,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
-use super::core::Engine;
-use super::receipts::{Claim, Hold, Outcome};
+use super::core::{Engine, answered};
+use super::receipts::{Claim, Hold, Outcome, refused};
 use super::store::Batch;
 use super::worker::store_error;
 use crate::model::{
@@ -62,24 +62,23 @@ impl Engine {
     /// # Errors
     /// A runtime that was shut down; a failed store.
     pub async fn sync_bundle(&self, ctx: &CallContext, bundle: ConfigBundle) -> Result<BundleSummary> {
-        self.check_running()?;
         let hold = match self.0.receipts.claim(ctx, "SyncConfigBundle").await? {
-            Claim::Repeat(Outcome::Bundle(reference)) => return self.check_bundle(&reference),
+            // It is the same request, and so the same bundle: also where that is not here any more.
+            Claim::Repeat(Outcome::Bundle(_)) => return Ok(bundle.summary()),
             Claim::Repeat(_) => return Err(Error::new(Reason::RequestIdReused, "request_id was used before")),
             Claim::New(hold) => Some(hold),
             Claim::Anonymous => None,
         };
+        if let Err(error) = self.check_running() {
+            return Err(refused(hold, error));
+        }
         let (reply, answer) = oneshot::channel();
         let (engine, bundle) = (self.clone(), Arc::new(bundle));
         self.0.parts.handle.spawn(async move {
             // Whoever asked may have gone, and finds the bundle by the request id.
             let _ = reply.send(engine.store_bundle(bundle, hold).await);
         });
-        match tokio::time::timeout_at(ctx.deadline, answer).await {
-            Ok(Ok(stored)) => stored,
-            Ok(Err(_)) => Err(Error::new(Reason::Draining, "the runtime is shutting down")),
-            Err(_) => Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before it was known to be done")),
-        }
+        answered(ctx, answer).await
     }
 
     async fn store_bundle(&self, bundle: Arc<ConfigBundle>, hold: Option<Hold>) -> Result<BundleSummary> {
@@ -93,11 +92,7 @@ impl Engine {
             ..Batch::default()
         };
         if let Err(fault) = self.0.parts.store.commit(batch).await {
-            let error = store_error(fault);
-            if let Some(hold) = hold {
-                hold.refused(error.clone());
-            }
-            return Err(error);
+            return Err(refused(hold, store_error(fault)));
         }
         let summary = bundle.summary();
         self.0.bundles.0.write().entry(reference).or_insert(bundle);

@@ -12,11 +12,13 @@ use super::bundles::Bundles;
 use super::clock::Clock;
 use super::frame::{Envelope, FrameCodec, Published};
 use super::profile::{Profiles, Protocol};
-use super::receipts::{Claim, Outcome, Receipts};
+use super::receipts::{Claim, Outcome, Receipts, given_up, refused};
 use super::row::WorkerRow;
 use super::store::{Batch, Store};
 use super::tail::Tail;
-use super::worker::{Command, Ending, InputCommand, Stage, StageContext, StopCommand, StopWish, not_running};
+use super::worker::{
+    Command, Ending, InputCommand, Stage, StageContext, StopCommand, StopWish, not_running, store_error,
+};
 use crate::model::{
     CallContext, Cursor, Error, EventKind, HostId, Incarnation, InputAck, Reason, Result, RuntimeId, SendInput,
     StopAck, StopMode, StopWorker, TerminalIntent, Worker, WorkerCounts, WorkerId, WorkerState,
@@ -113,8 +115,10 @@ pub(super) struct Slot {
 }
 
 const RUNNING: u8 = 0;
-const DRAINING: u8 = 1;
-const STOPPED: u8 = 2;
+/// It makes no new workers, and goes on with those it has.
+const CLOSED: u8 = 1;
+const DRAINING: u8 = 2;
+const STOPPED: u8 = 3;
 
 impl Engine {
     /// Starts from what the store has. A worker that was live when the runtime went away has lost its program: its end
@@ -147,7 +151,13 @@ impl Engine {
     /// Whether it takes calls: it was not shut down.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.0.phase.load(Ordering::Acquire) == RUNNING
+        self.0.phase.load(Ordering::Acquire) <= CLOSED
+    }
+
+    /// Why it can do nothing but read, where that is so: its store takes nothing any more.
+    #[must_use]
+    pub fn fault(&self) -> Option<Error> {
+        self.0.parts.store.fault().map(store_error)
     }
 
     /// How many workers it holds.
@@ -171,8 +181,6 @@ impl Engine {
     /// # Errors
     /// Unknown or ended workers, full queues, a failed store; [`Reason::DeadlineExceeded`] leaves the outcome open.
     pub async fn send_input(&self, ctx: &CallContext, request: SendInput) -> Result<InputAck> {
-        self.check_running()?;
-        let slot = self.slot(&request.worker_id)?;
         let hold = match self.0.receipts.claim(ctx, "SendInput").await? {
             Claim::Repeat(Outcome::Input { transcript_sequence, event_id, .. }) => {
                 return Ok(InputAck { transcript_sequence, event_id, diagnostics: Vec::new() });
@@ -181,18 +189,14 @@ impl Engine {
             Claim::New(hold) => Some(hold),
             Claim::Anonymous => None,
         };
+        let slot = match self.check_running().and_then(|()| self.slot(&request.worker_id)) {
+            Ok(slot) => slot,
+            Err(error) => return Err(refused(hold, error)),
+        };
         let permit = match slot.inbox.as_ref().map(mpsc::Sender::try_reserve) {
             Some(Ok(permit)) => permit,
-            refused => {
-                let error = match refused {
-                    Some(Err(mpsc::error::TrySendError::Full(()))) => overloaded(),
-                    _ => not_running(),
-                };
-                if let Some(hold) = hold {
-                    hold.refused(error.clone());
-                }
-                return Err(error);
-            }
+            Some(Err(mpsc::error::TrySendError::Full(()))) => return Err(refused(hold, overloaded())),
+            Some(Err(mpsc::error::TrySendError::Closed(()))) | None => return Err(refused(hold, not_running())),
         };
         let (reply, answer) = oneshot::channel();
         let SendInput { worker_id: _, input, delivery } = request;
@@ -205,15 +209,18 @@ impl Engine {
     /// # Errors
     /// Unknown workers, a failed store.
     pub async fn stop_worker(&self, ctx: &CallContext, request: StopWorker) -> Result<StopAck> {
-        let slot = self.slot(&request.worker_id)?;
         let (method, ending, default) = match request.intent {
             TerminalIntent::Stop => ("StopWorker", Ending::Stopped, "worker stopped"),
             TerminalIntent::Cancel => ("CancelWorker", Ending::Cancelled, "worker cancelled"),
         };
         let hold = match self.0.receipts.claim(ctx, method).await? {
-            Claim::Repeat(_) => return Ok(ended(ctx, &slot.tail).await),
+            Claim::Repeat(_) => return Ok(ended(ctx, &self.slot(&request.worker_id)?.tail).await),
             Claim::New(hold) => Some(hold),
             Claim::Anonymous => None,
+        };
+        let slot = match self.slot(&request.worker_id) {
+            Ok(slot) => slot,
+            Err(error) => return Err(refused(hold, error)),
         };
         let message = if request.reason.trim().is_empty() { default.to_owned() } else { request.reason };
         // Without a task it has ended: there is nothing to do, and its end is the answer.
@@ -224,6 +231,12 @@ impl Engine {
             answered(ctx, answer).await?;
         }
         Ok(ended(ctx, &slot.tail).await)
+    }
+
+    /// Makes no new workers from now on: a request for one is refused as `DRAINING`, unless it was answered before. All
+    /// else goes on. Idempotent.
+    pub fn close(&self) {
+        self.0.phase.fetch_max(CLOSED, Ordering::AcqRel);
     }
 
     /// Ends all workers in order, as `DRAINED`, and takes no more calls. Idempotent.
@@ -254,12 +267,19 @@ impl Engine {
         self.0.phase.store(STOPPED, Ordering::Release);
     }
 
+    /// # Errors
+    /// As [`Engine::check_running`], and once it is closed.
+    pub(super) fn check_open(&self) -> Result<()> {
+        match self.0.phase.load(Ordering::Acquire) {
+            CLOSED => Err(draining()),
+            _ => self.check_running(),
+        }
+    }
+
     pub(super) fn check_running(&self) -> Result<()> {
         match self.0.phase.load(Ordering::Acquire) {
-            RUNNING => Ok(()),
-            DRAINING => {
-                Err(Error::new(Reason::Draining, "the runtime is shutting down").retry_after(Duration::from_secs(1)))
-            }
+            RUNNING | CLOSED => Ok(()),
+            DRAINING => Err(draining()),
             _ => Err(Error::new(Reason::RuntimeStopped, "the runtime was stopped")),
         }
     }
@@ -305,11 +325,11 @@ async fn forget_old_receipts(engine: Weak<Inner>) {
     }
 }
 
-/// The answer of a worker's task, or that the deadline came first.
-async fn answered<T>(ctx: &CallContext, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+/// The answer of a task, or that it cannot be known: the deadline came first, or the task is gone.
+pub(super) async fn answered<T>(ctx: &CallContext, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
     match tokio::time::timeout_at(ctx.deadline, answer).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(not_running()),
+        Ok(Err(_)) => Err(given_up()),
         Err(_) => Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before it was known to be done")),
     }
 }
@@ -346,6 +366,10 @@ async fn place<'a>(
         Ok(permit) => Ok(permit.ok()),
         Err(_) => Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before the worker could be told")),
     }
+}
+
+fn draining() -> Error {
+    Error::new(Reason::Draining, "the runtime is shutting down").retry_after(Duration::from_secs(1))
 }
 
 fn overloaded() -> Error {

@@ -2,10 +2,17 @@
 //!
 //! A key is held from the moment a request is taken up until its effect has landed (then it is answered for good) or
 //! was refused (then it is forgotten, and a repeat is judged anew). Whoever comes meanwhile waits for the same answer.
+//! So a request is claimed before anything else is looked at: what was answered once is answered so again, whatever has
+//! become of the runtime, the worker or the bundle since.
+//!
+//! A hold that is dropped unsettled was given up. As long as nothing of it was submitted, that is as if it had never
+//! been taken up. Later its effect may have landed: then nobody here knows, and all who ask are told that, until a
+//! restart reads from the store what became of it.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -90,6 +97,7 @@ type Settled = Option<Result<Outcome>>;
 
 #[derive(Debug)]
 enum Entry {
+    /// Being done; or, once nobody is left to settle it, given up with its effect submitted.
     Held(Fingerprint, watch::Receiver<Settled>),
     Answered(Receipt),
 }
@@ -116,32 +124,39 @@ impl Receipts {
     /// [`Reason::RequestIdReused`] where the id was used for another request, or what the first one failed with.
     pub(super) async fn claim(&self, ctx: &CallContext, method: &str) -> Result<Claim> {
         let Some(key) = ReceiptKey::of(ctx, method) else { return Ok(Claim::Anonymous) };
-        let mut waiting = {
-            let mut entries = self.0.lock();
-            match entries.get(&key) {
-                Some(Entry::Held(fingerprint, _)) if *fingerprint != ctx.fingerprint => return Err(reused(ctx)),
-                Some(Entry::Held(_, settled)) => settled.clone(),
-                Some(Entry::Answered(receipt)) if receipt.fingerprint != ctx.fingerprint => return Err(reused(ctx)),
-                Some(Entry::Answered(receipt)) => {
-                    return Ok(Claim::Repeat(receipt.outcome.clone()));
-                }
-                None => {
-                    let (settle, settled) = watch::channel(None);
-                    entries.insert(key, Entry::Held(ctx.fingerprint, settled));
-                    let fingerprint = ctx.fingerprint;
-                    return Ok(Claim::New(Hold { receipts: self.clone(), key, fingerprint, settle, done: false }));
-                }
+        loop {
+            let mut waiting = match self.look(ctx, key)? {
+                Looked::Claimed(claim) => return Ok(claim),
+                Looked::Held(waiting) => waiting,
+            };
+            let settled = tokio::time::timeout_at(ctx.deadline, waiting.wait_for(Option::is_some)).await;
+            let settled =
+                settled.map_err(|_| Error::new(Reason::DeadlineExceeded, "the first request is still being done"))?;
+            // Given up: whether anything of it may have landed is seen at the next look.
+            let Ok(settled) = settled else { continue };
+            if let Some(answer) = settled.clone() {
+                return answer.map(Claim::Repeat);
             }
-        };
-        let settled = match tokio::time::timeout_at(ctx.deadline, waiting.wait_for(Option::is_some)).await {
-            Ok(settled) => settled.ok().and_then(|settled| settled.clone()),
-            Err(_) => return Err(Error::new(Reason::DeadlineExceeded, "the first request is still being done")),
-        };
-        match settled {
-            Some(Ok(outcome)) => Ok(Claim::Repeat(outcome)),
-            Some(Err(error)) => Err(error),
-            None => Err(Error::new(Reason::StoreError, "the first request was given up")),
         }
+    }
+
+    fn look(&self, ctx: &CallContext, key: ReceiptKey) -> Result<Looked> {
+        let mut entries = self.0.lock();
+        Ok(match entries.get(&key) {
+            Some(Entry::Held(fingerprint, _)) if *fingerprint != ctx.fingerprint => return Err(reused(ctx)),
+            Some(Entry::Answered(receipt)) if receipt.fingerprint != ctx.fingerprint => return Err(reused(ctx)),
+            // Who settles a hold takes it out or answers it first, so that this one was left behind.
+            Some(Entry::Held(_, settled)) if settled.has_changed().is_err() => return Err(given_up()),
+            Some(Entry::Held(_, settled)) => Looked::Held(settled.clone()),
+            Some(Entry::Answered(receipt)) => Looked::Claimed(Claim::Repeat(receipt.outcome.clone())),
+            None => {
+                let (settle, settled) = watch::channel(None);
+                let fingerprint = ctx.fingerprint;
+                entries.insert(key, Entry::Held(fingerprint, settled));
+                let (receipts, submitted) = (self.clone(), AtomicBool::new(false));
+                Looked::Claimed(Claim::New(Hold { receipts, key, fingerprint, settle, submitted, done: false }))
+            }
+        })
     }
 
     /// Takes in what was answered before a restart.
@@ -181,13 +196,35 @@ fn reused(ctx: &CallContext) -> Error {
     }
 }
 
-/// A request that is being done. Dropped unsettled, the request counts as not done.
+/// What a look at a key shows.
+enum Looked {
+    Claimed(Claim),
+    Held(watch::Receiver<Settled>),
+}
+
+/// Nobody is left who could say what became of a request: it is to be sent again, and says so until that is known.
+pub(super) fn given_up() -> Error {
+    Error::new(Reason::RemoteRuntimeNetworkError, "the runtime went away before it was known to be done")
+        .retry_after(Duration::from_secs(1))
+}
+
+/// Lets go of a request of which nothing was done, and gives the reason back.
+pub(super) fn refused(hold: Option<Hold>, error: Error) -> Error {
+    if let Some(hold) = hold {
+        hold.refused(error.clone());
+    }
+    error
+}
+
+/// A request that is being done. Dropped unsettled it is given up.
 #[derive(Debug)]
 pub(super) struct Hold {
     receipts: Receipts,
     key: ReceiptKey,
     fingerprint: Fingerprint,
     settle: watch::Sender<Settled>,
+    /// Its receipt was asked for, so that from then on its effect may land.
+    submitted: AtomicBool,
     done: bool,
 }
 
@@ -195,6 +232,7 @@ impl Hold {
     /// The receipt to be committed with the effect.
     #[must_use]
     pub(super) fn receipt(&self, outcome: Outcome, at: SystemTime) -> Receipt {
+        self.submitted.store(true, Ordering::Relaxed);
         Receipt { key: self.key, fingerprint: self.fingerprint, outcome, at }
     }
 
@@ -216,8 +254,49 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.done && !*self.submitted.get_mut() {
             self.receipts.0.lock().remove(&self.key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ErrorClass, RequestId, WorkspaceId};
+
+    fn ctx() -> CallContext {
+        let internal = CallContext::internal(WorkspaceId::new("local:test").unwrap(), Duration::from_secs(30));
+        CallContext { request_id: Some(RequestId::new("r").unwrap()), ..internal }
+    }
+
+    async fn held(receipts: &Receipts) -> Hold {
+        match receipts.claim(&ctx(), "SendInput").await.unwrap() {
+            Claim::New(hold) => hold,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_request_that_was_given_up_before_anything_was_submitted_does_it() {
+        let receipts = Receipts::default();
+        let first = held(&receipts).await;
+        let (again, ()) = tokio::join!(held(&receipts), async { drop(first) });
+        again.refused(Error::new(Reason::Overloaded, "no"));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_given_up_when_its_effect_may_have_landed_is_unknown_to_all() {
+        let receipts = Receipts::default();
+        let first = held(&receipts).await;
+        let worker_id = WorkerId::generate();
+        let receipt = first.receipt(Outcome::Stopping(worker_id), SystemTime::UNIX_EPOCH);
+        let ctx = ctx();
+        let (waiting, ()) = tokio::join!(receipts.claim(&ctx, "SendInput"), async { drop(first) });
+        for unknown in [waiting, receipts.claim(&ctx, "SendInput").await] {
+            assert_eq!(unknown.unwrap_err().reason().class(), ErrorClass::Unknown);
+        }
+        receipts.restore([receipt]);
+        assert!(matches!(receipts.claim(&ctx, "SendInput").await, Ok(Claim::Repeat(_))));
     }
 }

@@ -66,8 +66,10 @@ pub struct WorkerRow {
     pub last_sequence: u64,
     /// The first event that is kept.
     pub first_sequence: u64,
-    /// Items in its transcript.
+    /// Items in its transcript, those that retention removed included.
     pub transcript_length: u64,
+    /// How many items retention removed from the front.
+    pub removed_items: u64,
     /// Items that came from the worker itself.
     pub said_items: u64,
     /// The `input_accepted` event of the last input that was picked up: inputs are picked up in order.
@@ -93,6 +95,7 @@ impl WorkerRow {
             last_sequence: 0,
             first_sequence: 1,
             transcript_length: 0,
+            removed_items: 0,
             said_items: 0,
             picked_up: 0,
             turns_ended: 0,

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::core::{Engine, Slot};
+use super::core::{Engine, Slot, answered};
 use super::driver::{Exit, Link, Start, start_lines};
 use super::profile::Protocol;
-use super::receipts::{Claim, Hold, Outcome};
+use super::receipts::{Claim, Hold, Outcome, refused};
 use super::row::{WorkerOrigin, WorkerRow};
 use super::store::{Restored, Select, StoredWorker};
 use super::tail::Tail;
@@ -30,9 +30,7 @@ impl Engine {
     /// # Errors
     /// [`Reason::WorkerStartFailed`] where the program cannot be executed; what the request has wrong; a failed store.
     pub async fn create_worker(&self, ctx: &CallContext, request: CreateWorker) -> Result<Created> {
-        self.check_running()?;
         let segments = check(&request)?;
-        self.0.bundles.check_profile(request.config_bundle.as_ref(), &request.profile)?;
         let worker_id = match self.0.receipts.claim(ctx, "SpawnWorker").await? {
             Claim::Repeat(Outcome::Created(worker_id)) => worker_id,
             Claim::Repeat(_) => return Err(Error::new(Reason::RequestIdReused, "request_id was used before")),
@@ -44,6 +42,11 @@ impl Engine {
 
     /// Lets the birth run on where its caller does not wait for it.
     async fn birth_in_task(&self, ctx: &CallContext, request: CreateWorker, hold: Option<Hold>) -> Result<WorkerId> {
+        let bundles = &self.0.bundles;
+        let may_be = |()| bundles.check_profile(request.config_bundle.as_ref(), &request.profile);
+        if let Err(error) = self.check_open().and_then(may_be) {
+            return Err(refused(hold, error));
+        }
         let (reply, answer) = oneshot::channel();
         let (engine, birth) = (self.clone(), ctx.clone());
         self.0.parts.handle.spawn(async move {
@@ -51,11 +54,7 @@ impl Engine {
             // Whoever asked may have gone, and finds the worker by the request id.
             let _ = reply.send(born);
         });
-        match tokio::time::timeout_at(ctx.deadline, answer).await {
-            Ok(Ok(born)) => born,
-            Ok(Err(_)) => Err(Error::new(Reason::Draining, "the runtime is shutting down")),
-            Err(_) => Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before it was known to be done")),
-        }
+        answered(ctx, answer).await
     }
 
     async fn birth(&self, ctx: &CallContext, request: CreateWorker, hold: Option<Hold>) -> Result<WorkerId> {
@@ -66,12 +65,7 @@ impl Engine {
                 }
                 Ok(worker_id)
             }
-            Err(error) => {
-                if let Some(hold) = hold {
-                    hold.refused(error.clone());
-                }
-                Err(error)
-            }
+            Err(error) => Err(refused(hold, error)),
         }
     }
 
@@ -83,7 +77,7 @@ impl Engine {
     ) -> Result<(WorkerId, Option<super::receipts::Receipt>)> {
         // The semaphore is never closed.
         let _place = self.0.births.acquire().await;
-        self.check_running()?;
+        self.check_open()?;
         let parts = &self.0.parts;
         let permit = Arc::clone(&self.0.live).try_acquire_owned().map_err(|_| {
             Error::new(Reason::QuotaExceeded, "the runtime has as many live workers as it may have")
@@ -200,7 +194,9 @@ impl Engine {
 
     /// Takes in what the store has. What was live has lost its program.
     pub(super) async fn restore(&self) -> Result<()> {
-        let Restored { workers, bundles, receipts } = self.0.parts.store.restore().await.map_err(store_error)?;
+        // Memory is never damaged; what the disk's store finds so is to be listed.
+        let Restored { workers, bundles, receipts, quarantined: _, warnings: _ } =
+            self.0.parts.store.restore().await.map_err(store_error)?;
         self.0.bundles.restore(bundles);
         self.0.receipts.restore(receipts);
         let mut lost = BTreeSet::new();

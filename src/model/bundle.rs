@@ -262,8 +262,6 @@ fn check(content: &BundleContent) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn content() -> BundleContent {
@@ -328,67 +326,6 @@ mod tests {
             let mut changed = content();
             change(&mut changed);
             assert_eq!(ConfigBundle::new(changed, None).unwrap_err().fields()[0].field, field);
-        }
-    }
-
-    fn any_content() -> impl Strategy<Value = BundleContent> {
-        let word = "[ab|\u{1}\n]{1,2}";
-        let selector = (0..3_u8, "[ab]{1,2}").prop_map(|(which, name)| match which {
-            0 => ProfileSelector::RuntimeDefault,
-            1 => ProfileSelector::Builtin(name),
-            _ => ProfileSelector::Named(name),
-        });
-        let profile =
-            (selector, proptest::option::of(word)).prop_map(|(selector, label)| ProfileDescriptor { selector, label });
-        let declaration = ("[ab]{1,2}", "[ab]{1,2}").prop_map(|(name, to)| Declaration {
-            kind: DeclarationKind::CapabilityGrant,
-            name,
-            reference: format!("capability:{to}"),
-        });
-        let profiles = proptest::collection::vec(profile, 0..3);
-        let declarations = proptest::collection::vec(declaration, 0..3);
-        (word, word, word, word, proptest::option::of(word), profiles, declarations).prop_map(
-            |(revision, workspace_id, created_at, source, detail, profiles, declarations)| BundleContent {
-                id: BundleId::new("b").unwrap(),
-                revision,
-                workspace_id,
-                created_at,
-                provenance: Provenance { source, detail },
-                profiles,
-                declarations,
-            },
-        )
-    }
-
-    /// The same bundle, however its entries are ordered.
-    fn in_order(content: &BundleContent) -> String {
-        let mut content = content.clone();
-        content.profiles.sort_by_key(|profile| format!("{profile:?}"));
-        content.declarations.sort_by_key(|declaration| format!("{declaration:?}"));
-        format!("{content:?}")
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
-        #[test]
-        fn two_bundles_share_a_digest_only_if_they_are_the_same(one in any_content(), other in any_content()) {
-            // acceptance 98
-            let (first, second) = (ConfigBundle::new(one.clone(), None), ConfigBundle::new(other.clone(), None));
-            if let (Ok(first), Ok(second)) = (first, second) {
-                prop_assert_eq!(first.digest() == second.digest(), in_order(&one) == in_order(&other));
-            }
-        }
-
-        #[test]
-        fn the_order_of_entries_does_not_matter(one in any_content()) {
-            // acceptance 97
-            let mut turned = one.clone();
-            turned.profiles.reverse();
-            turned.declarations.reverse();
-            if let Ok(first) = ConfigBundle::new(one, None) {
-                let second = ConfigBundle::new(turned, None).unwrap();
-                prop_assert_eq!(first.digest(), second.digest());
-            }
         }
     }
 }

@@ -120,7 +120,7 @@ reasons! {
     RemoteRuntimeWrongIdentity = "REMOTE_RUNTIME_WRONG_IDENTITY", Condition;
     /// A fence lower than the highest known.
     StaleFence = "STALE_FENCE", Condition;
-    /// The host could not be reached, or the connection broke.
+    /// The host could not be reached, the connection broke, or a runtime went away before it was known to be done.
     RemoteRuntimeNetworkError = "REMOTE_RUNTIME_NETWORK_ERROR", Unknown;
     /// The server is shutting down.
     Draining = "DRAINING", Condition;
@@ -142,10 +142,26 @@ reasons! {
     RemoteRuntimeMalformedResponse = "REMOTE_RUNTIME_MALFORMED_RESPONSE", Unknown;
     /// The store failed.
     StoreError = "STORE_ERROR", Condition;
+    /// A fault of the server itself, such as a panic.
+    Internal = "INTERNAL", Unknown;
     /// No valid credential.
     Unauthenticated = "UNAUTHENTICATED", Condition;
     /// The caller may not do this.
     PermissionDenied = "PERMISSION_DENIED", Condition;
+}
+
+/// What lies behind the failure of a call to a host, where its reason alone does not say (acceptance 80, 81). It chooses
+/// diagnostics and what becomes of a connection, and never goes on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The host failed, and gave no reason.
+    Failed,
+    /// The host refused, and gave no reason.
+    Refused,
+    /// The call could not be made: the failure is on this side of it.
+    Client,
+    /// This one answer broke off or is not known, and the connection that it was to come on goes on.
+    BrokenOff,
 }
 
 /// A field that breaks its rule.
@@ -168,6 +184,7 @@ struct Inner {
     metadata: Vec<(&'static str, String)>,
     fields: Vec<FieldViolation>,
     retry_after: Option<Duration>,
+    fault: Option<Fault>,
 }
 
 impl Error {
@@ -179,6 +196,7 @@ impl Error {
             metadata: Vec::new(),
             fields: Vec::new(),
             retry_after: None,
+            fault: None,
         }))
     }
 
@@ -231,6 +249,13 @@ impl Error {
         self
     }
 
+    /// Says what lies behind it.
+    #[must_use]
+    pub fn because(mut self, fault: Fault) -> Self {
+        self.0.fault = Some(fault);
+        self
+    }
+
     /// The same error, its bad fields seen from further out: `scope` is put in front of each path.
     #[must_use]
     pub fn scope(mut self, scope: &str) -> Self {
@@ -269,6 +294,12 @@ impl Error {
     #[must_use]
     pub fn retry_delay(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// What lies behind the failure of a call to a host, where the reason does not say.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        self.0.fault
     }
 }
 

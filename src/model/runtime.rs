@@ -83,6 +83,8 @@ impl RuntimeCapabilities {
     #[must_use]
     pub fn embedded(available: bool, max_workers: u32) -> Self {
         Self {
+            // A worker that has ended can be asked to, at any time: it answers with its end.
+            can_stop_worker: true,
             supports_backend_internal_tools: true,
             workspace_scope: "backend_internal".to_owned(),
             os: std::env::consts::OS.to_owned(),
@@ -132,6 +134,12 @@ impl Feature {
         match self {
             Self::ConfigBundles => "config_bundles",
         }
+    }
+
+    /// The feature that a word on the wire stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|feature| feature.as_str() == word)
     }
 }
 

@@ -121,7 +121,7 @@ pub fn item_sequence(item: &Bytes) -> Option<u64> {
 }
 
 /// A field's value, as far as it matters here.
-enum Value {
+pub(super) enum Value {
     Varint(u64),
     /// Where it stands.
     Bytes(Range<usize>),
@@ -129,13 +129,13 @@ enum Value {
 }
 
 /// The top-level fields of a message; ends at the first fault.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Fields<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::fan_out::{Missing, ask_all};
+use super::fan_out::{Missing, ask_all, part};
 use super::{Listing, Registry, WorkerKey, unknown_host};
 use crate::model::{
-    CallContext, Diagnostic, Error, Host, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, Severity, Worker,
-    WorkerFilter, WorkerId, WorkerPage,
+    CallContext, Diagnostic, Error, Host, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, Worker, WorkerFilter,
+    WorkerId, WorkerPage,
 };
 use crate::runtime::WorkerRuntime;
 
@@ -20,10 +20,11 @@ impl Registry {
     ) -> Listing<RuntimeInfo, RuntimeId> {
         let (runtimes, mut listing) = self.page(after, limit);
         let mut missing = Missing::default();
+        let ctx = &part(ctx);
         for (runtime, info) in ask_all(ctx, &runtimes, |runtime| async { Ok(runtime.describe(ctx).await) }).await {
             match info {
                 Ok(info) => {
-                    told(&mut missing, &info.diagnostics);
+                    info.diagnostics.iter().cloned().for_each(|diagnostic| missing.tell(diagnostic));
                     listing.items.push(info);
                 }
                 Err(error) => missing.add(runtime, &error),
@@ -42,10 +43,11 @@ impl Registry {
     ) -> Listing<Host, RuntimeId> {
         let (runtimes, mut listing) = self.page(after, limit);
         let mut missing = Missing::default();
+        let ctx = &part(ctx);
         for (runtime, host) in ask_all(ctx, &runtimes, |runtime| async { Ok(runtime.host(ctx).await) }).await {
             match host {
                 Ok(host) => {
-                    told(&mut missing, &host.diagnostics);
+                    host.diagnostics.iter().cloned().for_each(|diagnostic| missing.tell(diagnostic));
                     listing.items.push(host);
                 }
                 Err(error) => missing.add(runtime, &error),
@@ -74,6 +76,7 @@ impl Registry {
             return Ok(Listing { items: Vec::new(), diagnostics: Vec::new(), next: None });
         }
         let asked = self.0.catalogue.mark();
+        let ctx = &part(ctx);
         let answers = ask_all(ctx, &runtimes, |runtime| {
             let after = within(runtime, after);
             async move { runtime.list_workers(ctx, filter, after, limit).await }
@@ -149,13 +152,6 @@ fn moved_on() -> Error {
 /// The part of `after` that is this runtime's.
 fn within<'a>(runtime: &Arc<dyn WorkerRuntime>, after: Option<&'a WorkerKey>) -> Option<&'a WorkerId> {
     after.filter(|(id, _)| id == runtime.id()).map(|(_, worker_id)| worker_id)
-}
-
-/// What a runtime says of itself that is not well, once more for the whole list.
-fn told(missing: &mut Missing, diagnostics: &[Diagnostic]) {
-    for diagnostic in diagnostics.iter().filter(|diagnostic| diagnostic.severity > Severity::Info) {
-        missing.push(diagnostic.clone());
-    }
 }
 
 /// Pages one after the other, up to `limit`. A page that is cut short ends the merged one: what comes after it must not

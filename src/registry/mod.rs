@@ -11,6 +11,8 @@ mod set;
 mod spawn;
 
 #[cfg(test)]
+mod test_diagnostics;
+#[cfg(test)]
 mod test_lacking;
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,13 @@
 //! Failures of runtimes as diagnostics: the codes of acceptance.md (rows 59, 80 to 82), with our own words.
 
-use crate::model::{Diagnostic, Error, Reason, RuntimeId, RuntimeKind, Severity};
+use crate::model::{Diagnostic, Error, Fault, Reason, RuntimeId, RuntimeKind, Severity};
 
 /// The diagnostic for a failure of a runtime of this kind.
 #[must_use]
 pub fn diagnose(kind: RuntimeKind, runtime_id: &RuntimeId, error: &Error) -> Diagnostic {
     let (code, severity, words) = match kind {
         RuntimeKind::Embedded => embedded(error.reason()),
-        RuntimeKind::Remote => remote(error.reason()),
+        RuntimeKind::Remote => error.fault().map_or_else(|| remote(error.reason()), unexplained),
     };
     // The numbers of a refused limit are the caller's own and ours.
     let words = if error.reason() == Reason::LimitTooLarge { error.message() } else { words };
@@ -27,9 +27,10 @@ fn embedded(reason: Reason) -> (&'static str, Severity, &'static str) {
         Reason::StoreError | Reason::StoreFull => {
             ("embedded_runtime_store_error", Error, "its store could not do this")
         }
-        Reason::RemoteRuntimeTimeout | Reason::DeadlineExceeded => {
-            ("embedded_runtime_state_unavailable", Error, "it did not answer in time")
+        Reason::RemoteRuntimeTimeout | Reason::DeadlineExceeded | Reason::RemoteRuntimeNetworkError => {
+            ("embedded_runtime_state_unavailable", Error, "it did not answer")
         }
+        Reason::Internal => ("embedded_runtime_state_unavailable", Error, "it failed"),
         _ => ("embedded_runtime_invalid_request", Warning, "it refused the request"),
     }
 }
@@ -58,8 +59,18 @@ fn remote(reason: Reason) -> (&'static str, Severity, &'static str) {
         Reason::RemoteRuntimeUnsupported | Reason::NotYet => {
             ("remote_runtime_unsupported", Warning, "its host cannot do this")
         }
-        Reason::StoreError => ("remote_runtime_http_error", Error, "its host failed"),
+        Reason::StoreError | Reason::Internal => ("remote_runtime_http_error", Error, "its host failed"),
         _ => ("remote_runtime_http_rejected", Warning, "its host refused the request"),
+    }
+}
+
+/// Acceptance 80, 81: a failure of a host without a reason.
+const fn unexplained(fault: Fault) -> (&'static str, Severity, &'static str) {
+    match fault {
+        Fault::Failed => ("remote_runtime_http_error", Severity::Error, "its host failed"),
+        Fault::Refused => ("remote_runtime_http_rejected", Severity::Warning, "its host refused the request"),
+        Fault::Client => ("remote_runtime_client_error", Severity::Error, "the call to its host could not be made"),
+        Fault::BrokenOff => ("remote_runtime_network_error", Severity::Error, "its host's answer broke off"),
     }
 }
 
@@ -80,12 +91,17 @@ mod tests {
         for (reason, expected, severity) in [
             (Reason::RuntimeStopped, "embedded_runtime_stopped", Severity::Warning),
             (Reason::WrongRuntime, "embedded_runtime_wrong_identity", Severity::Warning),
+            (Reason::CursorExpired, "embedded_runtime_wrong_identity", Severity::Warning),
             (Reason::UnknownWorker, "embedded_worker_not_found", Severity::Warning),
+            (Reason::InvalidRequest, "embedded_runtime_invalid_request", Severity::Warning),
             (Reason::ConfigBundleMissing, "embedded_runtime_invalid_request", Severity::Warning),
             (Reason::ConfigBundleDigestMismatch, "embedded_runtime_invalid_request", Severity::Warning),
             (Reason::UnsupportedConfigDeclaration, "embedded_runtime_invalid_request", Severity::Warning),
             (Reason::InvalidProfileSelector, "embedded_runtime_invalid_request", Severity::Warning),
             (Reason::StoreError, "embedded_runtime_store_error", Severity::Error),
+            (Reason::Internal, "embedded_runtime_state_unavailable", Severity::Error),
+            (Reason::StoreFull, "embedded_runtime_store_error", Severity::Error),
+            (Reason::RemoteRuntimeNetworkError, "embedded_runtime_state_unavailable", Severity::Error),
         ] {
             assert_eq!(code(RuntimeKind::Embedded, reason), (expected.to_owned(), severity), "{reason:?}");
         }
@@ -115,10 +131,27 @@ mod tests {
             (Reason::UnknownWorker, "remote_worker_not_found", Severity::Warning),
             (Reason::RemoteRuntimeUnsupported, "remote_runtime_unsupported", Severity::Warning),
             (Reason::StoreError, "remote_runtime_http_error", Severity::Error),
+            (Reason::Internal, "remote_runtime_http_error", Severity::Error),
             (Reason::WorkerNotRunning, "remote_runtime_http_rejected", Severity::Warning),
             (Reason::ConfigBundleMissing, "remote_config_bundle_not_found", Severity::Warning),
         ] {
             assert_eq!(code(RuntimeKind::Remote, reason), (expected.to_owned(), severity), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_gives_no_reason_has_failed_or_refused_and_is_not_malformed() {
+        // acceptance 80, 81
+        let id = RuntimeId::new("r").unwrap();
+        for (fault, expected, severity) in [
+            (Fault::Failed, "remote_runtime_http_error", Severity::Error),
+            (Fault::Refused, "remote_runtime_http_rejected", Severity::Warning),
+            (Fault::Client, "remote_runtime_client_error", Severity::Error),
+            (Fault::BrokenOff, "remote_runtime_network_error", Severity::Error),
+        ] {
+            let error = Error::new(Reason::RemoteRuntimeMalformedResponse, "no").because(fault);
+            let diagnostic = diagnose(RuntimeKind::Remote, &id, &error);
+            assert_eq!((diagnostic.code.as_ref(), diagnostic.severity), (expected, severity), "{fault:?}");
         }
     }
 }

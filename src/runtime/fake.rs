@@ -11,10 +11,10 @@ use super::{WorkerRuntime, diagnose};
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::TranscriptPage;
 use crate::model::{
-    Activity, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Error, Host,
-    ImplementationKind, Incarnation, InputAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo,
-    RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker, WorkerCounts, WorkerFilter, WorkerId,
-    WorkerPage, WorkerState, Workspace, WorkspaceId,
+    Activity, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Diagnostic,
+    Error, Host, ImplementationKind, Incarnation, InputAck, Reason, Result, RuntimeCapabilities, RuntimeId,
+    RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker, WorkerCounts, WorkerFilter,
+    WorkerId, WorkerPage, WorkerState, Workspace, WorkspaceId,
 };
 
 /// What a fake does when it is asked.
@@ -38,6 +38,7 @@ pub(crate) struct FakeRuntime {
     workers: Mutex<BTreeMap<WorkerId, Worker>>,
     incarnation: Mutex<Incarnation>,
     bundles: Mutex<BTreeMap<BundleRef, BundleSummary>>,
+    remarks: Vec<Diagnostic>,
     calls: AtomicUsize,
 }
 
@@ -60,6 +61,7 @@ impl FakeRuntime {
             script: Mutex::new(Script::Fine),
             workers: Mutex::default(),
             bundles: Mutex::default(),
+            remarks: Vec::new(),
             incarnation: Mutex::new(Incarnation::generate()),
             calls: AtomicUsize::new(0),
         }
@@ -75,6 +77,12 @@ impl FakeRuntime {
     /// The same, doing this.
     pub(crate) fn doing(self, script: Script) -> Self {
         self.become_(script);
+        self
+    }
+
+    /// The same, saying this of itself as long as it is fine.
+    pub(crate) fn saying(mut self, code: &'static str) -> Self {
+        self.remarks.push(Diagnostic::info(code, "as scripted"));
         self
     }
 
@@ -183,7 +191,10 @@ impl WorkerRuntime for FakeRuntime {
             seen_age: None,
             last_seen_at: None,
             counts: WorkerCounts::default(),
-            diagnostics: failure.iter().map(|error| diagnose(self.kind, &self.id, error)).collect(),
+            diagnostics: match failure {
+                Some(error) => vec![diagnose(self.kind, &self.id, &error)],
+                None => self.remarks.clone(),
+            },
         }
     }
 

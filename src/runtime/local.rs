@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 
-use super::WorkerRuntime;
-use crate::engine::{Engine, Observation, ObserveFrom, Protocol};
+use super::{WorkerRuntime, diagnose};
+use crate::engine::store::Store;
+use crate::engine::{Engine, EngineLimits, EngineParts, Observation, ObserveFrom, Profiles, Protocol, SystemClock};
 use crate::model::TranscriptPage;
 use crate::model::{
     Acceptance, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Diagnostic,
@@ -17,10 +19,8 @@ use crate::model::{
     RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker, WorkerFilter, WorkerId, WorkerPage,
     display_hint,
 };
-use crate::proto::walk;
+use crate::proto::{ProtoCodec, walk};
 
-/// The id of the embedded runtime where its configuration gives none (acceptance 43).
-pub const EMBEDDED_RUNTIME_ID: &str = "embedded-worker-runtime";
 /// The name of the embedded runtime where its configuration gives none (acceptance 43).
 pub const EMBEDDED_DISPLAY_NAME: &str = "Workspace backend embedded Runtime";
 /// What a runtime without a name is called (acceptance 45).
@@ -35,7 +35,7 @@ pub struct LocalRuntime {
 
 impl LocalRuntime {
     /// The adapter of `engine`; a blank `display_name` is none. The engine's `host_id` must be [`LocalRuntime::host_id`]
-    /// of its runtime's id.
+    /// of its runtime's id, as [`LocalRuntime::parts`] has it.
     #[must_use]
     pub fn new(engine: Engine, display_name: &str) -> Self {
         let hint = display_hint(display_name);
@@ -49,6 +49,26 @@ impl LocalRuntime {
         runtime_id.host_id(RuntimeKind::Embedded.host_prefix())
     }
 
+    /// What an engine for this adapter is made of, where nothing else is said: a new incarnation, this machine's clock,
+    /// nothing that runs, the default limits, and tasks on the current runtime.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn parts(runtime_id: RuntimeId, store: Arc<dyn Store>) -> EngineParts {
+        EngineParts {
+            host_id: Self::host_id(&runtime_id),
+            runtime_id,
+            store,
+            incarnation: Incarnation::generate(),
+            codec: Arc::new(ProtoCodec),
+            clock: Arc::new(SystemClock),
+            profiles: Profiles::default(),
+            limits: EngineLimits::default(),
+            handle: Handle::current(),
+        }
+    }
+
     /// The engine.
     #[must_use]
     pub fn engine(&self) -> &Engine {
@@ -58,15 +78,21 @@ impl LocalRuntime {
     /// The runtime as it is now.
     #[must_use]
     pub fn info(&self) -> RuntimeInfo {
-        let running = self.engine.is_running();
         let parts = self.engine.parts();
+        let (running, fault) = (self.engine.is_running(), self.engine.fault());
+        let fault = fault.map(|error| diagnose(RuntimeKind::Embedded, &parts.runtime_id, &error));
+        let status = match (&fault, running) {
+            (Some(_), _) => RuntimeStatus::Unavailable,
+            (None, true) => RuntimeStatus::Running,
+            (None, false) => RuntimeStatus::Stopped,
+        };
         RuntimeInfo {
             runtime_id: parts.runtime_id.clone(),
             label: self.label.to_string(),
             kind: RuntimeKind::Embedded,
-            status: if running { RuntimeStatus::Running } else { RuntimeStatus::Stopped },
-            host_ids: vec![parts.host_id.clone()],
-            capabilities: RuntimeCapabilities::embedded(running, parts.limits.max_workers),
+            status,
+            host_ids: if fault.is_none() { vec![parts.host_id.clone()] } else { Vec::new() },
+            capabilities: RuntimeCapabilities::embedded(status == RuntimeStatus::Running, parts.limits.max_workers),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             features: Feature::ALL.iter().map(|feature| feature.as_str().to_owned()).collect(),
             incarnation: Some(parts.incarnation),
@@ -74,7 +100,7 @@ impl LocalRuntime {
             seen_age: None,
             last_seen_at: None,
             counts: self.engine.counts(),
-            diagnostics: Vec::new(),
+            diagnostics: fault.into_iter().collect(),
         }
     }
 }
@@ -118,7 +144,7 @@ impl WorkerRuntime for LocalRuntime {
             observed_at: SystemTime::now(),
             last_seen_at: None,
             capabilities: info.capabilities,
-            diagnostics: vec![Diagnostic::info("embedded_runtime_host_boundary", words)],
+            diagnostics: [vec![Diagnostic::info("embedded_runtime_host_boundary", words)], info.diagnostics].concat(),
         }
     }
 
@@ -214,26 +240,19 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::store::MemoryStore;
-    use crate::engine::{EngineLimits, EngineParts, Profiles, SystemClock};
+    use crate::engine::store::{MemoryStore, Unsteadiness, UnsteadyStore};
     use crate::model::{
-        InputDelivery, InputKind, Labels, ProfileSelector, RequestId, WorkerInput, WorkerIntent, WorkspaceId,
+        InputDelivery, InputKind, Labels, ProfileSelector, RequestId, Severity, WorkerInput, WorkerIntent, WorkspaceId,
     };
-    use crate::proto::ProtoCodec;
 
     async fn local(display_name: &str) -> LocalRuntime {
+        on(MemoryStore::new(), display_name).await
+    }
+
+    async fn on(store: Arc<dyn Store>, display_name: &str) -> LocalRuntime {
         let runtime_id = RuntimeId::new("local:test").unwrap();
-        let parts = EngineParts {
-            host_id: LocalRuntime::host_id(&runtime_id),
-            runtime_id,
-            store: MemoryStore::new(),
-            incarnation: Incarnation::generate(),
-            codec: Arc::new(ProtoCodec),
-            clock: Arc::new(SystemClock),
-            profiles: Profiles::default(),
-            limits: EngineLimits { max_workers: 7, ..EngineLimits::default() },
-            handle: tokio::runtime::Handle::current(),
-        };
+        let limits = EngineLimits { max_workers: 7, ..EngineLimits::default() };
+        let parts = EngineParts { limits, ..LocalRuntime::parts(runtime_id, store) };
         LocalRuntime::new(Engine::open(parts).await.unwrap(), display_name)
     }
 
@@ -263,28 +282,76 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_runtime_and_its_one_host_are_told_as_they_are() {
-        // acceptance 43, 44, 45, 46
+    async fn the_runtime_is_told_as_it_is() {
+        // acceptance 43, 45
         let runtime = local(" ").await;
         let info = runtime.describe(&ctx()).await;
-        assert_eq!((info.label.as_str(), info.status), ("Embedded backend Runtime", RuntimeStatus::Running));
-        assert_eq!(info.host_ids[0].as_str(), "embedded-local-test-a2fa388634a6e2ed");
-        let can = &info.capabilities;
-        assert!(can.supports_backend_internal_tools && can.can_stop_worker && !can.has_shell && !can.has_git);
-        assert_eq!(
-            (can.workspace_scope.as_str(), can.max_workers, can.os.as_str()),
-            ("backend_internal", 7, std::env::consts::OS)
-        );
+        assert_eq!((info.runtime_id.as_str(), runtime.id()), ("local:test", &runtime.engine().parts().runtime_id));
+        assert_eq!((info.kind, info.label.as_str()), (RuntimeKind::Embedded, "Embedded backend Runtime"));
+        assert_eq!((info.status, info.diagnostics), (RuntimeStatus::Running, Vec::new()));
+        assert_eq!(info.host_ids, [LocalRuntime::host_id(runtime.id())]);
+        runtime.engine().shutdown().await;
+        assert_eq!(runtime.describe(&ctx()).await.status, RuntimeStatus::Stopped);
+        assert_eq!(local("A\nname").await.info().label, "Aname");
+        assert_eq!(local(EMBEDDED_DISPLAY_NAME).await.info().label, "Workspace backend embedded Runtime");
+    }
+
+    #[tokio::test]
+    async fn its_one_host_is_told_as_it_is() {
+        // acceptance 44
+        let runtime = local("").await;
         let host = runtime.host(&ctx()).await;
         assert_eq!(
-            (host.host_id, host.kind, host.status),
-            (info.host_ids[0].clone(), "embedded-worker-runtime-host", "available")
+            (host.host_id.as_str(), host.kind, host.status),
+            ("embedded-local-test-a2fa388634a6e2ed", "embedded-worker-runtime-host", "available")
         );
         assert_eq!((host.last_seen_at, codes(&host.diagnostics)), (None, vec!["embedded_runtime_host_boundary"]));
+        assert_eq!(host.diagnostics[0].severity, Severity::Info);
+        assert!(host.observed_at <= SystemTime::now());
+    }
+
+    #[tokio::test]
+    async fn it_can_do_what_it_can_while_it_runs_and_stop_workers_at_any_time() {
+        // acceptance 46
+        let runtime = local("").await;
+        let as_far_as = |available| RuntimeCapabilities {
+            can_list_hosts: true,
+            can_list_workers: available,
+            can_get_worker: available,
+            can_spawn_worker: available,
+            can_stop_worker: true,
+            can_accept_input: available,
+            has_workspace_fs: false,
+            has_shell: false,
+            has_git: false,
+            supports_worktrees: false,
+            supports_backend_internal_tools: true,
+            workspace_scope: "backend_internal".to_owned(),
+            max_workers: 7,
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+        };
+        assert_eq!(runtime.info().capabilities, as_far_as(true));
         runtime.engine().shutdown().await;
-        let stopped = runtime.describe(&ctx()).await;
-        assert_eq!((stopped.status, stopped.capabilities.can_spawn_worker), (RuntimeStatus::Stopped, false));
-        assert_eq!(local("A\nname").await.info().label, "Aname");
+        assert_eq!(runtime.info().capabilities, as_far_as(false));
+    }
+
+    #[tokio::test]
+    async fn a_runtime_whose_store_failed_is_unavailable_and_says_why_without_a_path() {
+        // acceptance 45, 59
+        let how = Unsteadiness { seed: 1, delay: Duration::ZERO, failure: 1.0 };
+        let store = UnsteadyStore::new(how, &tokio::runtime::Handle::current());
+        let runtime = on(store, "").await;
+        let refused = runtime.create_worker(&ctx(), create(None, 0)).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::StoreError);
+        let info = runtime.describe(&ctx()).await;
+        assert_eq!((info.status, info.host_ids, info.counts.total), (RuntimeStatus::Unavailable, Vec::new(), 0));
+        assert!(!info.capabilities.can_spawn_worker && !info.capabilities.can_list_workers);
+        let [told] = &info.diagnostics[..] else { panic!("{:?}", info.diagnostics) };
+        assert_eq!((told.code.as_ref(), told.severity), ("embedded_runtime_store_error", Severity::Error));
+        assert!(!told.message.contains('/'), "{}", told.message);
+        let host = runtime.host(&ctx()).await;
+        assert_eq!((host.status, &host.diagnostics[1]), ("unavailable", told));
     }
 
     #[tokio::test]

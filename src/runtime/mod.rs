@@ -11,7 +11,7 @@ pub mod remote;
 use async_trait::async_trait;
 
 pub use diagnose::diagnose;
-pub use local::{EMBEDDED_DISPLAY_NAME, EMBEDDED_RUNTIME_ID, LocalRuntime};
+pub use local::{EMBEDDED_DISPLAY_NAME, LocalRuntime};
 
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::{

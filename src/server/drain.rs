@@ -21,7 +21,8 @@ impl Drain {
         Self::default()
     }
 
-    /// From now on: no new connections, GOAWAY to those that are there, no new workers.
+    /// From now on: no new connections, GOAWAY to those that are there, and no spawns through a control plane. A host's
+    /// engine is closed for itself, since it still has the answers to those it was asked for before.
     pub fn stop_intake(&self) {
         self.intake.cancel();
         self.calls.close();

@@ -21,14 +21,14 @@ mod refusals;
 use super::{Drain, Edge, Health, Served, accept, control_plane, serve, worker_runtime};
 use crate::engine::store::MemoryStore;
 use crate::engine::{Engine, EngineLimits, EngineParts, InputForm, Profile, Profiles, Protocol, SystemClock};
-use crate::model::{Incarnation, ProfileSelector, RuntimeId, TokenTable, WorkspaceId};
+use crate::model::{ProfileSelector, RuntimeId, TokenTable, WorkspaceId};
+use crate::proto::runtime_v1;
 use crate::proto::runtime_v1::worker_runtime_service_client::WorkerRuntimeServiceClient;
 use crate::proto::v1::observation_frame::Payload;
 use crate::proto::v1::observation_service_client::ObservationServiceClient;
 use crate::proto::v1::transcript_service_client::TranscriptServiceClient;
 use crate::proto::v1::worker_service_client::WorkerServiceClient;
 use crate::proto::v1::{self, OperationState};
-use crate::proto::{ProtoCodec, runtime_v1};
 use crate::registry::Registry;
 
 use crate::runtime::{LocalRuntime, WorkerRuntime};
@@ -158,15 +158,9 @@ async fn runtime() -> Arc<dyn WorkerRuntime> {
     };
     let selector = ProfileSelector::builtin("builtin:cat".to_owned()).unwrap();
     let parts = EngineParts {
-        host_id: LocalRuntime::host_id(&runtime_id),
-        runtime_id,
-        store: MemoryStore::new(),
-        incarnation: Incarnation::generate(),
-        codec: Arc::new(ProtoCodec),
-        clock: Arc::new(SystemClock),
         profiles: Profiles::from_iter([(selector, cat)]),
         limits: EngineLimits { stop_grace: Duration::from_millis(300), ..EngineLimits::default() },
-        handle: tokio::runtime::Handle::current(),
+        ..LocalRuntime::parts(runtime_id, MemoryStore::new())
     };
     Arc::new(LocalRuntime::new(Engine::open(parts).await.unwrap(), ""))
 }

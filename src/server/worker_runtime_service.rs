@@ -45,7 +45,6 @@ impl WorkerRuntimeService for HostRuntime {
         &self,
         request: Request<host::CreateWorkerRequest>,
     ) -> Result<Response<host::CreateWorkerResponse>, Status> {
-        self.drain.check_intake().map_err(bad)?;
         let (incoming, mut message) = Incoming::of(request);
         let ctx = incoming.host_change(&mut message).map_err(bad)?;
         let create = convert::host_create(message).map_err(bad)?;

@@ -53,6 +53,9 @@ async fn wrong_words_exit_2_and_name_the_flag() {
         ("spawn --role coder", "--ticket <ID>"),
         ("spawn --companion --orchestrator", "cannot be used with"),
         ("workers --state tired", "must be starting, running"),
+        ("workers worker-1", "`workplane workers get worker-1`"),
+        ("runtimes r-1 --output json", "`workplane runtimes get r-1`"),
+        ("hosts h-1", "`workplane hosts get h-1`"),
         ("send", "<WORKER>"),
         ("demo now", "unexpected argument 'now'"),
     ] {

@@ -5,7 +5,7 @@ use workplane::proto::v1;
 use workplane::proto::v1::{DeclarationKind, OperationState};
 
 use crate::support::bundle::{Asking, DIGEST, builtin, bundle, changed, declaration, metadata, reference, selector};
-use crate::support::{CountingRelay, EMBEDDED, Host, Plane, Profile, Worker, refusal};
+use crate::support::{CountingRelay, EMBEDDED, Host, Plane, Profile, Worker, codes, refusal};
 
 const EVERYWHERE: [&str; 2] = [EMBEDDED, "one"];
 
@@ -14,10 +14,6 @@ async fn plane_and_host() -> (Plane, Host) {
     let host = Host::named("one").profile("builtin:coder", cat()).profile("mine", cat()).start().await;
     let plane = Plane::new().profile("builtin:coder", cat()).profile("mine", cat()).host(&host).start().await;
     (plane, host)
-}
-
-fn codes(diagnostics: &[v1::Diagnostic]) -> Vec<&str> {
-    diagnostics.iter().map(|diagnostic| diagnostic.code.as_str()).collect()
 }
 
 /// The code of the adapter, before that of the reason.
@@ -245,7 +241,7 @@ async fn remote_config_bundle_sync_and_check_diagnostics_are_sanitized_and_path_
     assert_eq!(refusal(&synced).is(), (Code::FailedPrecondition, "REMOTE_RUNTIME_AUTH_FAILED"));
     relay.refuses("ListConfigBundles", Status::internal(words));
     let listed = asking.try_list("one", 0, "").await.unwrap();
-    assert_eq!(codes(&listed.diagnostics), ["remote_runtime_malformed_response"]);
+    assert_eq!(codes(&listed.diagnostics), ["remote_runtime_http_error"]);
     let told = format!("{checked:?} {synced:?} {listed:?}");
     for leak in ["/var/lib", "metadata.json", "socket", "token=", "hunter2", "sessions"] {
         assert!(!told.contains(leak), "{leak}: {told}");

@@ -71,6 +71,24 @@ async fn a_worker_is_spawned_spoken_to_and_stopped_from_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_well_elsewhere_is_said_on_standard_error_once_and_labels_say_more_than_ids() {
+    let mut dead = Host::named("dead").start().await;
+    let plane = Plane::new().profile("builtin:coder", Profile::text(["cat"])).host(&dead).start().await;
+    dead.process().kill().await;
+    let console = Console::of(&plane);
+    let worker_id = plane.spawn(EMBEDDED, "builtin:coder").await.worker_id;
+    for arguments in [&["workers"][..], &["runtimes"], &["hosts"], &["workers", "get", &worker_id]] {
+        let output = console.run(arguments, "").await;
+        let (shown, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        assert!(!shown.contains("remote_runtime_network_error"), "{arguments:?}: {shown}");
+        assert_eq!(said.matches("remote_runtime_network_error").count(), 1, "{arguments:?}: {said}");
+    }
+    let listed = console.types("workers").await;
+    assert_eq!(listed.matches(&worker_id).count(), 1, "the label is the id, and is not told again: {listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_fails_and_says_why() {
     let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
     let plane = Plane::new().host(&host).start().await;

@@ -13,6 +13,8 @@ use crate::support::{Answer, Hostile, Plane, SECRET, Worker, framed, hello, refu
 const METHODS: [&str; 7] =
     ["CreateWorker", "GetWorker", "ListWorkers", "SendInput", "StopWorker", "CancelWorker", "GetTranscript"];
 const WORKER: &str = "worker-1";
+/// What a host's error is that has no reason of ours.
+const NO_REASON: &str = "REMOTE_RUNTIME_MALFORMED_RESPONSE";
 
 async fn plane(host: &Hostile) -> Plane {
     let plane = Plane::new().hostile(host).start().await;
@@ -143,12 +145,31 @@ async fn a_hosts_status_has_a_reason_of_ours_and_none_of_its_words() {
             "OVERLOADED",
             "remote_runtime_http_rejected",
         ),
+        (Code::Internal, None, Code::Internal, NO_REASON, "remote_runtime_http_error"),
+        (Code::Unknown, None, Code::Internal, NO_REASON, "remote_runtime_http_error"),
+        (Code::InvalidArgument, None, Code::Internal, NO_REASON, "remote_runtime_http_rejected"),
+        (Code::FailedPrecondition, None, Code::Internal, NO_REASON, "remote_runtime_http_rejected"),
+        (Code::Internal, Some("INTERNAL"), Code::Internal, "INTERNAL", "remote_runtime_http_error"),
         (
-            Code::Internal,
-            None,
-            Code::Internal,
-            "REMOTE_RUNTIME_MALFORMED_RESPONSE",
-            "remote_runtime_malformed_response",
+            Code::ResourceExhausted,
+            Some("QUOTA_EXCEEDED"),
+            Code::ResourceExhausted,
+            "QUOTA_EXCEEDED",
+            "remote_runtime_http_rejected",
+        ),
+        (
+            Code::InvalidArgument,
+            Some("LIMIT_TOO_LARGE"),
+            Code::InvalidArgument,
+            "LIMIT_TOO_LARGE",
+            "remote_runtime_http_rejected",
+        ),
+        (
+            Code::Unimplemented,
+            Some("REMOTE_RUNTIME_UNSUPPORTED"),
+            Code::Unimplemented,
+            "REMOTE_RUNTIME_UNSUPPORTED",
+            "remote_runtime_unsupported",
         ),
         (Code::NotFound, Some("UNKNOWN_WORKER"), Code::NotFound, "UNKNOWN_WORKER", "remote_worker_not_found"),
     ];
@@ -166,16 +187,22 @@ async fn a_hosts_status_has_a_reason_of_ours_and_none_of_its_words() {
         let cancel = v1::CancelWorkerRequest { runtime_id, worker_id, ..Default::default() };
         let refusals = [
             client.clone().get_worker(get()).await.err(),
-            client.clone().spawn_worker(Worker::request("one", "builtin:coder")).await.err(),
             client.clone().send_input(send).await.err(),
             client.clone().stop_worker(stop).await.err(),
             client.clone().cancel_worker(cancel).await.err(),
         ];
         for refused in refusals {
             let refused = refused.unwrap_or_else(|| panic!("{said:?} {reason:?} was taken"));
-            assert_eq!(refusal(&refused).is(), (code, heard), "{said:?} {reason:?}");
+            let told = refusal(&refused);
+            assert_eq!(told.is(), (code, heard), "{said:?} {reason:?}");
+            assert_eq!(told.metadata["worker_id"], WORKER);
             tells_nothing(&refused);
         }
+        let spawn = client.clone().spawn_worker(Worker::request("one", "builtin:coder")).await.unwrap_err();
+        // A spawn names no worker that could be unknown.
+        let is = if said == Code::NotFound { (Code::Internal, NO_REASON) } else { (code, heard) };
+        assert_eq!(refusal(&spawn).is(), is, "{said:?} {reason:?}");
+        tells_nothing(&spawn);
         let told = missing(&plane).await;
         assert_eq!(told.code, diagnostic, "{said:?} {reason:?}");
         assert!(!told.message.contains("hunter2") && !told.message.contains('/'), "{told:?}");
@@ -219,27 +246,6 @@ async fn a_read_is_tried_again_and_a_change_too_and_refusals_are_not() {
     host.answers("CreateWorker", Answer::refusal(Code::InvalidArgument, Some("INVALID_REQUEST")));
     plane.client().workers().spawn_worker(Worker::request("one", "builtin:coder")).await.unwrap_err();
     assert_eq!(host.calls("CreateWorker"), 3);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_breaks_off_is_a_network_error_and_the_next_one_is_heard() {
-    // acceptance 80
-    let host = Hostile::named("one").await;
-    let plane = plane(&host).await;
-    let fine = runtime_v1::GetWorkerResponse { worker: Some(worker("one", WORKER)) };
-    let half = framed(&fine.encode_to_vec()).slice(..20);
-    // A read that broke off is made again, on a new connection where that is gone.
-    for broken in [Answer::Reset(half.clone()), Answer::Gone(half.clone())] {
-        host.answers_in_turn("GetWorker", vec![broken, Answer::message(&fine)]);
-        assert_eq!(get_worker(&plane).await.unwrap().worker_id, WORKER);
-    }
-    // One that always does says so; so does an input, whose outcome is not known.
-    host.answers("SendInput", Answer::Reset(half));
-    let (runtime_id, worker_id) = ("one".to_owned(), WORKER.to_owned());
-    let send = v1::SendInputRequest { runtime_id, worker_id, content: "hello".to_owned(), ..Default::default() };
-    let refused = plane.client().workers().send_input(send).await.unwrap_err();
-    assert_eq!(refusal(&refused).is(), (Code::Unavailable, "REMOTE_RUNTIME_NETWORK_ERROR"));
-    assert!(refused.metadata().contains_key("workplane-request-id"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

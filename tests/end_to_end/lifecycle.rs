@@ -6,22 +6,10 @@ use tonic::Code;
 use workplane::proto::v1;
 use workplane::proto::v1::{OperationState, StopMode, TerminationReason, WorkerState};
 
-use crate::support::{EMBEDDED, Frame, Host, Plane, Profile, Worker, refusal, within};
+use crate::support::{EMBEDDED, Frame, Host, Plane, Profile, Worker, both, codes, plane_and_host, refusal, within};
 
 /// A program that ends neither when its input does nor when it is asked to.
 const STUBBORN: &str = "trap '' TERM INT HUP; echo ready; while :; do sleep 0.1; done";
-
-/// A control plane with one host, each with a worker of `profile`.
-async fn both(profile: Profile) -> (Plane, Host, [Worker; 2]) {
-    let host = Host::named("one").profile("builtin:coder", profile.clone()).start().await;
-    let plane = Plane::new().profile("builtin:coder", profile).host(&host).start().await;
-    let workers = [plane.spawn(EMBEDDED, "builtin:coder").await, plane.spawn("one", "builtin:coder").await];
-    (plane, host, workers)
-}
-
-fn codes(diagnostics: &[v1::Diagnostic]) -> Vec<&str> {
-    diagnostics.iter().map(|diagnostic| diagnostic.code.as_str()).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_end_wins_and_later_ones_are_told_of_it() {
@@ -160,8 +148,7 @@ async fn a_worker_that_has_ended_takes_no_input() {
 async fn a_program_that_cannot_be_executed_makes_no_worker() {
     // acceptance 55
     let missing = Profile::text(["/no/such/program"]);
-    let host = Host::named("one").profile("builtin:coder", missing.clone()).start().await;
-    let plane = Plane::new().profile("builtin:coder", missing).host(&host).start().await;
+    let (plane, _host) = plane_and_host(missing).await;
     let mut workers = plane.client().workers();
     for runtime_id in [EMBEDDED, "one"] {
         let response = workers.spawn_worker(Worker::request(runtime_id, "builtin:coder")).await.unwrap().into_inner();
@@ -205,8 +192,7 @@ async fn a_catalog_worker_says_that_nothing_is_connected_to_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_initial_input_is_the_first_thing_a_worker_hears() {
-    let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
-    let plane = Plane::new().profile("builtin:coder", Profile::text(["cat"])).host(&host).start().await;
+    let (plane, _host) = plane_and_host(Profile::text(["cat"])).await;
     for runtime_id in [EMBEDDED, "one"] {
         let input = v1::WorkerInput { kind: v1::WorkerInputKind::User.into(), content: "good morning".to_owned() };
         let request =

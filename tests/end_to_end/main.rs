@@ -7,6 +7,7 @@
 
 mod authentication;
 mod bad_usage;
+mod broken_answers;
 mod bundles;
 mod command_line;
 mod configuration;

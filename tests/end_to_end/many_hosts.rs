@@ -57,3 +57,31 @@ async fn of_two_hundred_runtimes_only_the_hanging_and_the_dead_one_are_missing()
     let stale: Vec<_> = listed.workers.iter().filter(|worker| worker.stale).map(|it| it.worker_id.as_str()).collect();
     assert_eq!(stale, ["worker-070", "worker-140"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_hundred_runtimes_the_hanging_one_is_soon_waited_for_no_more() {
+    // acceptance 16
+    let hosts = join_all((0..200).map(host)).await;
+    let mut building = Plane::new();
+    for host in &hosts {
+        building = building.hostile(host);
+    }
+    let plane = building.start().await;
+    let deadline = Duration::from_secs(20);
+    until("all hosts to be there", || async { list(&plane, deadline).await.diagnostics.is_empty().then_some(()) })
+        .await;
+    let hanging = &hosts[70];
+    hanging.answers("ListWorkers", Answer::Nothing);
+    let before = hanging.calls("ListWorkers");
+    let listed = until("a list that does not ask it", || async {
+        let asked = hanging.calls("ListWorkers");
+        let listed = list(&plane, deadline).await;
+        (hanging.calls("ListWorkers") == asked).then_some(listed)
+    })
+    .await;
+    // Five times in vain; and then perhaps as a probe, where this machine is slow.
+    let asked = hanging.calls("ListWorkers") - before;
+    assert!((5..=12).contains(&asked), "{asked}");
+    let said: Vec<_> = listed.diagnostics.iter().filter(|it| it.message.contains("host-070")).collect();
+    assert_eq!((listed.workers.len(), said.len()), (200, 1), "{:?}", listed.diagnostics);
+}

@@ -6,14 +6,7 @@ use workplane::proto::v1;
 use workplane::proto::v1::observation_frame::Payload;
 use workplane::proto::v1::{StopMode, WorkerState};
 
-use crate::support::{EMBEDDED, Frame, Host, Plane, Profile, Worker, refusal};
-
-async fn both(profile: Profile) -> (Plane, Host, [Worker; 2]) {
-    let host = Host::named("one").profile("builtin:coder", profile.clone()).start().await;
-    let plane = Plane::new().profile("builtin:coder", profile).host(&host).start().await;
-    let workers = [plane.spawn(EMBEDDED, "builtin:coder").await, plane.spawn("one", "builtin:coder").await];
-    (plane, host, workers)
-}
+use crate::support::{EMBEDDED, Frame, Host, Plane, Profile, Worker, both, refusal};
 
 fn snapshot(frame: &Frame) -> &v1::Snapshot {
     let Payload::Snapshot(snapshot) = frame.payload() else { panic!("not a snapshot: {frame:?}") };

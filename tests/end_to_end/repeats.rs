@@ -3,17 +3,15 @@
 use tonic::Code;
 use workplane::proto::v1;
 
-use crate::support::{EMBEDDED, Host, Plane, Profile, Worker, refusal};
+use crate::support::{EMBEDDED, Profile, Worker, plane_and_host, refusal};
 
-async fn plane_and_host() -> (Plane, Host) {
-    let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
-    let plane = Plane::new().profile("builtin:coder", Profile::text(["cat"])).host(&host).start().await;
-    (plane, host)
+fn cat() -> Profile {
+    Profile::text(["cat"])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_spawn_makes_one_worker() {
-    let (plane, _host) = plane_and_host().await;
+    let (plane, _host) = plane_and_host(cat()).await;
     let mut workers = plane.client().workers();
     for runtime_id in [EMBEDDED, "one"] {
         let request = v1::SpawnWorkerRequest {
@@ -34,8 +32,32 @@ async fn a_repeated_spawn_makes_one_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn at_a_host_two_spawns_that_ask_it_for_the_same_are_one() {
+    // docs/adr/0011: who keeps the receipts compares what reached it.
+    let (plane, _host) = plane_and_host(cat()).await;
+    let mut workers = plane.client().workers();
+    for (runtime_id, is_reused) in [(EMBEDDED, true), ("one", false)] {
+        let named =
+            v1::SpawnWorkerRequest { request_id: "spawn-1".to_owned(), ..Worker::request(runtime_id, "builtin:coder") };
+        // The profile that a coder gets in any case.
+        let unnamed = v1::SpawnWorkerRequest { profile: None, ..named.clone() };
+        let first = workers.spawn_worker(named).await.unwrap().into_inner().worker.unwrap();
+        match workers.spawn_worker(unnamed).await {
+            Ok(again) => {
+                assert!(!is_reused, "{runtime_id}");
+                assert_eq!(again.into_inner().worker.unwrap().worker_id, first.worker_id);
+            }
+            Err(refused) => {
+                assert!(is_reused, "{runtime_id}");
+                assert_eq!(refusal(&refused).is(), (Code::AlreadyExists, "REQUEST_ID_REUSED"));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_input_is_taken_once_also_when_both_come_at_once() {
-    let (plane, _host) = plane_and_host().await;
+    let (plane, _host) = plane_and_host(cat()).await;
     for runtime_id in [EMBEDDED, "one"] {
         let worker = plane.spawn(runtime_id, "builtin:coder").await;
         let request = v1::SendInputRequest { request_id: "input-1".to_owned(), ..worker.input("once") };
@@ -56,7 +78,7 @@ async fn a_repeated_input_is_taken_once_also_when_both_come_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_belongs_to_its_method_and_its_runtime() {
-    let (plane, _host) = plane_and_host().await;
+    let (plane, _host) = plane_and_host(cat()).await;
     let mut workers = plane.client().workers();
     let mut spawned = Vec::new();
     for runtime_id in [EMBEDDED, "one"] {
@@ -74,7 +96,7 @@ async fn an_id_belongs_to_its_method_and_its_runtime() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_that_breaks_its_rule_is_refused_by_name() {
-    let (plane, _host) = plane_and_host().await;
+    let (plane, _host) = plane_and_host(cat()).await;
     let worker = plane.spawn(EMBEDDED, "builtin:coder").await;
     for wrong in ["with space", "é", &"x".repeat(129)] {
         let refused = worker.try_send(v1::SendInputRequest { request_id: wrong.to_owned(), ..worker.input("x") }).await;

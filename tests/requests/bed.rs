@@ -13,9 +13,9 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneService;
 use workplane::engine::store::MemoryStore;
-use workplane::engine::{Engine, EngineLimits, EngineParts, Profiles, SystemClock};
-use workplane::model::{Incarnation, RuntimeId, TokenTable, WorkspaceId};
-use workplane::proto::{FILE_DESCRIPTOR_SET, ProtoCodec};
+use workplane::engine::{Engine, SystemClock};
+use workplane::model::{RuntimeId, TokenTable, WorkspaceId};
+use workplane::proto::FILE_DESCRIPTOR_SET;
 use workplane::registry::Registry;
 use workplane::runtime::{LocalRuntime, WorkerRuntime};
 use workplane::server::{Drain, Edge, control_plane, service, worker_runtime};
@@ -146,18 +146,7 @@ impl http_body::Body for Whole {
 }
 
 async fn runtime() -> Arc<dyn WorkerRuntime> {
-    let runtime_id = RuntimeId::new(RUNTIME).unwrap();
-    let parts = EngineParts {
-        host_id: LocalRuntime::host_id(&runtime_id),
-        runtime_id,
-        store: MemoryStore::new(),
-        incarnation: Incarnation::generate(),
-        codec: Arc::new(ProtoCodec),
-        clock: Arc::new(SystemClock),
-        // What is not in it runs nothing.
-        profiles: Profiles::default(),
-        limits: EngineLimits::default(),
-        handle: tokio::runtime::Handle::current(),
-    };
+    // It has no profiles: what is not in them runs nothing.
+    let parts = LocalRuntime::parts(RuntimeId::new(RUNTIME).unwrap(), MemoryStore::new());
     Arc::new(LocalRuntime::new(Engine::open(parts).await.unwrap(), ""))
 }

@@ -16,9 +16,32 @@ async fn a_text_that_is_not_utf8_is_a_bad_field_of_every_method() {
             prost::encoding::bytes::encode(field.number(), &vec![0xff_u8, 0xfe], &mut message);
             let answer = bed.call(&method, &message).await;
             let told = (answer.status.code(), answer.reason(), answer.field());
-            let expected = (Code::InvalidArgument, "INVALID_REQUEST".to_owned(), field.name().to_owned());
+            let path = if field.is_list() { format!("{}[0]", field.name()) } else { field.name().to_owned() };
+            let expected = (Code::InvalidArgument, "INVALID_REQUEST".to_owned(), path);
             assert_eq!(told, expected, "{}", field.full_name());
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_field_within_others_is_named_by_its_whole_path() {
+    let (pool, bed) = (pool(), Bed::new().await);
+    let put = |number, value: &[u8]| {
+        let mut bytes = vec![];
+        prost::encoding::bytes::encode(number, &value.to_vec(), &mut bytes);
+        bytes
+    };
+    let method = |name: &str| methods(&pool).into_iter().find(|method| method.full_name() == name).unwrap();
+    let (spawn, sync) = ("workplane.v1.WorkerService.SpawnWorker", "workplane.v1.ConfigBundleService.SyncConfigBundle");
+    // A profile that is selected by a name, which is no UTF-8 the second time.
+    let profile = |name: &[u8]| put(2, &put(1, &put(3, name)));
+    for (name, message, field) in [
+        (spawn, put(3, &put(3, &put(1, &[0xff]))), "intent.ticket_role.ticket_id"),
+        (spawn, put(6, &put(3, &[0xff])), "profile.named"),
+        (sync, put(2, &[profile(b"good"), profile(&[0xff])].concat()), "bundle.profiles[1].selector.named"),
+    ] {
+        let answer = bed.call(&method(name), &message).await;
+        assert_eq!((answer.reason(), answer.field()), ("INVALID_REQUEST".to_owned(), field.to_owned()), "{name}");
     }
 }
 

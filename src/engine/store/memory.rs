@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Batch, Commit, Read, Restored, Select, Store, StoreFault, StoredWorker, WorkerChange};
+use super::{Batch, Commit, Deletion, Read, Restored, Select, Store, StoreFault, StoredWorker, WorkerChange};
 use crate::engine::frame::Frame;
 use crate::engine::receipts::{Receipt, ReceiptKey};
 use crate::model::{ConfigBundle, EventKind, WorkerId};
@@ -50,8 +50,15 @@ impl MemoryStore {
 
 impl State {
     fn apply(&mut self, batch: Batch) -> Result<u64, StoreFault> {
-        let Batch { worker, bundles, receipts, forgotten } = batch;
+        let Batch { worker, bundles, receipts, forgotten, deleted, vital: _ } = batch;
         let position = self.position + 1;
+        if let Some(Deletion { worker_id, revision }) = deleted {
+            let landed = self.workers.get(&worker_id).map(|log| log.stored.revision);
+            if landed.is_none() || revision.is_some_and(|revision| landed != Some(revision)) {
+                return Err(StoreFault::OutOfOrder);
+            }
+            self.workers.remove(&worker_id);
+        }
         if let Some(change) = worker {
             self.change(change, position)?;
         }
@@ -146,6 +153,7 @@ impl Store for MemoryStore {
                 workers: state.workers.values().map(|log| log.stored.clone()).collect(),
                 bundles: state.bundles.clone(),
                 receipts: state.receipts.values().cloned().collect(),
+                ..Restored::default()
             })
         })
     }

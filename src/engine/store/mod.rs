@@ -4,6 +4,7 @@
 //! The rule that all of the engine rests on: a [`Batch`] lands whole or not at all, in the order in which batches of one
 //! worker were submitted, and a batch that was staged on another one never lands without it.
 
+pub mod disk;
 mod memory;
 mod unsteady;
 
@@ -35,6 +36,12 @@ pub enum StoreFault {
     /// The batch was staged on one that did not land.
     #[error("a batch before this one did not land")]
     OutOfOrder,
+    /// Too many batches wait: this one was not taken.
+    #[error("too many batches wait for the store")]
+    Overloaded,
+    /// What is stored there was damaged: where and how is in the log.
+    #[error("what is stored was damaged")]
+    Damaged,
 }
 
 /// An event on its way into the store; its sequence follows from its place.
@@ -61,6 +68,20 @@ pub struct Batch {
     pub receipts: Vec<Receipt>,
     /// Receipts that need not be kept any more.
     pub forgotten: Vec<ReceiptKey>,
+    /// A worker whose record and events are removed, if it has this revision. Its receipts stay.
+    pub deleted: Option<Deletion>,
+    /// It ends something or makes room: it may use the room that is kept back when the store is full.
+    pub vital: bool,
+}
+
+/// A worker that goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// Which.
+    pub worker_id: WorkerId,
+    /// How many batches of this worker have landed before: with another count it is [`StoreFault::OutOfOrder`].
+    /// `None` deletes a worker that is quarantined, whose revision is not known.
+    pub revision: Option<u64>,
 }
 
 /// What changes of one worker.
@@ -72,7 +93,7 @@ pub struct WorkerChange {
     pub revision: u64,
     /// Events, in order, their sequences following the worker's last.
     pub events: Vec<NewEvent>,
-    /// The worker's row as it is after this batch.
+    /// The worker's row as it is after this batch. Where its `first_sequence` rose, the events before that are removed.
     pub row: Box<WorkerRow>,
 }
 
@@ -94,6 +115,21 @@ pub struct Restored {
     pub bundles: Vec<Arc<ConfigBundle>>,
     /// Every receipt that is kept.
     pub receipts: Vec<Receipt>,
+    /// Workers whose records were damaged.
+    pub quarantined: Vec<Quarantined>,
+    /// Damage that could not be laid to a worker, as `FILE: offset N: what`.
+    pub warnings: Vec<String>,
+}
+
+/// A worker whose records were damaged: it is listed, and can only be deleted.
+#[derive(Debug, Clone)]
+pub struct Quarantined {
+    /// Which.
+    pub worker_id: WorkerId,
+    /// Its row, where that can be read: it may be older than what was acknowledged.
+    pub row: Option<Box<WorkerRow>>,
+    /// Where the fault lies and what it is, as `FILE: offset N: what`.
+    pub place: String,
 }
 
 /// What to read of a worker's log.
@@ -153,4 +189,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The name by which it is known: `memory`, `fs_store`.
     fn backend(&self) -> &'static str;
+
+    /// Why it takes nothing any more, where that is so.
+    fn fault(&self) -> Option<StoreFault> {
+        None
+    }
 }

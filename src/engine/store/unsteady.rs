@@ -34,6 +34,7 @@ pub struct UnsteadyStore {
     inner: Arc<MemoryStore>,
     submit: mpsc::Sender<Waiting>,
     groups: Arc<Mutex<u64>>,
+    is_broken: bool,
 }
 
 impl UnsteadyStore {
@@ -44,7 +45,7 @@ impl UnsteadyStore {
         let (submit, waiting) = mpsc::channel(QUEUE);
         let groups = Arc::default();
         handle.spawn(write(inner.clone(), waiting, how, Arc::clone(&groups)));
-        Arc::new(Self { inner, submit, groups })
+        Arc::new(Self { inner, submit, groups, is_broken: how.failure >= 1.0 })
     }
 
     /// How many groups of batches were written: what a disk would have synced.
@@ -107,5 +108,9 @@ impl Store for UnsteadyStore {
 
     fn backend(&self) -> &'static str {
         "memory"
+    }
+
+    fn fault(&self) -> Option<StoreFault> {
+        self.is_broken.then_some(StoreFault::Failed)
     }
 }

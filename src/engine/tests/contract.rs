@@ -1,8 +1,9 @@
 //! Rows of the contract that are short enough to be told alone.
 
+use super::history::StoreHistory;
 use super::store::Select;
 use super::*;
-use crate::model::{CapabilityRequest, Cursor, MAX_PAGE_BYTES, Reason, Severity, WorkerState};
+use crate::model::{CapabilityRequest, Cursor, MAX_PAGE_BYTES, Reason, Severity, TerminationReason, WorkerState};
 
 #[tokio::test]
 async fn a_worker_that_is_made_with_nothing_says_so() {
@@ -65,60 +66,78 @@ async fn pages_of_a_transcript_end_where_it_ends() {
 #[tokio::test]
 async fn each_worker_counts_its_own_events_and_the_store_all_commits() {
     // acceptance 107
-    let store = MemoryStore::new();
-    let stage = Stage::open(parts(store.clone(), [("it", Profile::catalog())])).await;
+    let stage = Stage::with(Profile::catalog()).await;
     let (one, two) = (stage.spawn().await, stage.spawn().await);
-    let mut positions = vec![store.position()];
+    let mut acks = Vec::new();
     for n in 0..5 {
         for worker in [&one, &two] {
-            stage.send(worker, &format!("{n}")).await.unwrap();
-            positions.push(store.position());
+            acks.push((worker.worker_id.clone(), stage.send(worker, &format!("{n}")).await.unwrap()));
         }
     }
-    assert!(positions.is_sorted_by(|before, after| before < after), "{positions:?}");
     stage.stop(&one, TerminalIntent::Stop, StopMode::Graceful).await;
     stage.stop(&two, TerminalIntent::Cancel, StopMode::Graceful).await;
+    let mut commits = std::collections::BTreeMap::new();
     for (worker, end) in [(&one, "Stopped"), (&two, "Cancelled")] {
-        // Counted from 1, without a gap.
-        let frames = to_the_end(stage.observe(worker, ObserveFrom::Beginning), 0).await;
-        assert_eq!(frames.len() as u64, stage.engine.get_worker(&worker.worker_id).unwrap().last_event_id);
-        for kind in ["StateChanged(Running)", "InputAccepted", "User:", "Assistant:", "End("] {
-            assert!(frames.iter().any(|(_, payload)| payload.starts_with(kind)), "{kind} is not told");
+        // Counted from 1, without a gap: the observer checks that.
+        let seen = to_the_end(stage.observe(worker, ObserveFrom::Beginning), 0).await;
+        assert_eq!(seen.len() as u64, stage.engine.get_worker(&worker.worker_id).unwrap().last_event_id);
+        for kind in ["StateChanged(Starting)", "StateChanged(Running)", "InputAccepted", "User:", "Assistant:", "End("]
+        {
+            assert!(seen.iter().any(|(_, payload)| payload.starts_with(kind)), "{kind} is not told");
         }
-        assert!(frames.last().unwrap().1.contains(end));
+        assert!(seen.last().unwrap().1.contains(end));
+        for (_, ack) in acks.iter().filter(|(id, _)| *id == worker.worker_id) {
+            let (_, accepted) = &seen[usize::try_from(ack.event_id).unwrap() - 1];
+            assert!(accepted.starts_with("InputAccepted"), "event_id is the sequence: {accepted}");
+        }
+        let store = &stage.parts.store;
+        let stored = store.read(&worker.worker_id, Select::EventsAfter(0), 1_000, MAX_PAGE_BYTES).await.unwrap();
+        assert!(stored.is_sorted_by_key(|frame| frame.position), "a later event has no earlier position");
+        for frame in stored {
+            let whose = commits.entry(frame.position).or_insert_with(|| worker.worker_id.clone());
+            assert_eq!(*whose, worker.worker_id, "two commits share position {}", frame.position);
+        }
     }
+    // In the order in which they came, of whichever worker: births, inputs in turn, ends.
+    let (one, two) = (&one.worker_id, &two.worker_id);
+    assert_eq!(commits.values().collect::<Vec<_>>(), [one, two].repeat(7));
 }
 
 #[tokio::test]
-async fn events_are_read_in_batches_that_go_on_where_the_last_one_ended() {
+async fn events_are_read_in_bounded_batches_that_go_on_where_the_last_one_ended() {
     // acceptance 108
     let stage = Stage::with(Profile::catalog()).await;
     let worker = stage.spawn().await;
-    for n in 0..5 {
+    for n in 0..100 {
         stage.send(&worker, &format!("{n}")).await.unwrap();
     }
     let total = stage.engine.get_worker(&worker.worker_id).unwrap().last_event_id;
-    let batch = async |after| {
-        let select = Select::EventsAfter(after);
-        let frames = stage.parts.store.read(&worker.worker_id, select, 4, MAX_PAGE_BYTES).await.unwrap();
-        frames.into_iter().map(|frame| frame.sequence).collect::<Vec<_>>()
-    };
-    let (mut seen, mut after) = (Vec::new(), 0);
-    loop {
-        let sequences = batch(after).await;
-        assert!(sequences.len() <= 4);
-        let Some(last) = sequences.last() else { break };
-        after = *last;
-        seen.extend(sequences);
-    }
-    assert_eq!(seen, (1..=total).collect::<Vec<_>>());
+    assert_eq!(total, 302);
+    let history = StoreHistory::new(Arc::new(stage.parts.clone()), worker.worker_id.clone());
+    let sequences = |frames: Vec<Published>| frames.iter().map(|frame| frame.sequence).collect::<Vec<_>>();
+    let first = sequences(history.read(0, total).await.unwrap());
+    assert_eq!(first, (1..=256).collect::<Vec<_>>(), "as many as a batch may have");
+    let rest = sequences(history.read(256, total).await.unwrap());
+    assert_eq!(rest, (257..=302).collect::<Vec<_>>());
+    assert_eq!(sequences(history.read(256, 260).await.unwrap()), [257, 258, 259, 260], "no more than was asked for");
     // An empty batch leaves the reader where it was: what comes next comes to it.
-    assert_eq!((after, batch(after).await.len()), (total, 0));
+    assert_eq!(sequences(history.read(total, total).await.unwrap()), [0; 0]);
     stage.send(&worker, "more").await.unwrap();
-    assert_eq!(batch(after).await[0], total + 1);
+    assert_eq!(sequences(history.read(total, total + 1).await.unwrap()), [total + 1]);
+}
 
-    let now = stage.observe(&worker, ObserveFrom::Now);
-    assert!(now.sequence() > total);
+#[tokio::test]
+async fn a_reader_starts_at_the_first_event_or_now_and_with_no_cursor_of_another_runtime() {
+    // acceptance 108
+    let stage = Stage::with(Profile::catalog()).await;
+    let worker = stage.spawn().await;
+    let mut now = stage.observe(&worker, ObserveFrom::Now);
+    let mut all = stage.observe(&worker, ObserveFrom::Beginning);
+    stage.send(&worker, "hello").await.unwrap();
+    assert_eq!(within(next_frame(&mut now)).await.unwrap().sequence, 3);
+    for sequence in 1..=3 {
+        assert_eq!(within(next_frame(&mut all)).await.unwrap().sequence, sequence);
+    }
     let foreign = Cursor::new(Incarnation::generate(), &worker.worker_id, 1);
     let refused = stage.engine.observe_worker(&worker.worker_id, ObserveFrom::After(foreign), None).err().unwrap();
     assert_eq!(refused.reason(), Reason::CursorExpired);
@@ -126,6 +145,39 @@ async fn events_are_read_in_batches_that_go_on_where_the_last_one_ended() {
     assert_eq!(refused.reason(), Reason::LimitTooLarge);
     let numbers: Vec<_> = refused.metadata().iter().map(|(key, value)| (*key, value.as_str())).collect();
     assert_eq!(numbers, [("limit", "257"), ("max", "256")]);
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_stopped_ends_each_worker_once_and_can_still_be_read() {
+    // acceptance 89, 95
+    for profile in [Profile::catalog(), sh("exec cat")] {
+        let stage = Stage::with(profile).await;
+        let it = super::bundles::bundle("1", &[]);
+        stage.engine.sync_bundle(&context(None, 0), it.clone()).await.unwrap();
+        let (live, ended) = (stage.spawn().await, stage.spawn().await);
+        let first_end = stage.stop(&ended, TerminalIntent::Cancel, StopMode::Graceful).await.event_id;
+        stage.send(&live, "kept").await.unwrap();
+        within(stage.engine.shutdown()).await;
+        let last = stage.engine.get_worker(&live.worker_id).unwrap().last_event_id;
+        within(stage.engine.shutdown()).await;
+
+        let now = stage.engine.get_worker(&live.worker_id).unwrap();
+        let termination = now.termination.clone().unwrap();
+        assert_eq!((now.state, termination.reason), (WorkerState::Stopped, TerminationReason::Drained));
+        assert_eq!((now.last_event_id, termination.last_sequence), (last, last), "the second time changes nothing");
+        let before = stage.engine.get_worker(&ended.worker_id).unwrap();
+        assert_eq!((before.state, Some(before.last_event_id)), (WorkerState::Cancelled, first_end), "it had ended");
+        for worker in [&live, &ended] {
+            let events = within(to_the_end(stage.observe(worker, ObserveFrom::Beginning), 0)).await;
+            assert_eq!(events.iter().filter(|(_, payload)| payload.starts_with("End(")).count(), 1);
+        }
+        assert_eq!(stage.engine.list_workers(&crate::model::WorkerFilter::default(), None, 9).workers.len(), 2);
+        assert_eq!(stage.transcript(&live).await[0], "User:1:kept");
+        assert!(stage.engine.check_bundle(&it.reference()).is_ok());
+        let refused = stage.engine.create_worker(&context(None, 0), request(builtin("it"))).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::RuntimeStopped);
+        assert_eq!(stage.send(&live, "x").await.unwrap_err().reason(), Reason::RuntimeStopped);
+    }
 }
 
 #[tokio::test]

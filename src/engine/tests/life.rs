@@ -80,6 +80,23 @@ async fn cancel_ends_as_cancelled() {
 }
 
 #[tokio::test]
+async fn a_graceful_stop_lets_the_program_end_and_a_forced_one_kills_it() {
+    // acceptance 10
+    let (graceful, force) = (StopMode::Graceful, StopMode::Force);
+    for (script, mode, code, signal) in
+        [("trap '' TERM; cat; exit 7", graceful, Some(7), None), ("cat; sleep 1000", force, None, Some(9))]
+    {
+        let mut parts = parts(MemoryStore::new(), [("it", sh(script))]);
+        parts.limits.stop_grace = Duration::from_secs(1_000);
+        let stage = Stage::open(parts).await;
+        let worker = stage.spawn().await;
+        within(stage.stop(&worker, TerminalIntent::Stop, mode)).await;
+        let termination = stage.engine.get_worker(&worker.worker_id).unwrap().termination.clone().unwrap();
+        assert_eq!((termination.exit_code, termination.signal), (code, signal), "{mode:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_will_not_end_is_killed_with_its_group() {
     let deaf = "trap '' TERM; sleep 1000 & echo up $!; while :; do sleep 1000; done";
     for mode in [StopMode::Graceful, StopMode::Force] {
@@ -112,6 +129,7 @@ fn is_alive(pid: &str) -> bool {
 
 #[tokio::test]
 async fn force_after_graceful_kills_at_once() {
+    // acceptance 10
     let mut parts = parts(MemoryStore::new(), [("it", sh("trap '' TERM; while :; do sleep 1000; done"))]);
     parts.limits.stop_grace = Duration::from_secs(1_000);
     let stage = Stage::open(parts).await;
@@ -290,23 +308,6 @@ async fn output_over_the_rate_is_dropped_and_counted_and_the_worker_goes_on() {
     let ended = stage.engine.get_worker(&worker.worker_id).unwrap();
     assert_eq!(ended.termination.clone().unwrap().exit_code, Some(0));
     assert!(ended.transcript_length < 3_000, "nothing was dropped");
-}
-
-#[tokio::test]
-async fn shutdown_ends_all_and_takes_nothing_more() {
-    // acceptance 89, 95
-    let stage = Stage::with(sh("exec cat")).await;
-    let workers = [stage.spawn().await, stage.spawn().await];
-    within(stage.engine.shutdown()).await;
-    within(stage.engine.shutdown()).await;
-    for worker in &workers {
-        let ended = stage.engine.get_worker(&worker.worker_id).unwrap();
-        assert_eq!(ended.termination.clone().unwrap().reason, TerminationReason::Drained);
-        assert_eq!(ended.state, WorkerState::Stopped);
-    }
-    let refused = stage.engine.create_worker(&context(None, 0), request(builtin("it"))).await.unwrap_err();
-    assert_eq!(refused.reason(), Reason::RuntimeStopped);
-    assert_eq!(stage.send(&workers[0], "x").await.unwrap_err().reason(), Reason::RuntimeStopped);
 }
 
 #[tokio::test]

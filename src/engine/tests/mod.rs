@@ -3,6 +3,7 @@
 mod bundles;
 mod contract;
 mod life;
+mod repeats;
 mod seed;
 mod stream;
 mod under_failure;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::InputCommand;
 use super::stage::Step;
 use crate::engine::driver::Utterance;
-use crate::engine::receipts::{Hold, Receipt};
+use crate::engine::receipts::{Hold, Receipt, refused};
 use crate::engine::row::WorkerRow;
 use crate::engine::store::{Commit, StoreFault};
 use crate::model::{Error, Event, InputAck, Reason, Result, StopMode};
@@ -50,12 +50,10 @@ impl Answer {
         // As above.
         match self {
             Self::Input(reply, _, held) => {
-                refused(held, &error);
-                let _ = reply.send(Err(error));
+                let _ = reply.send(Err(refused(held.map(|(hold, _)| hold), error)));
             }
             Self::Stop(reply, held) => {
-                refused(held, &error);
-                let _ = reply.send(Err(error));
+                let _ = reply.send(Err(refused(held.map(|(hold, _)| hold), error)));
             }
         }
     }
@@ -67,17 +65,13 @@ fn answered(held: Option<(Hold, Receipt)>) {
     }
 }
 
-fn refused(held: Option<(Hold, Receipt)>, error: &Error) {
-    if let Some((hold, _)) = held {
-        hold.refused(error.clone());
-    }
-}
-
 /// What a caller is told of a store's fault.
 pub(in crate::engine) fn store_error(fault: StoreFault) -> Error {
     let (reason, message) = match fault {
         StoreFault::Full => (Reason::StoreFull, "the store has no room"),
         StoreFault::Failed | StoreFault::OutOfOrder => (Reason::StoreError, "the store failed; nothing was done"),
+        StoreFault::Overloaded => (Reason::Overloaded, "too many requests wait for the store"),
+        StoreFault::Damaged => (Reason::StoreError, "what is stored of this worker was damaged"),
     };
     Error::new(reason, message).retry_after(Duration::from_secs(1))
 }
@@ -88,11 +82,8 @@ pub(in crate::engine) fn not_running() -> Error {
 }
 
 pub(super) fn refuse_input(input: InputCommand, error: Error) {
-    if let Some(hold) = input.hold {
-        hold.refused(error.clone());
-    }
     // Whoever asked may have gone.
-    let _ = input.reply.send(Err(error));
+    let _ = input.reply.send(Err(refused(input.hold, error)));
 }
 
 pub(super) fn said_again(event: Event) -> Option<Utterance> {

@@ -98,7 +98,7 @@ impl Task {
                 () = next_reports(&mut self.parts.link, &mut reports), if open => self.note(&mut reports),
             }
         }
-        self.close();
+        self.close().await;
     }
 
     fn now(&mut self) {
@@ -270,9 +270,10 @@ impl Task {
     }
 
     /// The worker has ended: who still asks is told so.
-    fn close(&mut self) {
+    async fn close(&mut self) {
         self.parts.inbox.close();
-        while let Ok(command) = self.parts.inbox.try_recv() {
+        // Also those who have a place already and have not used it yet: nobody keeps one across an await.
+        while let Some(command) = self.parts.inbox.recv().await {
             match command {
                 Command::Input(input) => refuse_input(input, not_running()),
                 Command::Stop(StopCommand { reply, .. }) => {

@@ -1,57 +1,88 @@
 //! A host's status, as an error of ours. What a host says is hostile text: of it only the code, a reason that is ours
-//! and fits the code, and a few metadata values that look like identifiers and numbers pass. Its words never do.
+//! and fits the code, and a few values pass, each read as what it is to be. Its words and its ids never do.
 
-use std::error::Error as StdError;
+use std::error::Error as _;
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::broken::broken;
+use super::said::is_said;
 use super::{DOMAIN, code};
-use crate::model::{Error, Reason, RuntimeId};
+use crate::model::{BundleDigest, Cursor, Error, Fault, Feature, Reason, RuntimeId, WorkerId};
 
-/// What may pass of a host's metadata, and how long it may be. The runtime's id is the one we asked.
-const METADATA: [(&str, usize); 10] = [
-    ("worker_id", 120),
-    ("approval_id", 128),
-    ("config_bundle_id", 128),
-    ("expected", 64),
-    ("actual", 64),
-    ("oldest_cursor", 200),
-    ("max_workers", 20),
-    ("feature", 64),
-    ("limit", 20),
-    ("max", 20),
-];
 /// The longest delay that a host may ask for.
 const MAX_RETRY: Duration = Duration::from_mins(1);
 
-/// The error behind a call to the host of `runtime_id` that ended with `status` (acceptance 80 to 86).
+/// The error behind a call to the host of `runtime_id`, about `worker_id` where it is about one worker, that ended with
+/// `status` (acceptance 80 to 86).
 #[must_use]
-pub fn from_status(status: &Status, runtime_id: &RuntimeId) -> Error {
+pub fn from_status(status: &Status, runtime_id: &RuntimeId, worker_id: Option<&WorkerId>) -> Error {
+    if let Some(source) = status.source() {
+        // It was made here, out of an error of the connection.
+        let (reason, fault) = broken(source);
+        return error(reason, fault).with("runtime_id", runtime_id);
+    }
     let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
-    let said = info.as_ref().and_then(|info| Reason::parse(&info.reason));
-    let reason = match said {
-        // A status with a source was made here, out of a broken connection.
-        Some(reason) if code(reason) == status.code() && status.source().is_none() => trusted(reason),
-        _ => by_code(status),
+    let named = info.as_ref().and_then(|info| Reason::parse(&info.reason)).filter(|it| code(*it) == status.code());
+    let (reason, fault) = match named {
+        // The host is there, and does not know what became of this one.
+        Some(reason @ Reason::RemoteRuntimeNetworkError) => (reason, Some(Fault::BrokenOff)),
+        Some(reason) => (trusted(reason), None),
+        None => unnamed(status),
     };
-    let mut error = Error::new(reason, sentence(reason)).with("runtime_id", runtime_id);
-    if said == Some(reason)
-        && let Some(info) = info
-    {
-        for (key, max) in METADATA {
-            if let Some(value) = info.metadata.get(key).filter(|value| is_plain(value, max)) {
-                error = error.with(key, value);
+    let mut error = error(reason, fault).with("runtime_id", runtime_id);
+    if let Some(info) = info.filter(|_| named == Some(reason)) {
+        for key in values(reason) {
+            if let Some(value) = info.metadata.get(*key).and_then(|value| read(key, value, worker_id)) {
+                error = error.with(key, &value);
             }
         }
-        if let Some(delay) = status.get_details_retry_info().and_then(|info| info.retry_delay) {
-            error = error.retry_after(delay.min(MAX_RETRY));
-        }
     }
+    match status.get_details_retry_info().and_then(|info| info.retry_delay) {
+        Some(delay) => error.retry_after(delay.min(MAX_RETRY)),
+        None => error,
+    }
+}
+
+/// Ours of this reason.
+fn error(reason: Reason, fault: Option<Fault>) -> Error {
+    let Some(fault) = fault else {
+        let error = Error::new(reason, sentence(reason));
+        return match reason {
+            Reason::CursorExpired => error.with("recovery", &"observe again without a cursor, or from oldest_cursor"),
+            _ => error,
+        };
+    };
+    let words = match fault {
+        Fault::Failed => "the host failed, and gave no reason",
+        Fault::Refused => "the host refused the request, and gave no reason",
+        Fault::Client => "the call to the host could not be made",
+        Fault::BrokenOff => "the host's answer broke off",
+    };
+    Error::new(reason, words).because(fault)
+}
+
+/// What passes of a host's metadata for a reason. Ids are not among it: we know what we asked.
+const fn values(reason: Reason) -> &'static [&'static str] {
     match reason {
-        Reason::CursorExpired => error.with("recovery", &"observe again without a cursor, or from oldest_cursor"),
-        _ => error,
+        Reason::ConfigBundleDigestMismatch => &["expected", "actual"],
+        Reason::CursorExpired => &["oldest_cursor"],
+        Reason::QuotaExceeded => &["max_workers"],
+        Reason::RemoteRuntimeUnsupported => &["feature"],
+        Reason::LimitTooLarge => &["limit", "max"],
+        _ => &[],
+    }
+}
+
+/// A value as what it is to be, in our own writing; `None` where it is anything else.
+fn read(key: &str, value: &str, worker_id: Option<&WorkerId>) -> Option<String> {
+    match key {
+        "expected" | "actual" => Some(BundleDigest::new(value).ok()?.to_string()),
+        "oldest_cursor" => Some(Cursor::decode(value, worker_id?).ok()?.encode()),
+        "feature" => Some(Feature::parse(value)?.as_str().to_owned()),
+        _ => Some(value.parse::<u64>().ok()?.to_string()),
     }
 }
 
@@ -67,51 +98,31 @@ const fn trusted(reason: Reason) -> Reason {
         | Reason::RuntimeExists
         | Reason::RuntimeInUse
         | Reason::RemoteRuntimeAuthFailed
-        | Reason::RemoteRuntimeNetworkError
         | Reason::RemoteRuntimeWrongIdentity => Reason::RemoteRuntimeMalformedResponse,
         own => own,
     }
 }
 
-fn by_code(status: &Status) -> Reason {
-    if let Some(source) = status.source() {
-        return if is_timeout(source) { Reason::RemoteRuntimeTimeout } else { Reason::RemoteRuntimeNetworkError };
-    }
+/// What a status means that has no reason of ours, by its code (acceptance 80, 81).
+fn unnamed(status: &Status) -> (Reason, Option<Fault>) {
     match status.code() {
-        Code::Unavailable | Code::Cancelled => Reason::RemoteRuntimeNetworkError,
-        Code::DeadlineExceeded => Reason::RemoteRuntimeTimeout,
-        Code::Unauthenticated | Code::PermissionDenied => Reason::RemoteRuntimeAuthFailed,
-        Code::NotFound => Reason::UnknownWorker,
-        Code::Unimplemented => Reason::RemoteRuntimeUnsupported,
-        Code::ResourceExhausted => Reason::Overloaded,
-        // What a connection that was cut in the middle of a stream looks like.
-        Code::Unknown if status.message().starts_with("h2 protocol error") => Reason::RemoteRuntimeNetworkError,
-        Code::Ok
-        | Code::Unknown
-        | Code::InvalidArgument
-        | Code::AlreadyExists
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::Internal
-        | Code::DataLoss => Reason::RemoteRuntimeMalformedResponse,
-    }
-}
-
-fn is_timeout(source: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(source);
-    while let Some(error) = next {
-        if error.is::<tonic::TimeoutExpired>() {
-            return true;
+        Code::Unavailable => (Reason::RemoteRuntimeNetworkError, None),
+        Code::Cancelled => (Reason::RemoteRuntimeNetworkError, Some(Fault::BrokenOff)),
+        Code::DeadlineExceeded => (Reason::RemoteRuntimeTimeout, None),
+        Code::Unauthenticated | Code::PermissionDenied => (Reason::RemoteRuntimeAuthFailed, None),
+        Code::NotFound => (Reason::UnknownWorker, None),
+        Code::Unimplemented => (Reason::RemoteRuntimeUnsupported, None),
+        // Not the host's: what it sent could not be read.
+        _ if !is_said(status) => (Reason::RemoteRuntimeMalformedResponse, None),
+        Code::ResourceExhausted => (Reason::Overloaded, None),
+        Code::Internal | Code::Unknown | Code::DataLoss => {
+            (Reason::RemoteRuntimeMalformedResponse, Some(Fault::Failed))
         }
-        next = error.source();
+        Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted | Code::OutOfRange => {
+            (Reason::RemoteRuntimeMalformedResponse, Some(Fault::Refused))
+        }
+        Code::Ok => (Reason::RemoteRuntimeMalformedResponse, None),
     }
-    false
-}
-
-fn is_plain(value: &str, max: usize) -> bool {
-    (1..=max).contains(&value.len())
-        && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':' | b'.'))
 }
 
 /// What is said of a host's refusal, whatever it said itself.
@@ -150,6 +161,7 @@ const fn sentence(reason: Reason) -> &'static str {
         Reason::QuotaExceeded => "a quota of the host is exceeded",
         Reason::StoreFull => "the host's store is full",
         Reason::StoreError => "the host's store failed",
+        Reason::Internal => "the host failed",
         Reason::RemoteRuntimeMalformedResponse
         | Reason::UnknownRuntime
         | Reason::UnknownHost
@@ -165,34 +177,84 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
+    use super::super::said::said;
     use super::*;
+    use crate::model::Incarnation;
     use crate::proto::status::to_status;
 
+    const KEYS: [&str; 13] = [
+        "worker_id",
+        "runtime_id",
+        "approval_id",
+        "config_bundle_id",
+        "request_id",
+        "error_id",
+        "expected",
+        "actual",
+        "oldest_cursor",
+        "max_workers",
+        "feature",
+        "limit",
+        "max",
+    ];
+
+    fn worker() -> WorkerId {
+        WorkerId::new("worker-1").unwrap()
+    }
+
     fn heard(status: &Status) -> Error {
-        from_status(status, &RuntimeId::new("remote:primary").unwrap())
+        from_status(status, &RuntimeId::new("remote:primary").unwrap(), Some(&worker()))
+    }
+
+    /// Of this reason, with every value that a host could send.
+    fn telling(reason: Reason, value: impl Fn(&str) -> String) -> Status {
+        to_status(&KEYS.iter().fold(Error::new(reason, "no"), |error, key| error.with(key, &value(key))))
     }
 
     #[test]
     fn a_reason_of_ours_passes_unchanged_and_its_words_never_do() {
         // acceptance 62, 83
         let spoken = Error::new(Reason::WorkerNotRunning, "see /run/sessions/x.sock, token=hunter2")
-            .with("worker_id", &"worker-1")
+            .with("worker_id", &"worker-of-another")
             .with("runtime_id", &"another")
             .with("path", &"/etc/passwd");
         let error = heard(&to_status(&spoken));
         assert_eq!(error.reason(), Reason::WorkerNotRunning);
         assert_eq!(error.message(), "the worker has ended or is ending");
-        let metadata = [("runtime_id", "remote:primary".to_owned()), ("worker_id", "worker-1".to_owned())];
-        assert_eq!(error.metadata(), metadata);
+        assert_eq!(error.metadata(), [("runtime_id", "remote:primary".to_owned())]);
     }
 
     #[test]
-    fn metadata_that_is_not_plain_is_dropped() {
+    fn values_of_a_host_pass_as_what_they_are_to_be_or_not_at_all() {
         // acceptance 83
-        for bad in ["", "a b", "a/b", "é", "a\n", &"x".repeat(121)] {
-            let error = heard(&to_status(&Error::new(Reason::UnknownWorker, "no").with("worker_id", &bad)));
-            assert_eq!(error.metadata().len(), 1, "{bad:?}");
+        for reason in Reason::ALL {
+            for value in ["token-hunter2", "", "-1", "18446744073709551616", "/etc/passwd", "config_bundles2"] {
+                let error = heard(&telling(*reason, |_| value.to_owned()));
+                let ours = |(key, _): &&(&str, String)| matches!(*key, "runtime_id" | "recovery");
+                assert_eq!(error.metadata().iter().filter(ours).count(), error.metadata().len(), "{error:?}");
+            }
         }
+        let cursor = Cursor::new(Incarnation::generate(), &worker(), 7).encode();
+        let digest = "5".repeat(64);
+        for (reason, key, value) in [
+            (Reason::ConfigBundleDigestMismatch, "expected", digest.as_str()),
+            (Reason::ConfigBundleDigestMismatch, "actual", &digest),
+            (Reason::CursorExpired, "oldest_cursor", &cursor),
+            (Reason::QuotaExceeded, "max_workers", "64"),
+            (Reason::RemoteRuntimeUnsupported, "feature", "config_bundles"),
+            (Reason::LimitTooLarge, "limit", "300"),
+            (Reason::LimitTooLarge, "max", "256"),
+        ] {
+            let error = heard(&telling(reason, |_| value.to_owned()));
+            assert!(error.metadata().contains(&(key, value.to_owned())), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_worker_is_dropped() {
+        let other = Cursor::new(Incarnation::generate(), &WorkerId::new("worker-2").unwrap(), 7);
+        let error = heard(&telling(Reason::CursorExpired, |_| other.encode()));
+        assert!(error.metadata().iter().all(|(key, _)| *key != "oldest_cursor"), "{error:?}");
     }
 
     #[test]
@@ -218,20 +280,42 @@ mod tests {
     }
 
     #[test]
-    fn what_gives_no_reason_is_read_by_its_code() {
+    fn what_gives_no_reason_or_an_unknown_outcome_is_read_by_its_code() {
         // acceptance 80, 81
-        for (status, reason) in [
-            (Status::unavailable("x"), Reason::RemoteRuntimeNetworkError),
-            (Status::deadline_exceeded("x"), Reason::RemoteRuntimeTimeout),
-            (Status::not_found("x"), Reason::UnknownWorker),
-            (Status::unimplemented("x"), Reason::RemoteRuntimeUnsupported),
-            (Status::unknown("h2 protocol error: error reading a body"), Reason::RemoteRuntimeNetworkError),
-            (Status::unknown("x"), Reason::RemoteRuntimeMalformedResponse),
-            (Status::internal("x"), Reason::RemoteRuntimeMalformedResponse),
-            (Status::invalid_argument("x"), Reason::RemoteRuntimeMalformedResponse),
-            (Status::new(Code::Ok, "x"), Reason::RemoteRuntimeMalformedResponse),
+        const NO_REASON: Reason = Reason::RemoteRuntimeMalformedResponse;
+        for (status, reason, fault) in [
+            (Status::unavailable("x"), Reason::RemoteRuntimeNetworkError, None),
+            (
+                to_status(&Error::new(Reason::RemoteRuntimeNetworkError, "x")),
+                Reason::RemoteRuntimeNetworkError,
+                Some(Fault::BrokenOff),
+            ),
+            (Status::cancelled("x"), Reason::RemoteRuntimeNetworkError, Some(Fault::BrokenOff)),
+            (Status::deadline_exceeded("x"), Reason::RemoteRuntimeTimeout, None),
+            (Status::not_found("x"), Reason::UnknownWorker, None),
+            (Status::unimplemented("x"), Reason::RemoteRuntimeUnsupported, None),
+            (Status::resource_exhausted("x"), Reason::Overloaded, None),
+            (Status::unknown("x"), NO_REASON, Some(Fault::Failed)),
+            (Status::internal("x"), NO_REASON, Some(Fault::Failed)),
+            (Status::data_loss("x"), NO_REASON, Some(Fault::Failed)),
+            (Status::invalid_argument("x"), NO_REASON, Some(Fault::Refused)),
+            (Status::failed_precondition("x"), NO_REASON, Some(Fault::Refused)),
+            (Status::out_of_range("x"), NO_REASON, Some(Fault::Refused)),
+            (Status::already_exists("x"), NO_REASON, Some(Fault::Refused)),
+            (Status::aborted("x"), NO_REASON, Some(Fault::Refused)),
+            (Status::new(Code::Ok, "x"), NO_REASON, None),
         ] {
-            assert_eq!(heard(&status).reason(), reason, "{status:?}");
+            let error = heard(&said(status));
+            assert_eq!((error.reason(), error.fault()), (reason, fault));
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_malformed_whatever_code_it_was_given_here() {
+        // acceptance 80
+        for status in [Status::internal("x"), Status::out_of_range("x"), Status::unknown("x")] {
+            let error = heard(&status);
+            assert_eq!((error.reason(), error.fault()), (Reason::RemoteRuntimeMalformedResponse, None));
         }
     }
 
@@ -240,7 +324,18 @@ mod tests {
         // acceptance 80
         let mut status = Status::internal("x");
         status.set_source(Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
-        assert_eq!(heard(&status).reason(), Reason::RemoteRuntimeNetworkError);
+        let error = heard(&status);
+        assert_eq!((error.reason(), error.fault()), (Reason::RemoteRuntimeNetworkError, None));
+    }
+
+    #[test]
+    fn a_hosts_delay_is_kept_up_to_a_minute() {
+        let asked = |delay| {
+            let details = tonic_types::ErrorDetails::with_retry_info(Some(delay));
+            heard(&said(Status::with_error_details(Code::Unavailable, "x", details))).retry_delay()
+        };
+        assert_eq!(asked(Duration::from_secs(3)), Some(Duration::from_secs(3)));
+        assert_eq!(asked(Duration::from_hours(1)), Some(MAX_RETRY));
     }
 
     #[test]

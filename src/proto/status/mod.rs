@@ -1,10 +1,13 @@
 //! Errors and statuses: the one table from reason to code, out at each edge, and what a host says, in.
 
+mod broken;
 mod incoming;
 mod outgoing;
+mod said;
 
 pub use incoming::from_status;
 pub use outgoing::to_status;
+pub use said::Marking;
 
 use tonic::Code;
 
@@ -49,7 +52,7 @@ pub const fn code(reason: Reason) -> Code {
         Reason::RemoteRuntimeTimeout | Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::RemoteRuntimeUnsupported | Reason::NotYet => Code::Unimplemented,
         Reason::Overloaded | Reason::QuotaExceeded | Reason::StoreFull => Code::ResourceExhausted,
-        Reason::RemoteRuntimeMalformedResponse | Reason::StoreError => Code::Internal,
+        Reason::RemoteRuntimeMalformedResponse | Reason::StoreError | Reason::Internal => Code::Internal,
         Reason::Unauthenticated => Code::Unauthenticated,
         Reason::PermissionDenied => Code::PermissionDenied,
     }
@@ -81,7 +84,7 @@ mod tests {
             (Code::DeadlineExceeded, "REMOTE_RUNTIME_TIMEOUT DEADLINE_EXCEEDED"),
             (Code::Unimplemented, "REMOTE_RUNTIME_UNSUPPORTED NOT_YET"),
             (Code::ResourceExhausted, "OVERLOADED QUOTA_EXCEEDED STORE_FULL"),
-            (Code::Internal, "REMOTE_RUNTIME_MALFORMED_RESPONSE STORE_ERROR"),
+            (Code::Internal, "REMOTE_RUNTIME_MALFORMED_RESPONSE STORE_ERROR INTERNAL"),
             (Code::Unauthenticated, "UNAUTHENTICATED"),
             (Code::PermissionDenied, "PERMISSION_DENIED"),
         ];

@@ -11,7 +11,11 @@
 //!                                                                                                        answered
 //! ```
 //!
-//! One broken connection is one failure, however many calls were under way on it; so is one dial that failed.
+//! One broken connection is one failure, however many calls were under way on it; so is one dial that failed. A call that
+//! had a fair time and got no answer is one; those that had less are one together for each second in which they waited.
+//!
+//! What becomes of a call counts only in the time in which it got its leave: an answer to what was asked before the breaker
+//! opened does not close it, and a failure of that kind does not open it again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,6 +32,8 @@ const STEP: Duration = Duration::from_secs(1);
 /// How long it is open at first, and at most.
 const FIRST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(30);
+/// No answer for this long is a failure.
+const FAIR: Duration = Duration::from_secs(1);
 
 /// What failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +44,12 @@ pub(super) enum Trouble {
     Unanswered,
 }
 
-/// Leave to make one call.
+/// Leave to make one call, and the turn of the breaker in which it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leave {
     /// One of many.
-    Free,
-    /// The only one for now: how it goes decides. The number is of this probe.
+    Free(u64),
+    /// The only one for now: how it goes decides.
     Probe(u64),
 }
 
@@ -51,20 +57,22 @@ pub(super) enum Leave {
 #[derive(Debug)]
 pub(super) struct Breaker {
     state: State,
+    /// Rises whenever it opens, and with each probe.
+    turn: u64,
     /// Failures since the last answer.
     in_a_row: u32,
     window: VecDeque<Step>,
+    silence: Silence,
     /// How long it is open the next time.
     wait: Duration,
     last: Trouble,
-    probes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Closed,
     Open { until: Instant },
-    Probing(u64),
+    Probing,
 }
 
 #[derive(Debug)]
@@ -74,64 +82,104 @@ struct Step {
     failed: u32,
 }
 
+/// For how long calls have waited in vain since the last answer; what several waited at once counts once.
+#[derive(Debug, Default)]
+struct Silence {
+    lasted: Duration,
+    until: Option<Instant>,
+}
+
 impl Breaker {
     /// A closed one.
     pub(super) fn new() -> Self {
-        let (state, last) = (State::Closed, Trouble::Unreached);
-        Self { state, in_a_row: 0, window: VecDeque::new(), wait: FIRST, last, probes: 0 }
+        Self {
+            state: State::Closed,
+            turn: 0,
+            in_a_row: 0,
+            window: VecDeque::new(),
+            silence: Silence::default(),
+            wait: FIRST,
+            last: Trouble::Unreached,
+        }
     }
 
     /// Leave for a call; else how long there will be none.
     pub(super) fn admit(&mut self, now: Instant) -> Result<Leave, Duration> {
         match self.state {
-            State::Closed => Ok(Leave::Free),
+            State::Closed => Ok(Leave::Free(self.turn)),
             State::Open { until } if now < until => Err(until - now),
             State::Open { .. } => {
-                self.probes += 1;
-                self.state = State::Probing(self.probes);
-                Ok(Leave::Probe(self.probes))
+                self.turn += 1;
+                self.state = State::Probing;
+                Ok(Leave::Probe(self.turn))
             }
-            State::Probing(_) => Err(self.wait),
+            State::Probing => Err(self.wait),
         }
+    }
+
+    /// The leave of what asks for none: an observer's stream, or a look-out. It counts while this is closed.
+    pub(super) fn unasked(&self) -> Leave {
+        Leave::Free(self.turn)
     }
 
     /// How long there will be no leave, if so.
     pub(super) fn is_open(&self, now: Instant) -> Option<Duration> {
         match self.state {
             State::Open { until } => until.checked_duration_since(now).filter(|left| !left.is_zero()),
-            State::Closed | State::Probing(_) => None,
+            State::Closed | State::Probing => None,
         }
     }
 
     /// The host answered. Returns whether that closed it.
-    pub(super) fn answered(&mut self, now: Instant) -> bool {
-        match self.state {
-            State::Closed => {
-                self.in_a_row = 0;
-                self.step(now).answered += 1;
-                false
-            }
-            State::Probing(_) => {
-                self.close();
-                true
-            }
-            // An answer to what was asked before says nothing of what is asked next.
-            State::Open { .. } => false,
+    pub(super) fn answered(&mut self, leave: Leave, now: Instant) -> bool {
+        if !self.counts(leave) {
+            return false;
         }
+        if self.state == State::Probing {
+            self.close();
+            return true;
+        }
+        self.in_a_row = 0;
+        self.silence = Silence::default();
+        self.step(now).answered += 1;
+        false
     }
 
     /// It did not. Returns for how long that opened it, if it did.
-    pub(super) fn failed(&mut self, now: Instant, trouble: Trouble) -> Option<Duration> {
-        self.last = trouble;
-        match self.state {
-            State::Closed => {
-                self.in_a_row += 1;
-                self.step(now).failed += 1;
-                (self.in_a_row >= IN_A_ROW || self.half_failed()).then(|| self.open(now))
-            }
-            State::Probing(_) => Some(self.open(now)),
-            State::Open { .. } => None,
+    pub(super) fn failed(&mut self, leave: Leave, now: Instant, trouble: Trouble) -> Option<Duration> {
+        if !self.counts(leave) {
+            return None;
         }
+        self.last = trouble;
+        if self.state == State::Probing { Some(self.open(now)) } else { self.count(now) }
+    }
+
+    /// It did not in the time that the call had, from `began` to now. Returns for how long that opened it, if it did.
+    pub(super) fn unanswered(&mut self, leave: Leave, began: Instant, now: Instant) -> Option<Duration> {
+        if !self.counts(leave) {
+            return None;
+        }
+        if now.saturating_duration_since(began) >= FAIR {
+            return self.failed(leave, now, Trouble::Unanswered);
+        }
+        if self.state == State::Probing {
+            // Too little to tell; but who asks next is not to wait for the same.
+            self.state = State::Open { until: now + self.wait };
+            return None;
+        }
+        self.silence.more(began, now);
+        if self.silence.lasted < FAIR {
+            return None;
+        }
+        self.silence.lasted = Duration::ZERO;
+        self.failed(leave, now, Trouble::Unanswered)
+    }
+
+    /// No connection could be made. Who probes and waited for it says so itself. Returns for how long that opened it, if
+    /// it did.
+    pub(super) fn unreached(&mut self, now: Instant) -> Option<Duration> {
+        self.last = Trouble::Unreached;
+        if self.state == State::Closed { self.count(now) } else { None }
     }
 
     /// There is a new connection, on which the host has said who it is. Where none could be made before, that closes
@@ -144,15 +192,31 @@ impl Breaker {
         closes
     }
 
-    /// The caller of a probe has gone without an outcome: the next call may be one.
-    pub(super) fn abandoned(&mut self, probe: u64, now: Instant) {
-        if self.state == State::Probing(probe) {
+    /// The caller has gone before anything was asked of the host: the next call may be the probe.
+    pub(super) fn abandoned(&mut self, leave: Leave, now: Instant) {
+        if self.state == State::Probing && self.counts(leave) {
             self.state = State::Open { until: now };
         }
     }
 
+    /// Whether what becomes of a call says something now.
+    fn counts(&self, leave: Leave) -> bool {
+        match (leave, self.state) {
+            (Leave::Free(turn), State::Closed) | (Leave::Probe(turn), State::Probing) => turn == self.turn,
+            _ => false,
+        }
+    }
+
+    /// One failure more, while it is closed.
+    fn count(&mut self, now: Instant) -> Option<Duration> {
+        self.in_a_row += 1;
+        self.step(now).failed += 1;
+        (self.in_a_row >= IN_A_ROW || self.half_failed()).then(|| self.open(now))
+    }
+
     fn open(&mut self, now: Instant) -> Duration {
         let wait = self.wait;
+        self.turn += 1;
         self.state = State::Open { until: now + wait };
         self.wait = wait.saturating_mul(2).min(MOST);
         self.window.clear();
@@ -162,6 +226,7 @@ impl Breaker {
     fn close(&mut self) {
         self.state = State::Closed;
         self.in_a_row = 0;
+        self.silence = Silence::default();
         self.wait = FIRST;
         self.window.clear();
     }
@@ -186,90 +251,14 @@ impl Breaker {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failing(breaker: &mut Breaker, now: Instant, times: u32) -> Option<Duration> {
-        (0..times).fold(None, |opened, _| opened.or(breaker.failed(now, Trouble::Unanswered)))
-    }
-
-    fn probe(breaker: &mut Breaker, now: Instant) -> u64 {
-        let Ok(Leave::Probe(number)) = breaker.admit(now) else { panic!("{breaker:?}") };
-        number
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn five_failures_in_a_row_open_it_and_four_do_not() {
-        let (mut breaker, now) = (Breaker::new(), Instant::now());
-        assert_eq!(failing(&mut breaker, now, 4), None);
-        breaker.answered(now);
-        assert_eq!(failing(&mut breaker, now, 4), None);
-        assert_eq!(breaker.admit(now), Ok(Leave::Free));
-        assert_eq!(failing(&mut breaker, now, 1), Some(FIRST));
-        assert_eq!(breaker.admit(now), Err(FIRST));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn half_of_twenty_in_ten_seconds_open_it() {
-        let (mut breaker, now) = (Breaker::new(), Instant::now());
-        for _ in 0..9 {
-            assert_eq!(breaker.failed(now, Trouble::Unanswered), None);
-            breaker.answered(now);
-        }
-        assert_eq!(breaker.failed(now, Trouble::Unanswered), None, "nineteen are not enough");
-        breaker.answered(now);
-        assert_eq!(breaker.failed(now, Trouble::Unanswered), Some(FIRST), "eleven of twenty-one");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_older_than_the_window_counts_no_more() {
-        let (mut breaker, began) = (Breaker::new(), Instant::now());
-        for n in 0..100 {
-            let now = began + WINDOW / 9 * n;
-            assert_eq!(breaker.failed(now, Trouble::Unanswered), None, "at {:?}", now - began);
-            breaker.answered(now);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_probe_at_a_time_after_one_second_growing_to_thirty() {
-        let (mut breaker, mut now) = (Breaker::new(), Instant::now());
-        failing(&mut breaker, now, 5);
-        for wait in [1, 2, 4, 8, 16, 30, 30].map(Duration::from_secs) {
-            assert_eq!(breaker.admit(now), Err(wait));
-            assert!(breaker.admit(now + wait - Duration::from_millis(1)).is_err());
-            now += wait;
-            probe(&mut breaker, now);
-            assert!(breaker.admit(now).is_err(), "one at a time");
-            assert!(breaker.failed(now, Trouble::Unanswered).is_some());
-        }
-        now += MOST;
-        probe(&mut breaker, now);
-        assert!(breaker.answered(now));
-        assert_eq!(breaker.admit(now), Ok(Leave::Free));
-        assert_eq!(failing(&mut breaker, now, 5), Some(FIRST), "and all begins anew");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_probe_whose_caller_goes_leaves_its_place_to_the_next() {
-        let (mut breaker, now) = (Breaker::new(), Instant::now());
-        failing(&mut breaker, now, 5);
-        let first = probe(&mut breaker, now + FIRST);
-        breaker.abandoned(first, now + FIRST);
-        let second = probe(&mut breaker, now + FIRST);
-        breaker.abandoned(first, now + FIRST);
-        assert!(breaker.admit(now + FIRST).is_err(), "the second is still under way");
-        assert!(breaker.answered(now + FIRST) && second > first);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_new_connection_closes_it_only_where_none_could_be_made() {
-        let (mut breaker, now) = (Breaker::new(), Instant::now());
-        failing(&mut breaker, now, 5);
-        assert!(!breaker.reached() && breaker.is_open(now).is_some());
-        breaker.failed(now, Trouble::Unreached);
-        assert!(breaker.reached() && breaker.is_open(now).is_none());
-        assert!(!breaker.reached(), "nothing is to be closed");
+impl Silence {
+    fn more(&mut self, began: Instant, now: Instant) {
+        let from = self.until.map_or(began, |until| until.max(began));
+        self.lasted += now.saturating_duration_since(from);
+        self.until = Some(now);
     }
 }
+
+#[cfg(test)]
+#[path = "breaker_tests.rs"]
+mod tests;

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::Core;
 use super::breaker::Trouble;
+use super::guard::Pass;
 use super::link::{Client, Connection, Link, too_late, unreachable};
 use super::recover::{CHANGE_ATTEMPTS, READ_ATTEMPTS, Recover};
-use crate::model::{CallContext, Error, ErrorClass, Feature, Reason, Result};
+use crate::model::{CallContext, Error, ErrorClass, Fault, Feature, Reason, Result, WorkerId};
 use crate::proto::status::from_status;
 use crate::runtime::budget::{LIST_TIMEOUT, budget};
 
@@ -27,8 +28,6 @@ pub(super) const IN_FLIGHT: usize = 60;
 /// The same for calls that the host answers only when something has happened, a worker's end or its first words: they
 /// take nothing from those that are answered at once.
 pub(super) const WAITING: usize = 512;
-/// An attempt that got less time than this says nothing of the host when it ends without an answer.
-const FAIR: Duration = Duration::from_secs(1);
 
 /// More than any caller waits (robustness.md, unary deadline: 5 min at most).
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
@@ -79,6 +78,11 @@ impl Method {
         }
     }
 
+    /// Whether it changes something on the host.
+    fn changes(self) -> bool {
+        !matches!(self.kind, Kind::List | Kind::Read)
+    }
+
     /// Whether its answer may wait for something to happen on the host.
     fn waits(self) -> bool {
         matches!(self.kind, Kind::End | Kind::Spawn)
@@ -114,25 +118,29 @@ impl Core {
         let mut failed = None;
         let answer = loop {
             // Held while the attempt is under way: where it is a probe, there is no other.
-            let pass = match self.guard.admit() {
+            let mut pass = match self.guard.admit() {
                 Ok(pass) => pass,
                 // Nothing was asked, and nothing is to be told: the guard has said so.
                 Err(wait) if failed.is_none() => return Err(self.spared(wait)),
                 Err(wait) => break Err(failed.unwrap_or_else(|| self.spared(wait))),
             };
             let tried = Instant::now();
-            let error = match self.attempt(ctx, method, until, message.clone(), &send).await {
+            let error = match self.attempt(ctx, method, until, message.clone(), &send, &mut pass).await {
                 Ok(answer) => break Ok(answer),
                 Err(error) => error,
             };
+            if method.changes() && pass.was_sent() {
+                recover.doubts(&error);
+            }
+            drop(pass);
             let Some(pause) = recover.pause(&error, tried.elapsed()) else { break Err(error) };
             if !self.guard.may_retry() || Instant::now() + pause >= until {
                 break Err(error);
             }
             failed = Some(error);
-            drop(pass);
             sleep(pause).await;
         };
+        let answer = answer.map_err(|last| recover.verdict(last));
         self.told(method, &answer, &recover, began, until);
         answer
     }
@@ -145,13 +153,14 @@ impl Core {
         until: Instant,
         message: Q,
         send: &impl Fn(Client, Request<Q>) -> F,
+        pass: &mut Pass,
     ) -> Result<A>
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let places = if method.waits() { &self.waiting } else { &self.in_flight };
         let _place = timeout_at(until, places.acquire()).await.map_err(|_| self.busy())?;
-        let connection = self.control.connection(until).await?;
+        let connection = self.connection(until, pass).await?;
         self.has(&connection, method.needs)?;
         let mut request = authorized(&self.control, message);
         let began = Instant::now();
@@ -159,21 +168,39 @@ impl Core {
         if let Some(parent) = ctx.trace.parent.as_deref().and_then(|it| it.parse::<MetadataValue<Ascii>>().ok()) {
             request.metadata_mut().insert("traceparent", parent);
         }
+        pass.sent();
+        pass.waits(!method.waits());
         match timeout_at(until, send(connection.client.clone(), request)).await {
             Ok(Ok(answer)) => {
                 self.health.heard();
-                self.guard.succeeded();
+                pass.succeeded();
                 Ok(answer.into_inner())
             }
-            Ok(Err(status)) => Err(self.failed(&connection, &status)),
+            Ok(Err(status)) => Err(self.failed(&connection, &status, None, pass)),
             Err(_) => Err(too_late(&self.runtime_id)),
         }
         .inspect_err(|error| {
             // Whose clock said so, ours or the host's, is a matter of chance.
-            if error.reason() == Reason::RemoteRuntimeTimeout && began.elapsed() >= FAIR {
-                self.guard.failed(Trouble::Unanswered);
+            if error.reason() == Reason::RemoteRuntimeTimeout {
+                pass.unanswered(began);
             }
         })
+    }
+
+    /// The connection, made anew where there is none. That it cannot be made is told by who makes it; a probe that waited
+    /// for it says so as well.
+    async fn connection(&self, until: Instant, pass: &mut Pass) -> Result<Connection> {
+        let began = Instant::now();
+        pass.waits(pass.is_probe());
+        let connection = self.control.connection(until).await;
+        match &connection {
+            Err(error) if pass.is_probe() && error.reason() == Reason::RemoteRuntimeNetworkError => {
+                pass.failed(Trouble::Unreached);
+            }
+            Err(error) if pass.is_probe() && error.reason() == Reason::RemoteRuntimeTimeout => pass.unanswered(began),
+            Ok(_) | Err(_) => pass.waits(false),
+        }
+        connection
     }
 
     /// Nothing that needs a feature is sent to a host without it.
@@ -215,29 +242,41 @@ impl Core {
     }
 
     /// What a status means; one that was made here, out of a broken connection, ends that.
-    pub(super) fn failed(&self, connection: &Connection, status: &Status) -> Error {
-        let error = from_status(status, &self.runtime_id);
-        match (status.source(), error.reason()) {
+    pub(super) fn failed(
+        &self,
+        connection: &Connection,
+        status: &Status,
+        worker_id: Option<&WorkerId>,
+        pass: &mut Pass,
+    ) -> Error {
+        let error = from_status(status, &self.runtime_id, worker_id);
+        match (error.reason(), error.fault(), status.source()) {
             // Somebody before the host says that it is not there.
-            (None, Reason::RemoteRuntimeNetworkError) if status.code() == Code::Unavailable => {
+            (Reason::RemoteRuntimeNetworkError, None, None) => {
                 self.health.failed(&error);
-                self.guard.failed(Trouble::Unanswered);
+                pass.failed(Trouble::Unanswered);
             }
-            (_, Reason::RemoteRuntimeNetworkError) => {
-                self.health.failed(&error);
-                if connection.give_up() {
-                    self.guard.failed(Trouble::Unanswered);
+            (Reason::RemoteRuntimeNetworkError, None, Some(_)) => {
+                let is_news = connection.give_up();
+                if is_news {
+                    self.health.failed(&error);
+                }
+                if is_news || pass.is_probe() {
+                    pass.failed(Trouble::Unanswered);
                 }
             }
-            (None, Reason::RemoteRuntimeAuthFailed) => {
+            // Of this call alone: the connection goes on, and so do the others on it.
+            (_, Some(Fault::BrokenOff), _) => pass.failed(Trouble::Unanswered),
+            // Where the time is over, only who knows how long it was can say what that means. What could not be sent says
+            // nothing of the host.
+            (Reason::RemoteRuntimeTimeout, ..) | (_, Some(Fault::Client), _) => pass.waits(false),
+            (Reason::RemoteRuntimeAuthFailed, ..) => {
                 self.health.failed(&error);
-                self.guard.answered();
+                pass.answered();
             }
-            // Where the time is over, only who knows how long it was can say what that means.
-            (_, Reason::RemoteRuntimeTimeout) | (Some(_), _) => {}
-            (None, _) => {
+            _ => {
                 self.health.heard();
-                self.guard.answered();
+                pass.answered();
             }
         }
         error

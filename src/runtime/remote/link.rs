@@ -27,11 +27,11 @@ use super::dial::{Dial, Io, Watched};
 use super::guard::Guard;
 use super::health::Health;
 use super::settings::Current;
-use crate::model::{Error, Incarnation, Reason, Result, RuntimeId};
+use crate::model::{Error, Fault, Incarnation, Reason, Result, RuntimeId};
 use crate::proto::host_client::{Hello, hello};
 use crate::proto::runtime_v1::GetRuntimeRequest;
 use crate::proto::runtime_v1::worker_runtime_service_client::WorkerRuntimeServiceClient;
-use crate::proto::status::from_status;
+use crate::proto::status::{Marking, from_status};
 
 /// How long a connection may take to come to be (robustness.md).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from
 const MAX_MESSAGE: usize = 1024 * 1024 + 64 * 1024;
 
 /// The generated client.
-pub(super) type Client = WorkerRuntimeServiceClient<Channel>;
+pub(super) type Client = WorkerRuntimeServiceClient<Marking<Channel>>;
 /// A connection that is being made.
 type Dialling = Shared<BoxFuture<'static, Result<Connection>>>;
 
@@ -157,7 +157,7 @@ impl Line {
         let io = dialled.map_err(|_| unreachable(&self.runtime_id))?.map_err(|_| unreachable(&self.runtime_id))?;
         let gone = CancellationToken::new();
         let channel = channel(&self.endpoint, io, gone.clone()).await.map_err(|_| unreachable(&self.runtime_id))?;
-        let client = WorkerRuntimeServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+        let client = WorkerRuntimeServiceClient::new(Marking(channel)).max_decoding_message_size(MAX_MESSAGE);
         let hello = self.greet(client.clone(), Instant::now() + GREETING_TIMEOUT).await?;
         let features = hello.features.into();
         Ok(Connection { client, incarnation: hello.incarnation, features, gone, broke: Arc::default() })
@@ -167,7 +167,7 @@ impl Line {
     fn failed(&self, error: &Error) {
         self.health.failed(error);
         if matches!(error.reason(), Reason::RemoteRuntimeNetworkError | Reason::RemoteRuntimeTimeout) {
-            self.guard.failed(Trouble::Unreached);
+            self.guard.unreached();
         }
     }
 
@@ -179,7 +179,7 @@ impl Line {
             request.metadata_mut().insert("authorization", authorization);
         }
         let answer = timeout_at(until, client.get_runtime(request)).await.map_err(|_| too_late(&self.runtime_id))?;
-        let answer = answer.map_err(|status| from_status(&status, &self.runtime_id))?;
+        let answer = answer.map_err(|status| nothing_named(from_status(&status, &self.runtime_id, None)))?;
         let hello = hello(answer.into_inner(), &self.runtime_id).map_err(|e| e.with("runtime_id", &self.runtime_id))?;
         self.health.greeted(hello.clone());
         Ok(hello)
@@ -193,11 +193,15 @@ impl Link {
     /// As [`Link::connection`]; a host that has become another one loses its connection.
     pub(super) async fn probe(&self, until: Instant) -> Result<()> {
         let connection = self.connection(until).await?;
-        let greeted = self.line.greet(connection.client.clone(), until).await;
+        let mut greeted = self.line.greet(connection.client.clone(), until).await;
+        if greeted.as_ref().is_err_and(|error| error.fault() == Some(Fault::BrokenOff)) {
+            // One answer may break off without saying anything of the host.
+            greeted = self.line.greet(connection.client.clone(), until).await;
+        }
         if let Err(error) = &greeted {
             self.line.health.failed(error);
             if connection.give_up() {
-                self.line.guard.failed(Trouble::Unanswered);
+                self.line.guard.unasked().failed(Trouble::Unanswered);
             }
         }
         greeted.map(|_| ())
@@ -241,6 +245,15 @@ pub(super) fn authorization(token: &SecretString) -> Result<MetadataValue<Ascii>
         .map_err(|_| Error::field("token", "must be visible ASCII"))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// No worker was named, so that none is unknown: a host that says so refuses for no reason.
+pub(super) fn nothing_named(error: Error) -> Error {
+    if error.reason() != Reason::UnknownWorker {
+        return error;
+    }
+    let words = "the host refused the request, and gave no reason that fits it";
+    Error::new(Reason::RemoteRuntimeMalformedResponse, words).because(Fault::Refused)
 }
 
 /// The host was not reached.

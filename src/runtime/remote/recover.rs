@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use crate::model::{Error, Reason};
+use crate::model::{Error, ErrorClass, Reason};
 
 /// How often a read is sent at most.
 pub(super) const READ_ATTEMPTS: u32 = 4;
@@ -22,12 +22,14 @@ const LONG: Duration = Duration::from_secs(2);
 pub(super) struct Recover {
     most: u32,
     made: u32,
+    /// How an attempt failed that may have been done all the same.
+    doubt: Option<Error>,
 }
 
 impl Recover {
     /// For a call that is sent `most` times.
     pub(super) fn new(most: u32) -> Self {
-        Self { most, made: 1 }
+        Self { most, made: 1, doubt: None }
     }
 
     /// How many attempts have been made, with the one under way.
@@ -43,8 +45,25 @@ impl Recover {
         }
         let most = FIRST.saturating_mul(1 << (self.made - 1).min(10)).min(MOST);
         self.made += 1;
-        // Full jitter: callers that failed together do not come back together.
-        Some(rand::rng().random_range(Duration::ZERO..=most))
+        // Full jitter: callers that failed together do not come back together. Not before the host wants them back.
+        let asked = error.retry_delay().unwrap_or_default().min(MOST);
+        Some(rand::rng().random_range(Duration::ZERO..=most).max(asked))
+    }
+
+    /// An attempt at a change failed that had been sent.
+    pub(super) fn doubts(&mut self, error: &Error) {
+        if self.doubt.is_none() && error.reason().class() == ErrorClass::Unknown {
+            self.doubt = Some(error.clone());
+        }
+    }
+
+    /// What the caller is told when the last attempt ended so. A condition that this one met says nothing of an earlier
+    /// one whose outcome is not known.
+    pub(super) fn verdict(&mut self, last: Error) -> Error {
+        match self.doubt.take() {
+            Some(doubt) if last.reason().class() == ErrorClass::Condition => doubt,
+            _ => last,
+        }
     }
 }
 
@@ -120,6 +139,34 @@ mod tests {
     fn an_attempt_that_had_its_time_is_not_made_again() {
         let error = failure(Reason::RemoteRuntimeNetworkError);
         assert!(Recover::new(READ_ATTEMPTS).pause(&error, LONG).is_none());
+    }
+
+    #[test]
+    fn a_host_that_says_when_to_come_back_is_not_asked_before() {
+        let asked = |delay| {
+            let error = failure(Reason::Draining).retry_after(delay);
+            Recover::new(READ_ATTEMPTS).pause(&error, Duration::ZERO).unwrap()
+        };
+        assert_eq!(asked(Duration::from_millis(1_500)), Duration::from_millis(1_500));
+        assert_eq!(asked(Duration::from_mins(1)), MOST, "no caller waits that long");
+    }
+
+    #[test]
+    fn a_condition_does_not_hide_an_earlier_attempt_that_may_have_been_done() {
+        // acceptance 24
+        let unknown = failure(Reason::RemoteRuntimeNetworkError);
+        for reason in Reason::ALL {
+            let mut recover = Recover::new(CHANGE_ATTEMPTS);
+            recover.doubts(&unknown);
+            recover.doubts(&failure(Reason::RemoteRuntimeTimeout));
+            let hidden = reason.class() == ErrorClass::Condition;
+            let told = recover.verdict(failure(*reason)).reason();
+            assert_eq!(told, if hidden { unknown.reason() } else { *reason }, "{reason:?}");
+        }
+        // What was refused was not done.
+        let mut recover = Recover::new(CHANGE_ATTEMPTS);
+        recover.doubts(&failure(Reason::Draining));
+        assert_eq!(recover.verdict(failure(Reason::Overloaded)).reason(), Reason::Overloaded);
     }
 
     #[test]

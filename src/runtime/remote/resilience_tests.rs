@@ -11,8 +11,8 @@ use super::test_host::{TestHost, ctx};
 use super::test_wire::Mode;
 use super::tests::{create, say, spawned, stop};
 use crate::model::{
-    BundleDigest, BundleId, BundleRef, CallContext, Error, InputDelivery, InputKind, Reason, RequestId, SendInput,
-    TerminalIntent, WorkerFilter, WorkerId, WorkerInput,
+    BundleDigest, BundleId, BundleRef, CallContext, Error, InputDelivery, InputKind, Reason, RequestId, RuntimeStatus,
+    SendInput, TerminalIntent, WorkerFilter, WorkerId, WorkerInput,
 };
 use crate::proto::status::to_status;
 use crate::runtime::WorkerRuntime as _;
@@ -266,6 +266,71 @@ async fn a_host_that_hangs_is_spared_until_a_probe_is_answered() {
     *host.faults.hangs.lock() = false;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(runtime.get_worker(&ctx(), &worker_id).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_hangs_is_spared_also_where_nobody_waits_for_long() {
+    // acceptance 80
+    let short = Duration::from_millis(200);
+    for gives_up in [false, true] {
+        let host = TestHost::start().await;
+        let runtime = host.runtime();
+        let worker_id = spawned(&runtime).await;
+        *host.faults.hangs.lock() = true;
+        let mut calls = 0;
+        while runtime.core.guard.is_open().is_none() {
+            // Its caller goes away, or gave it no more than that.
+            let deadline = Instant::now() + if gives_up { 50 * short } else { short };
+            let hurried = CallContext { deadline, ..ctx() };
+            let _ = tokio::time::timeout(short, runtime.get_worker(&hurried, &worker_id)).await;
+            calls += 1;
+            assert!(calls < 50, "nobody is spared");
+        }
+        assert!(calls >= 25, "{calls} calls are not five seconds");
+        let (began, asked) = (Instant::now(), host.calls());
+        let error = runtime.get_worker(&ctx(), &worker_id).await.unwrap_err();
+        assert_eq!((error.reason(), began.elapsed()), (Reason::RemoteRuntimeNetworkError, Duration::ZERO));
+        assert_eq!(host.calls(), asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_may_have_been_done_is_not_said_to_have_been_refused() {
+    // acceptance 24
+    let host = TestHost::start().await;
+    let runtime = host.runtime();
+    let worker_id = spawned(&runtime).await;
+    for (reason, told) in [
+        (Reason::Overloaded, Reason::RemoteRuntimeNetworkError),
+        (Reason::Unauthenticated, Reason::RemoteRuntimeNetworkError),
+        (Reason::StoreError, Reason::RemoteRuntimeNetworkError),
+        // The host has looked for what it was asked before.
+        (Reason::WorkerNotRunning, Reason::WorkerNotRunning),
+    ] {
+        host.then(unavailable(1).chain([to_status(&Error::new(reason, "no"))]));
+        let input = WorkerInput::new(InputKind::User, "hello".to_owned()).unwrap();
+        let input = SendInput { worker_id: worker_id.clone(), input, delivery: InputDelivery::Queue };
+        let error = runtime.send_input(&ctx(), input).await.unwrap_err();
+        assert_eq!((error.reason(), host.faults.next.lock().len()), (told, 0), "{reason:?}");
+        runtime.get_worker(&ctx(), &worker_id).await.unwrap();
+    }
+    // A read has changed nothing.
+    host.then(unavailable(1).chain([to_status(&Error::new(Reason::Overloaded, "no"))]));
+    let error = runtime.get_worker(&ctx(), &worker_id).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::Overloaded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_breaks_off_leaves_the_connection_and_the_hosts_good_name_alone() {
+    let host = TestHost::start().await;
+    let runtime = host.runtime();
+    let worker_id = spawned(&runtime).await;
+    for _ in 0..3 {
+        host.then([Status::cancelled("see /run/secret.sock")]);
+        assert_eq!(runtime.get_worker(&ctx(), &worker_id).await.unwrap().worker_id, worker_id);
+        assert_eq!(runtime.describe(&ctx()).await.status, RuntimeStatus::Running);
+    }
+    assert_eq!(host.wire.dials(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,19 +16,20 @@ use super::config::RemoteConfig;
 use super::dial::{Dial, TcpDial};
 use super::guard::Guard;
 use super::health::{Health, Known};
-use super::link::{Client, Line, Link};
+use super::link::{Client, Line, Link, nothing_named};
 use super::relay::Relays;
 use super::settings::RemoteSettings;
 use super::{Core, probe, relay};
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::TranscriptPage;
 use crate::model::{
-    BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Diagnostic, Error, Feature,
-    Host, Incarnation, InputAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind,
-    RuntimeStatus, SendInput, StopAck, StopWorker, TerminalIntent, Worker, WorkerFilter, WorkerId, WorkerPage,
-    WorkerState,
+    BundleId, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Diagnostic,
+    Error, Feature, Host, Incarnation, InputAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo,
+    RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, TerminalIntent, Worker, WorkerFilter, WorkerId,
+    WorkerPage, WorkerState,
 };
 use crate::proto::host_client::{self, request};
+use crate::runtime::budget::budget;
 use crate::runtime::{WorkerRuntime, diagnose};
 
 /// How long a description waits for the first attempt to reach the host.
@@ -135,7 +136,8 @@ impl RemoteRuntime {
 
     /// What is known, once the first attempt to reach the host is over or would take too long.
     async fn known(&self, ctx: &CallContext) -> Known {
-        self.core.health.tried((Instant::now() + FIRST_LOOK).min(ctx.deadline)).await;
+        let until = budget(ctx, FIRST_LOOK).unwrap_or_else(|_| Instant::now());
+        self.core.health.tried(until).await;
         self.core.health.known()
     }
 }
@@ -144,12 +146,17 @@ fn proxy() -> Diagnostic {
     Diagnostic::info("remote_runtime_backend_proxy", "the control plane reaches this runtime for its callers")
 }
 
-/// Acceptance 82: what is not found where a bundle was asked for is the bundle.
-fn of_bundle(error: Error) -> Error {
+/// Acceptance 82: what is not found where bundles were asked for is a bundle.
+fn of_bundles(error: Error) -> Error {
     if error.reason() != Reason::UnknownWorker {
         return error;
     }
     Error::new(Reason::ConfigBundleMissing, "the runtime does not have this bundle")
+}
+
+/// The same where one was asked for.
+fn of_bundle(id: &BundleId) -> impl Fn(Error) -> Error {
+    move |error| of_bundles(error).with("config_bundle_id", id)
 }
 
 /// Acceptance 77.
@@ -217,7 +224,8 @@ impl WorkerRuntime for RemoteRuntime {
         };
         let message = request::create(ctx, create);
         let send = |mut client: Client, message| async move { client.create_worker(message).await };
-        host_client::created(self.core.call(ctx, method, message, send).await?, &self.core.runtime_id)
+        let answer = self.core.call(ctx, method, message, send).await;
+        host_client::created(answer.map_err(nothing_named)?, &self.core.runtime_id)
     }
 
     async fn get_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<Worker> {
@@ -295,14 +303,14 @@ impl WorkerRuntime for RemoteRuntime {
         let message = request::sync(ctx, &bundle);
         let send = |mut client: Client, message| async move { client.sync_config_bundle(message).await };
         let answer = self.core.call(ctx, Method::CHANGE.needing(Feature::ConfigBundles), message, send).await;
-        host_client::synced(answer.map_err(of_bundle)?, &bundle)
+        host_client::synced(answer.map_err(of_bundle(&bundle.reference().id))?, &bundle)
     }
 
     async fn check_config_bundle(&self, ctx: &CallContext, reference: &BundleRef) -> Result<BundleSummary> {
         let message = request::check(reference);
         let send = |mut client: Client, message| async move { client.check_config_bundle(message).await };
         let answer = self.core.call(ctx, Method::READ.needing(Feature::ConfigBundles), message, send).await;
-        host_client::checked(answer.map_err(of_bundle)?, reference)
+        host_client::checked(answer.map_err(of_bundle(&reference.id))?, reference)
     }
 
     async fn list_config_bundles(
@@ -313,11 +321,8 @@ impl WorkerRuntime for RemoteRuntime {
     ) -> Result<BundlePage> {
         let message = request::bundles(after, limit);
         let send = |mut client: Client, message| async move { client.list_config_bundles(message).await };
-        host_client::bundle_page(
-            self.core.call(ctx, Method::READ.needing(Feature::ConfigBundles), message, send).await?,
-            after,
-            limit,
-        )
+        let answer = self.core.call(ctx, Method::READ.needing(Feature::ConfigBundles), message, send).await;
+        host_client::bundle_page(answer.map_err(of_bundles)?, after, limit)
     }
 }
 

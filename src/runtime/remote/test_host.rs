@@ -13,17 +13,17 @@ use super::test_faults::Faults;
 use super::test_wire::Wire;
 use super::{RemoteConfig, RemoteRuntime};
 use crate::engine::store::MemoryStore;
-use crate::engine::{Engine, EngineLimits, EngineParts, Observation, Observed, Profiles, SystemClock};
+use crate::engine::{Engine, Observation, Observed};
 use crate::model::{
-    BundleSummary, CallContext, Error, Incarnation, RequestId, RuntimeId, TRANSCRIPT_PAGE_MAX, WorkerId, WorkspaceId,
+    BundleSummary, CallContext, Error, RequestId, RuntimeId, TRANSCRIPT_PAGE_MAX, WorkerId, WorkspaceId,
 };
+use crate::proto::convert;
 use crate::proto::frames::Place;
 use crate::proto::raw::{HostGetTranscriptResponse, HostObserveWorkerResponse};
 use crate::proto::runtime_v1 as host;
 use crate::proto::runtime_v1::worker_runtime_service_server::{WorkerRuntimeService, WorkerRuntimeServiceServer};
 use crate::proto::status::to_status;
 use crate::proto::v1;
-use crate::proto::{ProtoCodec, convert};
 use crate::runtime::{LocalRuntime, WorkerRuntime as _};
 
 /// A host, and the wire to it.
@@ -54,19 +54,7 @@ pub(super) fn ctx() -> CallContext {
 
 impl TestHost {
     pub(super) async fn start() -> Self {
-        let runtime_id = runtime_id();
-        let engine = Engine::open(EngineParts {
-            host_id: LocalRuntime::host_id(&runtime_id),
-            runtime_id,
-            store: MemoryStore::new(),
-            incarnation: Incarnation::generate(),
-            codec: Arc::new(ProtoCodec),
-            clock: Arc::new(SystemClock),
-            profiles: Profiles::default(),
-            limits: EngineLimits::default(),
-            handle: tokio::runtime::Handle::current(),
-        });
-        let engine = engine.await.unwrap();
+        let engine = Engine::open(LocalRuntime::parts(runtime_id(), MemoryStore::new())).await.unwrap();
         let faults = Arc::new(Faults::default());
         let (wire, incoming) = Wire::new();
         let service = Service { local: LocalRuntime::new(engine.clone(), "A host"), faults: Arc::clone(&faults) };

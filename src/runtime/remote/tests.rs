@@ -7,19 +7,19 @@ use std::time::Duration;
 use prost::Message as _;
 use secrecy::SecretString;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::test_host::{RUNTIME, TestHost, ctx, runtime_id};
 use super::test_wire::Mode;
 use super::{RemoteConfig, RemoteRuntime};
 use crate::model::{
     Acceptance, CallContext, CreateWorker, Error, ImplementationKind, InputDelivery, InputKind, Labels,
-    ProfileSelector, Reason, RuntimeStatus, SendInput, StopMode, StopWorker, TerminalIntent, WorkerFilter, WorkerId,
-    WorkerInput, WorkerIntent, WorkerState, Workspace,
+    ProfileSelector, Reason, RuntimeKind, RuntimeStatus, SendInput, StopMode, StopWorker, TerminalIntent, WorkerFilter,
+    WorkerId, WorkerInput, WorkerIntent, WorkerState, Workspace,
 };
 use crate::proto::status::to_status;
 use crate::proto::v1;
-use crate::runtime::WorkerRuntime as _;
+use crate::runtime::{WorkerRuntime as _, diagnose};
 
 pub(super) fn create(expected_segments: u32) -> CreateWorker {
     CreateWorker {
@@ -216,6 +216,43 @@ async fn a_hosts_reason_comes_through_and_its_words_do_not() {
         let error = fails(&runtime).await;
         assert_eq!(error.reason(), heard);
         assert!(!error.to_string().contains("secret"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_without_a_reason_has_failed_or_refused_by_its_code() {
+    // acceptance 80, 81
+    let host = TestHost::start().await;
+    let runtime = host.runtime();
+    for (code, diagnostic) in [
+        (Code::Internal, "remote_runtime_http_error"),
+        (Code::Unknown, "remote_runtime_http_error"),
+        (Code::DataLoss, "remote_runtime_http_error"),
+        (Code::InvalidArgument, "remote_runtime_http_rejected"),
+        (Code::FailedPrecondition, "remote_runtime_http_rejected"),
+        (Code::OutOfRange, "remote_runtime_http_rejected"),
+        (Code::AlreadyExists, "remote_runtime_http_rejected"),
+        (Code::Aborted, "remote_runtime_http_rejected"),
+        (Code::ResourceExhausted, "remote_runtime_http_rejected"),
+        (Code::NotFound, "remote_worker_not_found"),
+    ] {
+        *host.faults.refuses.lock() = Some(Status::new(code, "/run/secret.sock"));
+        let error = fails(&runtime).await;
+        assert_eq!(diagnose(RuntimeKind::Remote, runtime.id(), &error).code, diagnostic, "{code:?}: {error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_knows_no_worker_where_none_was_named_has_refused() {
+    // acceptance 81
+    let host = TestHost::start().await;
+    let runtime = host.runtime();
+    spawned(&runtime).await;
+    for status in [Status::not_found("x"), to_status(&Error::new(Reason::UnknownWorker, "x"))] {
+        host.faults.next.lock().push_back(status);
+        let error = runtime.create_worker(&ctx(), create(0)).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::RemoteRuntimeMalformedResponse);
+        assert_eq!(diagnose(RuntimeKind::Remote, runtime.id(), &error).code, "remote_runtime_http_rejected");
     }
 }
 

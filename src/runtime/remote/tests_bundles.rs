@@ -80,11 +80,14 @@ async fn what_a_host_says_of_a_missing_bundle_is_told_in_our_words() {
         (Status::unauthenticated(words), "remote_runtime_auth_failed"),
         (Status::unimplemented(words), "remote_runtime_unsupported"),
         (Status::deadline_exceeded(words), "remote_runtime_timeout"),
+        (Status::internal(words), "remote_runtime_http_error"),
+        (Status::invalid_argument(words), "remote_runtime_http_rejected"),
     ] {
         *host.faults.refuses.lock() = Some(status);
         let checked = runtime.check_config_bundle(&ctx(), &bundle("1").reference()).await.unwrap_err();
         let synced = runtime.sync_config_bundle(&ctx(), bundle("1")).await.unwrap_err();
-        for error in [checked, synced] {
+        let listed = runtime.list_config_bundles(&ctx(), None, 10).await.unwrap_err();
+        for error in [checked, synced, listed] {
             let said = diagnose(RuntimeKind::Remote, runtime.id(), &error);
             assert_eq!(said.code, code);
             let told = format!("{error:?} {said:?}");

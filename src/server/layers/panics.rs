@@ -4,15 +4,12 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use http::{Request, Response};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::wrap::{Inner, Wrap, ask};
-use crate::proto::status::DOMAIN;
-
-/// The reason of what no reason was meant for.
-const REASON: &str = "INTERNAL";
+use crate::model::{Error, Reason};
+use crate::proto::status::to_status;
 
 /// Panics of handlers.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +35,7 @@ pub(in crate::server) fn catching<T>(
 fn internal() -> Status {
     let id = uuid::Uuid::new_v4();
     tracing::error!(%id, "a handler panicked");
-    let details = ErrorDetails::with_error_info(REASON, DOMAIN, [("error_id".to_owned(), id.to_string())]);
-    Status::with_error_details(Code::Internal, format!("internal error {id}"), details)
+    to_status(&Error::new(Reason::Internal, format!("internal error {id}")).with("error_id", &id))
 }
 
 #[cfg(test)]
@@ -47,6 +43,8 @@ mod tests {
     use std::convert::Infallible;
 
     use futures_util::stream;
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
     use tower::{Layer as _, ServiceExt as _};
 
     use super::*;
@@ -62,7 +60,7 @@ mod tests {
         assert_eq!(status.code(), Code::Internal);
         assert!(status.message().starts_with("internal error ") && !status.message().contains("secret"));
         let info = status.get_details_error_info().unwrap();
-        assert_eq!((info.domain.as_str(), info.reason.as_str()), ("workplane", REASON));
+        assert_eq!((info.domain.as_str(), info.reason.as_str()), ("workplane", "INTERNAL"));
         assert_eq!(status.message(), format!("internal error {}", info.metadata["error_id"]));
     }
 

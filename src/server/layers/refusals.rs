@@ -2,18 +2,28 @@
 //! large, a method that is not there. Tonic gives these as INTERNAL, `OUT_OF_RANGE` and UNIMPLEMENTED without details;
 //! callers get a reason, and the path of the field where it is known. Refusals of ours have their reason and pass.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Error, Reason};
+use crate::proto::bad_field;
 use crate::proto::status::to_status;
 
 /// The services whose statuses are ours to say; those of health and reflection are their own protocols'.
 const OURS: &str = "/workplane.";
-/// How prost begins what it says of bytes that are not the message they should be.
-const UNDECODABLE: &str = "failed to decode Protobuf message: ";
+/// What stands before a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+/// How much of a request is kept. It is more than any method takes.
+const KEPT: usize = 5 * 1024 * 1024;
 
 /// Refusals of the stack.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +31,11 @@ pub(in crate::server) struct Refusals;
 
 impl Wrap for Refusals {
     async fn wrap<S: Inner>(self, request: Request<Body>, inner: S) -> Response<Body> {
-        let ours = request.uri().path().starts_with(OURS);
-        let mut response = ask(inner, request).await;
+        let path = request.uri().path().to_owned();
+        let heard = Heard::default();
+        let mut response = ask(inner, request.map(|body| Body::new(Overheard { body, heard: heard.clone() }))).await;
         let Some(status) = Status::from_header_map(response.headers()) else { return response };
-        if let Some(error) = told(&status, ours)
+        if let Some(error) = told(&status, &path, &heard)
             // It fails only for a status that is no metadata; then the stack's own stands.
             && let Ok(()) = to_status(&error).add_header(response.headers_mut())
         {
@@ -35,7 +46,8 @@ impl Wrap for Refusals {
 }
 
 /// What a caller is told instead; `None` where the status is not one of the stack.
-fn told(status: &Status, ours: bool) -> Option<Error> {
+fn told(status: &Status, path: &str, heard: &Heard) -> Option<Error> {
+    let ours = path.starts_with(OURS);
     if !status.details().is_empty() {
         return None;
     }
@@ -46,41 +58,78 @@ fn told(status: &Status, ours: bool) -> Option<Error> {
         Code::OutOfRange if ours => {
             Some(Error::new(Reason::InvalidRequest, "the request is larger than this method takes"))
         }
-        Code::Internal | Code::Unknown if ours => Some(undecodable(status.message())),
+        Code::Internal | Code::Unknown if ours => Some(undecodable(path, heard)),
         _ => None,
     }
 }
 
-fn undecodable(said: &str) -> Error {
-    let path = said.strip_prefix(UNDECODABLE).map(path).unwrap_or_default();
-    if path.is_empty() {
-        return Error::new(Reason::InvalidRequest, "the request is not one message of this method's type");
+fn undecodable(path: &str, heard: &Heard) -> Error {
+    match heard.message().and_then(|message| bad_field(path, &message)) {
+        Some(field) => Error::field(field, "is not encoded as its type has it"),
+        None => Error::new(Reason::InvalidRequest, "the request is not one message of this method's type"),
     }
-    Error::field(path, "is not encoded as its type has it")
 }
 
-/// The path in prost's words: `Inner.field: Outer.field: what is wrong`, the innermost first.
-fn path(said: &str) -> String {
-    let places = said.split(": ").map_while(|place| {
-        let (message, field) = place.split_once('.')?;
-        let is_name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        (is_name(message) && is_name(field)).then_some(field)
-    });
-    let mut path: Vec<_> = places.collect();
-    path.reverse();
-    path.join(".")
+/// What came of a request's body: shared with it, not copied.
+#[derive(Debug, Clone, Default)]
+struct Heard(Arc<Mutex<(Vec<Bytes>, usize)>>);
+
+impl Heard {
+    fn keep(&self, data: &Bytes) {
+        let (parts, kept) = &mut *self.0.lock();
+        if *kept < KEPT {
+            *kept += data.len();
+            parts.push(data.clone());
+        }
+    }
+
+    /// The one message of a request, where it came whole.
+    fn message(&self) -> Option<Vec<u8>> {
+        let body = self.0.lock().0.concat();
+        let (prefix, rest) = body.split_first_chunk::<PREFIX>()?;
+        let [0, len @ ..] = *prefix else { return None };
+        let len = usize::try_from(u32::from_be_bytes(len)).ok()?;
+        Some(rest.get(..len)?.to_vec())
+    }
+}
+
+/// A request's body that is kept as it is read.
+struct Overheard {
+    body: Body,
+    heard: Heard,
+}
+
+impl http_body::Body for Overheard {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.heard.keep(data);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 
-    use prost::Message as _;
     use tonic_types::StatusExt as _;
     use tower::{Layer as _, ServiceExt as _};
 
     use super::*;
-    use crate::proto::v1;
     use crate::server::layers::Wrapping;
 
     async fn heard(path: &str, said: Status) -> Status {
@@ -91,17 +140,6 @@ mod tests {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let response = Wrapping(Refusals).layer(inner).oneshot(request).await.unwrap();
         Status::from_header_map(response.headers()).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_field_that_does_not_decode_is_named_by_its_path() {
-        // ticket_id, two messages down, is not UTF-8.
-        let bad: &[u8] = &[0x1a, 5, 0x1a, 3, 0x0a, 1, 0xff];
-        let words = v1::SpawnWorkerRequest::decode(bad).unwrap_err().to_string();
-        let status = heard("/workplane.v1.WorkerService/SpawnWorker", Status::internal(words)).await;
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(status.get_details_error_info().unwrap().reason, "INVALID_REQUEST");
-        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "intent.kind.ticket_id");
     }
 
     #[tokio::test]

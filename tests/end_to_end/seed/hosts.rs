@@ -4,14 +4,11 @@ use tonic::Code;
 use workplane::proto::v1;
 use workplane::proto::v1::{OperationState, StopMode};
 
-use crate::support::{EMBEDDED, Host, Plane, Profile, Worker, refusal};
+use crate::support::bundle::{Asking, builtin, bundle, changed, metadata, reference};
+use crate::support::{EMBEDDED, Host, Plane, Profile, Worker, codes, refusal};
 
 /// What no answer may have in it: where things are, and what opens them.
 const INTERNAL: [&str; 7] = ["metadata.json", "session", "socket", "token", "credential", "provider", "/tmp"];
-
-fn codes(diagnostics: &[v1::Diagnostic]) -> Vec<&str> {
-    diagnostics.iter().map(|diagnostic| diagnostic.code.as_str()).collect()
-}
 
 /// What a client is told of a runtime, its host, a worker and what was said, as text.
 async fn told(plane: &Plane, worker: &Worker) -> String {
@@ -22,31 +19,6 @@ async fn told(plane: &Plane, worker: &Worker) -> String {
     let request = v1::ListConnectPointsRequest { runtime_id, worker_id };
     let points = plane.client().workers().list_connect_points(request).await.unwrap().into_inner().connect_points;
     format!("{runtime:?} {host:?} {:?} {points:?} {:?}", worker.get().await, worker.transcript(0).await)
-}
-
-fn bundle() -> v1::ConfigBundle {
-    let selector = v1::profile_selector::Kind::Builtin("builtin:coder".to_owned());
-    v1::ConfigBundle {
-        metadata: Some(v1::ConfigBundleMetadata {
-            id: "bundle-1".to_owned(),
-            digest: String::new(),
-            revision: "rev-1".to_owned(),
-            workspace_id: "local:test".to_owned(),
-            created_at: "2026-06-26T00:00:00Z".to_owned(),
-            provenance: Some(v1::Provenance { source: "workspace-server-test".to_owned(), detail: None }),
-        }),
-        profiles: vec![v1::ProfileDescriptor {
-            selector: Some(v1::ProfileSelector { kind: Some(selector) }),
-            label: Some("Coder".to_owned()),
-        }],
-        declarations: Vec::new(),
-    }
-}
-
-async fn sync(plane: &Plane, runtime_id: &str, bundle: v1::ConfigBundle) -> v1::SyncConfigBundleResponse {
-    let request =
-        v1::SyncConfigBundleRequest { runtime_id: runtime_id.to_owned(), bundle: Some(bundle), ..Default::default() };
-    plane.client().bundles().sync_config_bundle(request).await.unwrap().into_inner()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,12 +44,9 @@ async fn embedded_runtime_registers_routes_input_and_transcript_without_internal
 async fn embedded_backend_syncs_config_bundle_and_spawns_with_bundle_ref() {
     // acceptance 56, 134
     let plane = Plane::new().profile("builtin:coder", Profile::text(["cat"])).start().await;
-    let synced = sync(&plane, EMBEDDED, bundle()).await;
-    assert_eq!(synced.state(), OperationState::Accepted, "{synced:?}");
-    let reference = synced.availability.unwrap().reference.unwrap();
-    let request =
-        v1::SpawnWorkerRequest { config_bundle: Some(reference.clone()), ..Worker::request(EMBEDDED, "builtin:coder") };
-    let spawned = plane.client().workers().spawn_worker(request).await.unwrap().into_inner();
+    let asking = Asking(plane);
+    let reference = asking.synced(EMBEDDED, bundle()).await;
+    let spawned = asking.spawn(EMBEDDED, builtin("builtin:coder"), Some(reference.clone())).await;
     assert_eq!(spawned.state(), OperationState::Accepted, "{spawned:?}");
     assert_eq!(spawned.worker.unwrap().config_bundle, Some(reference));
 }
@@ -122,25 +91,19 @@ async fn remote_config_bundle_sync_and_check_diagnostics_are_sanitized_and_path_
     // acceptance 35, 76, 82, 83, 134
     let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
     let plane = Plane::new().host(&host).start().await;
-    let digest = sync(&plane, "one", bundle()).await.availability.unwrap().reference.unwrap().digest;
-    let check = async |id: &str| {
-        let reference = Some(v1::ConfigBundleRef { id: id.to_owned(), digest: digest.clone() });
-        let request = v1::CheckConfigBundleRequest { runtime_id: "one".to_owned(), reference };
-        plane.client().bundles().check_config_bundle(request).await
-    };
-    let missing = check("bundle-2").await.unwrap().into_inner();
+    let asking = Asking(plane);
+    let digest = asking.synced("one", bundle()).await.digest;
+    let missing = asking.check("one", reference("bundle-2", &digest)).await;
     assert_eq!(missing.state(), OperationState::Rejected);
     assert_eq!(codes(&missing.diagnostics), ["remote_config_bundle_not_found", "config_bundle_missing"]);
     for unsafe_id in ["bundle/1?x", "../bundle-1", "bundle-1#x", "bundle-1%2F"] {
         // An id is a field, and this one is refused before any host is asked.
-        let refused = refusal(&check(unsafe_id).await.unwrap_err());
+        let refused = refusal(&asking.try_check("one", reference(unsafe_id, &digest)).await.unwrap_err());
         assert_eq!(refused.is(), (Code::InvalidArgument, "INVALID_IDENTIFIER"), "{unsafe_id}");
     }
-    let mut leaky = bundle();
-    leaky.metadata.as_mut().unwrap().provenance.as_mut().unwrap().source = "/var/lib/store/sessions/x".to_owned();
-    let request =
-        v1::SyncConfigBundleRequest { runtime_id: "one".to_owned(), bundle: Some(leaky), ..Default::default() };
-    let refused = plane.client().bundles().sync_config_bundle(request).await;
+    let path = "/var/lib/store/sessions/x";
+    let leaky = changed(|bundle| path.clone_into(&mut metadata(bundle).provenance.as_mut().unwrap().source));
+    let refused = asking.try_sync("one", leaky, "").await;
     let told = refused.map_or_else(|status| format!("{status:?}"), |answer| format!("{answer:?}"));
     assert!(!told.contains("/var/lib") && !told.contains(&host.address().to_string()), "{told}");
 }

@@ -6,7 +6,7 @@ use workplane::proto::runtime_v1::GetRuntimeRequest;
 use workplane::proto::v1::StopMode;
 use workplane::proto::{runtime_v1, v1};
 
-use crate::support::{Client, EMBEDDED, Host, Plane, Profile, refusal, run};
+use crate::support::{Client, EMBEDDED, Host, Plane, Profile, both, refusal, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_and_cancel_workers_update_summary() {
@@ -32,10 +32,7 @@ async fn stop_and_cancel_workers_update_summary() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_worker_refs_from_another_runtime() {
     // acceptance 88, 135
-    let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
-    let plane = Plane::new().profile("builtin:coder", Profile::text(["cat"])).host(&host).start().await;
-    let here = plane.spawn(EMBEDDED, "builtin:coder").await;
-    let there = plane.spawn("one", "builtin:coder").await;
+    let (_plane, _host, [here, there]) = both(Profile::text(["cat"])).await;
     for (worker, other) in [(&here, "one"), (&there, EMBEDDED)] {
         let mut strayed = worker.clone();
         other.clone_into(&mut strayed.runtime_id);

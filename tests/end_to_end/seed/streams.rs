@@ -6,14 +6,10 @@ use workplane::proto::v1;
 use workplane::proto::v1::StopMode;
 use workplane::proto::v1::observation_frame::Payload;
 
-use crate::support::{Client, EMBEDDED, Frame, Host, Plane, Profile, Proxy, Worker, refusal, within};
+use crate::support::{Client, EMBEDDED, Frame, Host, Plane, Profile, Proxy, Worker, both, refusal, within};
 
-async fn both() -> (Plane, Host, [Worker; 2]) {
-    let cat = || Profile::text(["cat"]);
-    let host = Host::named("one").profile("builtin:coder", cat()).start().await;
-    let plane = Plane::new().profile("builtin:coder", cat()).host(&host).start().await;
-    let workers = [plane.spawn(EMBEDDED, "builtin:coder").await, plane.spawn("one", "builtin:coder").await];
-    (plane, host, workers)
+fn cat() -> Profile {
+    Profile::text(["cat"])
 }
 
 fn is_snapshot(frame: &Frame) -> bool {
@@ -33,7 +29,7 @@ fn nobody(plane: &Plane, runtime_id: &str) -> Worker {
 #[tokio::test(flavor = "multi_thread")]
 async fn runtime_ws_connect_sends_snapshot_then_live_events() {
     // acceptance 110, 121, 136
-    let (_plane, _host, workers) = both().await;
+    let (_plane, _host, workers) = both(cat()).await;
     for worker in workers {
         let mut stream = worker.observe_now().await;
         assert!(is_snapshot(&stream.frame().await));
@@ -45,7 +41,7 @@ async fn runtime_ws_connect_sends_snapshot_then_live_events() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runtime_ws_cursor_resume_is_duplicate_safe() {
     // acceptance 111, 121, 136
-    let (_plane, _host, workers) = both().await;
+    let (_plane, _host, workers) = both(cat()).await;
     for worker in workers {
         worker.send("one").await;
         let seen = worker.observe().await.up_to("the answer", is_answer).await;
@@ -64,7 +60,7 @@ async fn runtime_ws_cursor_resume_is_duplicate_safe() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runtime_ws_malformed_cursor_and_observation_only_are_typed() {
     // acceptance 109, 113, 136
-    let (_plane, host, [_, worker]) = both().await;
+    let (_plane, host, [_, worker]) = both(cat()).await;
     let request = host_api::ObserveWorkerRequest {
         worker_id: worker.worker_id.clone(),
         cursor: Some("bo_0000000000000001".to_owned()),
@@ -78,7 +74,7 @@ async fn runtime_ws_malformed_cursor_and_observation_only_are_typed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rest_command_api_covers_the_life_of_a_worker() {
     // acceptance 124, 126, 136
-    let (plane, host, _) = both().await;
+    let (plane, host, _) = both(cat()).await;
     let mut client = host.client().worker_runtime();
     let context = |id: &str| {
         let (request_id, workspace_id, caller) = (id.to_owned(), "local:test".to_owned(), "plane".to_owned());
@@ -125,7 +121,7 @@ async fn rest_command_api_covers_the_life_of_a_worker() {
 #[tokio::test(flavor = "multi_thread")]
 async fn local_token_is_wanted_of_every_observer() {
     // acceptance 123, 136
-    let (_plane, host, [_, worker]) = both().await;
+    let (_plane, host, [_, worker]) = both(cat()).await;
     let request = host_api::ObserveWorkerRequest { worker_id: worker.worker_id, ..Default::default() };
     for token in [None, Some("wrong")] {
         let stranger = Client::new(host.address(), token);
@@ -138,7 +134,7 @@ async fn local_token_is_wanted_of_every_observer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runtime_errors_use_typed_reasons_and_codes() {
     // acceptance 124, 136
-    let (_plane, host, [_, worker]) = both().await;
+    let (_plane, host, [_, worker]) = both(cat()).await;
     let mut client = host.client().worker_runtime();
     let unknown = host_api::GetWorkerRequest { worker_id: "worker-none".to_owned() };
     let refused = client.get_worker(unknown).await.unwrap_err();
@@ -169,7 +165,7 @@ async fn runtime_errors_use_typed_reasons_and_codes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proxies_worker_observation_ws_and_the_hosts_cursor_is_good_on_any_replica() {
     // acceptance 117, 120, 136
-    let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let host = Host::named("one").profile("builtin:coder", cat()).start().await;
     let first = Plane::new().host(&host).start().await;
     let worker = first.spawn("one", "builtin:coder").await;
     worker.send("hello").await;
@@ -197,7 +193,7 @@ async fn proxies_worker_observation_ws_and_the_hosts_cursor_is_good_on_any_repli
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_reports_unknown_backend_cursor_as_malformed() {
     // acceptance 117, 119, 136
-    let (_plane, _host, workers) = both().await;
+    let (_plane, _host, workers) = both(cat()).await;
     for worker in workers {
         let refused = worker.try_resume("bo_00000000000000ff").await.unwrap_err();
         let refused = refusal(&refused);
@@ -209,7 +205,7 @@ async fn proxy_reports_unknown_backend_cursor_as_malformed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_maps_runtime_cursor_expiry() {
     // acceptance 112, 119, 136
-    let (_plane, _host, workers) = both().await;
+    let (_plane, _host, workers) = both(cat()).await;
     for worker in workers {
         let own = worker.observe().await.frame().await.cursor.clone();
         let worker_id = workplane::model::WorkerId::new(&worker.worker_id).unwrap();
@@ -225,7 +221,7 @@ async fn proxy_maps_runtime_cursor_expiry() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_maps_runtime_worker_not_found() {
     // acceptance 112, 119, 136
-    let (plane, _host, _workers) = both().await;
+    let (plane, _host, _workers) = both(cat()).await;
     for runtime_id in [EMBEDDED, "one"] {
         let nobody = nobody(&plane, runtime_id);
         let refused = nobody.try_observe(nobody.observation()).await.unwrap_err();
@@ -236,7 +232,7 @@ async fn proxy_maps_runtime_worker_not_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_reports_actual_upstream_disconnect_and_goes_on() {
     // acceptance 119, 136
-    let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let host = Host::named("one").profile("builtin:coder", cat()).start().await;
     let wire = Proxy::to(host.address()).await;
     let plane = Plane::new().host_via(&host, wire.address()).start().await;
     let worker = plane.spawn("one", "builtin:coder").await;

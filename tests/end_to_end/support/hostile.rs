@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use h2::SendStream;
 use h2::server::SendResponse;
+use h2::{PingPong, SendStream};
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
 use prost::Message;
@@ -22,6 +23,23 @@ use workplane::proto::{runtime_v1, v1};
 /// The words of a host that must never come through (acceptance 83).
 pub(crate) const SECRET: &str = "see /var/lib/store/metadata.json and /run/sessions/7.sock, token=hunter2";
 
+/// Every value that an error of ours may carry.
+const VALUES: [&str; 13] = [
+    "runtime_id",
+    "worker_id",
+    "approval_id",
+    "config_bundle_id",
+    "request_id",
+    "error_id",
+    "expected",
+    "actual",
+    "oldest_cursor",
+    "max_workers",
+    "feature",
+    "limit",
+    "max",
+];
+
 /// How a method is answered.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
@@ -29,6 +47,8 @@ pub(crate) enum Answer {
     Message(Bytes),
     /// With this message, after a while.
     After(Duration, Bytes),
+    /// With this message, once that has been cancelled.
+    Once(CancellationToken, Bytes),
     /// Never.
     Nothing,
     /// With these bytes where messages should be, and then OK.
@@ -51,7 +71,8 @@ impl Answer {
     /// A refusal in the host's own words, with a reason of ours if one is given.
     pub(crate) fn refusal(code: Code, reason: Option<&str>) -> Self {
         let Some(reason) = reason else { return Self::Status(Box::new(Status::new(code, SECRET))) };
-        let metadata = HashMap::from([("path".to_owned(), SECRET.to_owned())]);
+        let words = VALUES.map(|key| (key.to_owned(), "token-hunter2".to_owned()));
+        let metadata = words.into_iter().chain([("path".to_owned(), SECRET.to_owned())]).collect::<HashMap<_, _>>();
         let details = ErrorDetails::with_error_info(reason, "workplane", metadata);
         Self::Status(Box::new(Status::with_error_details(code, SECRET, details)))
     }
@@ -77,6 +98,7 @@ pub(crate) struct Hostile {
 struct Script {
     answers: Mutex<BTreeMap<String, Vec<Answer>>>,
     calls: Mutex<BTreeMap<String, usize>>,
+    connections: AtomicUsize,
 }
 
 impl Hostile {
@@ -109,6 +131,11 @@ impl Hostile {
     /// How often a method has been called.
     pub(crate) fn calls(&self, method: &str) -> usize {
         self.script.calls.lock().get(method).copied().unwrap_or(0)
+    }
+
+    /// How many connections have been made to it.
+    pub(crate) fn connections(&self) -> usize {
+        self.script.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn runtime_id(&self) -> &str {
@@ -158,6 +185,7 @@ pub(crate) fn worker(runtime_id: &str, worker_id: &str) -> v1::Worker {
 async fn accept(listener: TcpListener, script: Arc<Script>, running: CancellationToken) {
     while let Ok((stream, _)) = listener.accept().await {
         _ = stream.set_nodelay(true);
+        script.connections.fetch_add(1, Ordering::Relaxed);
         let (script, gone) = (Arc::clone(&script), running.child_token());
         tokio::spawn(async move { gone.run_until_cancelled(serve(stream, script, gone.clone())).await });
     }
@@ -165,6 +193,8 @@ async fn accept(listener: TcpListener, script: Arc<Script>, running: Cancellatio
 
 async fn serve(stream: TcpStream, script: Arc<Script>, gone: CancellationToken) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    let pings = connection.ping_pong().expect("nobody else has taken it");
+    let pings = Arc::new(tokio::sync::Mutex::new(pings));
     while let Some(Ok((request, respond))) = connection.accept().await {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         *script.calls.lock().entry(method.clone()).or_default() += 1;
@@ -173,23 +203,32 @@ async fn serve(stream: TcpStream, script: Arc<Script>, gone: CancellationToken) 
             _ => answers.pop(),
         });
         let answer = answer.unwrap_or_else(|| Answer::refusal(Code::Unimplemented, None));
-        let gone = gone.clone();
+        let (gone, pings) = (gone.clone(), Arc::clone(&pings));
         tokio::spawn(async move {
             let mut body = request.into_body();
             while let Some(Ok(chunk)) = body.data().await {
                 _ = body.flow_control().release_capacity(chunk.len());
             }
             // A control plane that has gone hears nothing, and nobody minds.
-            _ = say(answer, respond, gone).await;
+            _ = say(answer, respond, gone, &pings).await;
         });
     }
 }
 
-async fn say(answer: Answer, mut respond: SendResponse<Bytes>, gone: CancellationToken) -> Result<(), h2::Error> {
+async fn say(
+    answer: Answer,
+    mut respond: SendResponse<Bytes>,
+    gone: CancellationToken,
+    pings: &tokio::sync::Mutex<PingPong>,
+) -> Result<(), h2::Error> {
     match answer {
         Answer::Message(message) => ok(&mut begin(&mut respond)?, framed(&message)),
         Answer::After(pause, message) => {
             tokio::time::sleep(pause).await;
+            ok(&mut begin(&mut respond)?, framed(&message))
+        }
+        Answer::Once(token, message) => {
+            token.cancelled().await;
             ok(&mut begin(&mut respond)?, framed(&message))
         }
         Answer::Nothing => {
@@ -200,14 +239,14 @@ async fn say(answer: Answer, mut respond: SendResponse<Bytes>, gone: Cancellatio
         Answer::Reset(bytes) => {
             let mut stream = begin(&mut respond)?;
             stream.send_data(bytes, false)?;
-            arrived(&mut stream).await;
+            written(pings).await?;
             stream.send_reset(h2::Reason::INTERNAL_ERROR);
             Ok(())
         }
         Answer::Gone(bytes) => {
             let mut stream = begin(&mut respond)?;
             stream.send_data(bytes, false)?;
-            arrived(&mut stream).await;
+            written(pings).await?;
             gone.cancel();
             Ok(())
         }
@@ -237,7 +276,8 @@ fn ok(stream: &mut SendStream<Bytes>, body: Bytes) -> Result<(), h2::Error> {
     stream.send_trailers(trailers)
 }
 
-/// Waits until the connection has had a moment to write what it was given; a reset overtakes what was not written.
-async fn arrived(_: &mut SendStream<Bytes>) {
-    tokio::time::sleep(Duration::from_millis(20)).await;
+/// Waits until the connection has written what it was given; a reset overtakes what was not written. The other end's
+/// answer to a ping says so: what was queued goes out with the ping at the latest.
+async fn written(pings: &tokio::sync::Mutex<PingPong>) -> Result<(), h2::Error> {
+    pings.lock().await.ping(h2::Ping::opaque()).await.map(|_| ())
 }

@@ -9,6 +9,7 @@
 //!
 //! Everything a test starts ends with it. Nothing here sleeps to let something happen: it waits for it.
 
+mod both;
 pub(crate) mod bundle;
 mod client;
 mod configuration;
@@ -27,6 +28,7 @@ mod worker;
 use std::future::Future;
 use std::time::Duration;
 
+pub(crate) use both::{both, codes, plane_and_host};
 pub(crate) use client::{Client, Refusal, refusal};
 use configuration::write_secret;
 

@@ -24,6 +24,7 @@ const OPENING: Duration = Duration::from_secs(10);
 /// An open stream of frames.
 pub(super) struct Upstream {
     connection: Connection,
+    worker_id: WorkerId,
     stream: Streaming<HostObserveWorkerResponse>,
 }
 
@@ -39,11 +40,12 @@ impl Upstream {
         let connection = core.observation.connection(until).await?;
         let message = request::observe(worker_id, from, stop_after, HEARTBEAT);
         let mut client = connection.client.clone();
+        let mut asked = core.guard.unasked();
         // It carries no deadline of its own: it goes on for as long as somebody reads.
         let answer = timeout_at(until, client.observe_worker(authorized(&core.observation, message))).await;
         match answer.map_err(|_| too_late(&core.runtime_id))? {
-            Ok(answer) => Ok(Self { connection, stream: answer.into_inner() }),
-            Err(status) => Err(core.failed(&connection, &status)),
+            Ok(answer) => Ok(Self { connection, worker_id: worker_id.clone(), stream: answer.into_inner() }),
+            Err(status) => Err(core.failed(&connection, &status, Some(worker_id), &mut asked)),
         }
     }
 
@@ -60,7 +62,9 @@ impl Upstream {
                 frame.map(Some).ok_or_else(|| malformed("a response without a frame"))
             }
             Ok(None) => Ok(None),
-            Err(status) => Err(core.failed(&self.connection, &status)),
+            Err(status) => {
+                Err(core.failed(&self.connection, &status, Some(&self.worker_id), &mut core.guard.unasked()))
+            }
         }
     }
 }

@@ -1,0 +1,73 @@
+//! Every file operation of the store, behind one trait, so that a simulation can tear, lose and refuse each of them.
+//!
+//! All of it blocks: it is called on the store's own threads and on the runtime's threads that may block, never on one
+//! that serves.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A disk, or what stands for one.
+pub trait Disk: fmt::Debug + Send + Sync + 'static {
+    /// Makes a directory that only its owner may enter (0700), and those above it. One that is there is left as it is.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes a file that only its owner may read and write (0600).
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`], or what the system says.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens a file that is there, to read only or to write as well.
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// The files of a directory, by their paths, in order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// Gives a file another name in place of what had it. Durable once the directory is synced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Durable once the directory is synced.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes what was created, renamed and removed in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes a file for this process alone until the value is dropped; makes it where it is not there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] where another has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+}
+
+/// A file. Offsets are absolute: it has no place of its own, and many may read beside one who writes.
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// Reads into `buffer` from `offset` on; returns how much, which is less than asked for only at the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` from `offset` on. After an error any part of it may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes what was written durable, with as much of the file's own state as reading it back needs.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Takes room for the file up to `length`, which is zeros until it is written. Never shortens it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] where there is no room; [`io::ErrorKind::Unsupported`] where the file system
+    /// cannot do it.
+    fn allocate(&self, length: u64) -> io::Result<()>;
+
+    /// Cuts the file to `length`.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+
+    /// How long it is, in bytes.
+    fn length(&self) -> io::Result<u64>;
+
+    /// A number that tells this file from a copy of it: its inode.
+    fn identity(&self) -> io::Result<u64>;
+}
+
+/// A file held for one process; dropped, it is free.
+pub trait DiskLock: fmt::Debug + Send + Sync {}
