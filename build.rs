@@ -1,5 +1,5 @@
 //! Compiles `proto/` into Rust code and a descriptor set, in `OUT_DIR`, without `protoc`:
-//! `workplane.rs` (one module for each package, to be included) and `descriptor.bin` (all files with their
+//! `workplane.rs` (one module for each package, to be included) and `descriptor.bin` (all files that are served, with their
 //! imports and comments, for reflection).
 
 use std::env;
@@ -9,6 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = "proto";
+/// Under it: what data directories keep. It gets code, and is never served.
+const STORE: &str = "workplane/store";
 
 /// Messages whose Rust types are written by hand: they keep frames and items as the bytes that the store
 /// has, which is the same on the wire as the messages themselves.
@@ -28,8 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let mut compiler = protox::Compiler::new([ROOT])?;
     compiler.include_imports(true).include_source_info(true);
-    compiler.open_files(protos(Path::new(ROOT))?)?;
+    let (kept, served): (Vec<_>, Vec<_>) =
+        protos(Path::new(ROOT))?.into_iter().partition(|file| file.starts_with(Path::new(ROOT).join(STORE)));
+    compiler.open_files(served)?;
     fs::write(out.join("descriptor.bin"), compiler.encode_file_descriptor_set())?;
+    // Behind what is served, and so not part of it.
+    compiler.open_files(kept)?;
 
     // Maps are BTreeMaps and encode in the order of their keys: a request has one encoding, which its
     // fingerprint is taken over.

@@ -8,6 +8,7 @@ default:
 check: proto
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --all-targets --features failpoints -- -D warnings
 
 # All tests.
 test *arguments:
@@ -29,9 +30,10 @@ acceptance:
 proto-land:
     .ci/protos land
 
-# The long forms: a million requests, the tests of chance again and again, each time with another seed, and a list over
-# 32 hosts, which may take at most 1.3 times as long as one over a single host.
+# The long forms: a million requests, ten thousand seeds of the log's simulations, the tests of chance again and again,
+# each time with another seed, and a list over 32 hosts, which may take at most 1.3 times as long as one over a single one.
 nightly times="20": fuzz
+    WORKPLANE_SEEDS=10000 cargo test --lib simulations -- --nocapture
     for n in $(seq {{times}}); do cargo test --test end_to_end -- resumption conversation --nocapture || exit 1; done
     WORKPLANE_FAN_OUT_MOST=1.3 cargo bench --bench fan_out
 
@@ -46,9 +48,21 @@ cross-check:
 fuzz times="1000000":
     WORKPLANE_FUZZ={{times}} cargo test --test requests -- fuzz --nocapture
 
+# The long form of the crash harness: real servers are killed 300 times, each must be SERVING within 2 s, and a panic and a
+# stall at each durable boundary. CI kills 30 times and prints how long it took.
+crash rounds="300":
+    WORKPLANE_CRASH_ROUNDS={{rounds}} cargo test --test crash -- --nocapture
+    cargo test --features failpoints --test crash -- failpoints
+
 # The benches: each beside its raw limit, in one run.
 bench:
     cargo bench
+
+# What durability costs, beside the bare disk, the store in memory and etcd (Debian: etcd-server); on the disk of DIR. With
+# WORKPLANE_STORE_LONG=1 a restart with 100,000 ended workers, with WORKPLANE_STORE_BOUNDS=1 it fails where a bound is missed.
+bench-store dir="target":
+    mkdir -p {{dir}}
+    cargo bench --bench store -- {{dir}}
 
 # What CI does.
 ci:

@@ -9,12 +9,14 @@
 //! - [`proto`]: the wire: generated code, and the only conversions between it and the model
 //! - [`config`]: file, environment and flags become one validated configuration per role
 //! - [`telemetry`]: the form of what is logged
+//! - [`failpoint`]: places at which tests let the process panic or stall; nothing otherwise
 //! - [`model`]: the nouns, and what makes one valid
 
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod failpoint;
 pub mod model;
 pub mod proto;
 pub mod registry;

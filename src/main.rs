@@ -13,6 +13,8 @@ use workplane::config::{LogConfig, RuntimeConfig, RuntimeFlags, ServeConfig, Ser
 use workplane::telemetry;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _failpoints = workplane::failpoint::from_environment();
     let outcome = match Cli::parse().command {
         Command::Serve(flags) => serve(*flags),
         Command::Runtime(flags) => runtime(*flags),
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
             telemetry::init(&LogConfig { filter, ..LogConfig::default() });
             block_on(app::demo())
         }
+        Command::Store(command) => app::store(command),
         Command::Client(command) => block_on(command.run()),
     };
     match outcome {
@@ -40,7 +43,7 @@ fn serve(flags: ServeFlags) -> Result<(), Failure> {
     let load = move || ServeConfig::load(&flags, &process_environment);
     let config = load()?;
     telemetry::init(&config.server.log);
-    app::raise_descriptor_limit();
+    app::set_limits();
     block_on(async move {
         let control = Control::by_signals(load)?;
         let listener = listen(config.server.listen).await?;
@@ -54,7 +57,7 @@ fn runtime(flags: RuntimeFlags) -> Result<(), Failure> {
     let load = move || RuntimeConfig::load(&flags, &process_environment);
     let config = load()?;
     telemetry::init(&config.server.log);
-    app::raise_descriptor_limit();
+    app::set_limits();
     block_on(async move {
         let control = Control::by_signals(load)?;
         let listener = listen(config.server.listen).await?;

@@ -9,8 +9,6 @@ const TABLE: &str = "docs/acceptance.md";
 const MARK: &str = "// acceptance ";
 /// How many rows there are.
 const ROWS: u32 = 136;
-/// Rows of the store on disk, which comes later.
-const WITH_THE_STORE: std::ops::RangeInclusive<u32> = 127..=132;
 /// Set by `just acceptance`: the table is written, and not only compared.
 const WRITE: &str = "WORKPLANE_WRITE_ACCEPTANCE";
 
@@ -26,7 +24,7 @@ type Marks = BTreeMap<u32, BTreeSet<Held>>;
 #[test]
 fn every_row_is_held_by_a_test_and_the_table_says_by_which() {
     let marks = all_marks();
-    let unheld: Vec<_> = (1..=ROWS).filter(|row| !marks.contains_key(row) && !WITH_THE_STORE.contains(row)).collect();
+    let unheld: Vec<_> = (1..=ROWS).filter(|row| !marks.contains_key(row)).collect();
     let unknown: Vec<_> = marks.keys().filter(|row| !(1..=ROWS).contains(*row)).collect();
     let path = root().join(TABLE);
     let table = fs::read_to_string(&path).expect("the table can be read");
@@ -58,11 +56,23 @@ fn a_mark_counts_for_the_test_around_it_and_nowhere_else() {
 }
 
 #[test]
-fn no_feature_can_fail_to_build_with_another_because_there_are_none() {
+fn both_combinations_of_features_that_there_are_are_built_and_tested() {
     // acceptance 133
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest can be read");
-    assert!(!manifest.lines().any(|line| line.trim() == "[features]"));
-    assert!(!manifest.contains("optional = true"), "an optional dependency is a feature");
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("it can be read");
+    let manifest = read("Cargo.toml");
+    let lines = manifest.lines().skip_while(|line| *line != "[features]").skip(1);
+    let features: Vec<_> = lines
+        .take_while(|line| !line.starts_with('['))
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split(" = ").next().unwrap_or_default())
+        .collect();
+    assert_eq!(features, ["failpoints"], "a second feature makes four combinations: .ci/run is to do all of them");
+    let optional = manifest.lines().filter(|line| line.contains("optional = true"));
+    assert!(optional.eq(["fail = { version = \"0.5\", optional = true }"]), "an optional dependency is a feature");
+    let ci = read(".ci/run");
+    for what in ["clippy --locked --all-targets", "test --locked"] {
+        assert!(ci.contains(&format!("cargo {what} --features failpoints")), "{what}");
+    }
 }
 
 fn held(file: &str, test: &str) -> Held {
@@ -93,10 +103,7 @@ fn with_tests(table: &str, marks: &Marks) -> String {
 fn tests_of(row: u32, marks: &Marks) -> String {
     let tests = marks.get(&row).into_iter().flatten();
     let tests: Vec<_> = tests.map(|Held { file, test }| format!("`{file}`: `{test}`")).collect();
-    match tests.as_slice() {
-        [] if WITH_THE_STORE.contains(&row) => "with the durable store".to_owned(),
-        tests => tests.join("<br>"),
-    }
+    tests.join("<br>")
 }
 
 fn all_marks() -> Marks {
@@ -106,7 +113,7 @@ fn all_marks() -> Marks {
         let file = path.strip_prefix(root()).expect("it lies under the root").to_string_lossy().into_owned();
         // Its examples are no marks.
         if file == "tests/acceptance.rs" {
-            marks.entry(133).or_default().insert(held(&file, NO_FEATURES));
+            marks.entry(133).or_default().insert(held(&file, FEATURES));
             continue;
         }
         let found = marks_of(&file, &text).unwrap_or_else(|wrong| panic!("{wrong}"));
@@ -118,7 +125,7 @@ fn all_marks() -> Marks {
 }
 
 /// The one test of this file that holds a row.
-const NO_FEATURES: &str = "no_feature_can_fail_to_build_with_another_because_there_are_none";
+const FEATURES: &str = "both_combinations_of_features_that_there_are_are_built_and_tested";
 
 /// The marks in a file, each with the test around it.
 fn marks_of(file: &str, text: &str) -> Result<Vec<(u32, Held)>, String> {

@@ -20,7 +20,8 @@ const STRICT: &[&str] = &["model", "engine", "registry"];
 
 const ROOMS: &[Room] = &[
     Room { path: "model", uses: &[], wire: false },
-    Room { path: "engine", uses: &["model"], wire: false },
+    Room { path: "failpoint", uses: &[], wire: false },
+    Room { path: "engine", uses: &["model", "failpoint"], wire: false },
     Room { path: "proto", uses: &["engine", "model"], wire: true },
     Room { path: "runtime", uses: &["engine", "model"], wire: false },
     Room { path: "runtime/local", uses: &["engine", "model", "proto"], wire: false },

@@ -3,8 +3,11 @@
 use std::io;
 use std::process;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -12,13 +15,19 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ConfigError;
 
 /// The outside of a running server.
-#[derive(Debug)]
 pub struct Control<C> {
     /// Cancelled when it is to drain and end.
     pub drain: CancellationToken,
     /// Configurations to go on with, each of them valid.
     pub configs: mpsc::Receiver<C>,
+    last_act: LastAct,
 }
+
+/// What is done when the process ends at once.
+type LastAct = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// How long a process that ends at once takes for its last act.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 impl<C: Send + 'static> Control<C> {
     /// One that is steered by hand.
@@ -26,7 +35,12 @@ impl<C: Send + 'static> Control<C> {
     pub fn by_hand() -> (CancellationToken, mpsc::Sender<C>, Self) {
         let drain = CancellationToken::new();
         let (sender, configs) = mpsc::channel(1);
-        (drain.clone(), sender, Self { drain, configs })
+        (drain.clone(), sender, Self { drain, configs, last_act: LastAct::default() })
+    }
+
+    /// Sets what is done when the process ends at once, as far as it takes no longer than half a second.
+    pub fn set_last_act(&self, act: impl FnOnce() + Send + 'static) {
+        *self.last_act.lock() = Some(Box::new(act));
     }
 
     /// One that is steered by signals: SIGTERM and SIGINT drain, a second one of them ends the process at once, SIGHUP
@@ -40,12 +54,13 @@ impl<C: Send + 'static> Control<C> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
         let load = Arc::new(load);
+        let last_act = Arc::clone(&control.last_act);
         tokio::spawn(async move {
             let (mut waiting, mut loading, mut again) = (None, None, false);
             loop {
                 tokio::select! {
-                    Some(()) = terminate.recv() => end(&drain),
-                    Some(()) = interrupt.recv() => end(&drain),
+                    Some(()) = terminate.recv() => end(&drain, &last_act),
+                    Some(()) = interrupt.recv() => end(&drain, &last_act),
                     Some(()) = hang_up.recv() => match loading {
                         Some(_) => again = true,
                         None => loading = Some(read(&load)),
@@ -98,9 +113,18 @@ async fn hand_on<C>(waiting: &mut Option<C>, sender: &mpsc::Sender<C>) {
 
 /// Drains; the second time, ends.
 #[expect(clippy::exit, reason = "a second signal ends the process at once, whatever still runs")]
-fn end(drain: &CancellationToken) {
+fn end(drain: &CancellationToken, last_act: &LastAct) {
     if drain.is_cancelled() {
         tracing::warn!("a second signal: ending at once");
+        if let Some(act) = last_act.lock().take() {
+            let (done, over) = sync_channel(1);
+            // Without a thread it is not done, and the sender is gone.
+            let _ = thread::Builder::new().name("last act".to_owned()).spawn(move || {
+                act();
+                done.send(())
+            });
+            let _ = over.recv_timeout(AT_ONCE);
+        }
         process::exit(1);
     }
     tracing::info!("draining");

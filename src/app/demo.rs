@@ -12,7 +12,7 @@ use super::plane::ControlPlane;
 use crate::cli::Failure;
 use crate::cli::demo::{PROFILE, converse};
 use crate::config::{EMBEDDED_RUNTIME, EmbeddedConfig, ServeConfig, ServeFlags};
-use crate::engine::{EngineLimits, InputForm, Profile, Profiles, Protocol};
+use crate::engine::{EngineLimits, InputForm, Profile, Profiles, Protocol, Restart};
 use crate::model::{ProfileSelector, RuntimeId};
 
 /// How long what was typed last may take, once the input has ended.
@@ -44,8 +44,14 @@ pub async fn demo() -> Result<(), Failure> {
 /// the end of its input ends it, when it has done what it was told.
 fn shell() -> Profiles {
     let command = ["sh", "-c", "trap '' TERM; exec sh 2>&1"].map(str::to_owned).to_vec();
-    let profile =
-        Profile { protocol: Protocol::Lines, command, input: InputForm::Text, cwd: None, env: BTreeMap::new() };
+    let profile = Profile {
+        protocol: Protocol::Lines,
+        command,
+        input: InputForm::Text,
+        cwd: None,
+        env: BTreeMap::new(),
+        restart: Restart::Never,
+    };
     Profiles::from_iter([(ProfileSelector::Builtin(PROFILE.to_owned()), profile)])
 }
 

@@ -76,5 +76,6 @@ async fn end_workers(engine: &Engine, deadline: Instant) {
     });
     if timeout_at(deadline, join_all(killed)).await.is_err() {
         tracing::warn!("workers do not end: ending without them");
+        engine.abandon();
     }
 }

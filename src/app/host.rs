@@ -9,10 +9,12 @@ use tokio::net::TcpListener;
 use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
+use super::storage::Storage;
 use super::tokens::{Tokens, exchange, exchangeable};
 use super::{ending, reload};
 use crate::config::{Fixed, RuntimeConfig, default_workspace};
 use crate::engine::SystemClock;
+use crate::engine::store::DirRole;
 use crate::model::{RuntimeId, WorkspaceId};
 use crate::runtime::LocalRuntime;
 use crate::server::{self, Drain, Edge};
@@ -22,6 +24,7 @@ pub struct WorkerHost {
     /// That of reads, which name none.
     workspace_id: WorkspaceId,
     runtime: LocalRuntime,
+    storage: Storage,
     tokens: Tokens,
     drain_pause: Duration,
     started: Fixed,
@@ -36,16 +39,14 @@ impl WorkerHost {
         let started = Fixed::from(&config);
         let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
         let tokens = exchangeable(server.tokens);
-        let runtime_id = runtime_id.unwrap_or_else(|| {
-            let runtime_id = RuntimeId::generate();
-            tracing::info!(%runtime_id, "no runtime_id was given: this one was made up");
-            runtime_id
-        });
+        let mut storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
+        let runtime_id = runtime_id.or_else(|| storage.runtime_id().cloned()).unwrap_or_else(RuntimeId::generate);
+        tracing::info!(%runtime_id, incarnation = %storage.incarnation(), "this is the runtime");
         let display_name = display_name.unwrap_or_else(|| runtime_id.to_string());
-        let engine = open_engine(runtime_id, profiles, limits).await?;
+        let engine = open_engine(&mut storage, runtime_id, profiles, limits).await?;
         let runtime = LocalRuntime::new(engine, &display_name);
         let drain_pause = server.drain_pause;
-        Ok(Self { workspace_id: default_workspace(), runtime, tokens, drain_pause, started })
+        Ok(Self { workspace_id: default_workspace(), runtime, storage, tokens, drain_pause, started })
     }
 
     /// Serves until it is told to drain and has ended in order.
@@ -54,6 +55,8 @@ impl WorkerHost {
     /// When serving itself fails.
     pub async fn run(self, listener: TcpListener, mut control: Control<RuntimeConfig>) -> Result<(), AppError> {
         let drain = Drain::new();
+        let engine = self.runtime.engine().clone();
+        control.set_last_act(move || engine.abandon());
         let backend = self.runtime.engine().parts().store.backend();
         let (runtime, clock) = (Arc::new(self.runtime.clone()), Arc::new(SystemClock));
         let served = server::worker_runtime(runtime, backend, self.workspace_id.clone(), clock, drain.clone()).await?;
@@ -75,7 +78,8 @@ impl WorkerHost {
             }
         }
         let engine = Some(self.runtime.engine());
-        let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine);
-        ended.await.map_err(AppError::Serving)
+        let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine).await;
+        self.storage.close().await;
+        ended.map_err(AppError::Serving)
     }
 }

@@ -1,15 +1,33 @@
-//! What this process may take of the system.
+//! What this process may take of the system, and what it hands down.
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use std::sync::OnceLock;
 
-/// Raises the soft limit on open descriptors to the hard one: every connection and every worker needs some.
-pub fn raise_descriptor_limit() {
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The soft limit on open descriptors before it was raised.
+static FORMER: OnceLock<u64> = OnceLock::new();
+
+/// Raises the soft limit on open descriptors to the hard one: every connection and every worker needs some. And forbids
+/// core dumps, here and in all that is started from here: they would hold tokens, and what workers were told.
+pub fn set_limits() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps could not be forbidden");
+    }
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
         return;
     }
+    let former = limit.current;
     limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit on open descriptors could not be raised");
+    match setrlimit(Resource::Nofile, limit) {
+        // It is set once, when the process starts.
+        Ok(()) => former.into_iter().for_each(|former| _ = FORMER.set(former)),
+        Err(error) => tracing::warn!(%error, "the limit on open descriptors could not be raised"),
     }
+}
+
+/// The limit that programs get: many of them try every descriptor that they may have.
+pub(super) fn former_descriptor_limit() -> Option<u64> {
+    FORMER.get().copied()
 }

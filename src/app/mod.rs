@@ -12,6 +12,8 @@ mod limits;
 mod plane;
 mod reload;
 mod remotes;
+mod storage;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -19,8 +21,9 @@ mod tokens;
 pub use control::Control;
 pub use demo::demo;
 pub use host::WorkerHost;
-pub use limits::raise_descriptor_limit;
+pub use limits::set_limits;
 pub use plane::ControlPlane;
+pub use store::store;
 
 use std::io;
 
@@ -32,6 +35,12 @@ pub enum AppError {
     /// The worker runtime did not open.
     #[error("the worker runtime did not open: {0}")]
     Engine(#[source] crate::model::Error),
+    /// The data directory is not opened.
+    #[error("{0}")]
+    DataDir(#[from] crate::engine::store::DataDirError),
+    /// What is in the data directory cannot be read.
+    #[error("the store did not open: {0}")]
+    Store(#[source] io::Error),
     /// A remote runtime could not be made of its configuration.
     #[error("remote runtime {0}: {1}")]
     Remote(crate::model::RuntimeId, #[source] crate::model::Error),

@@ -10,10 +10,12 @@ use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
 use super::remotes::Remotes;
+use super::storage::Storage;
 use super::tokens::{Tokens, exchange, exchangeable};
 use super::{ending, reload};
 use crate::config::{EmbeddedConfig, Fixed, ServeConfig};
 use crate::engine::SystemClock;
+use crate::engine::store::DirRole;
 use crate::model::WorkspaceId;
 use crate::registry::Registry;
 use crate::runtime::{EMBEDDED_DISPLAY_NAME, LocalRuntime, WorkerRuntime};
@@ -24,6 +26,7 @@ pub struct ControlPlane {
     workspace_id: WorkspaceId,
     registry: Registry,
     embedded: Option<LocalRuntime>,
+    storage: Storage,
     remotes: Remotes,
     tokens: Tokens,
     drain_pause: Duration,
@@ -39,15 +42,18 @@ impl ControlPlane {
         let started = Fixed::from(&config);
         let ServeConfig { server, workspace_id, embedded, remotes } = config;
         let tokens = exchangeable(server.tokens);
+        let runtime_id = embedded.as_ref().map(|embedded| &embedded.runtime_id);
+        let mut storage = Storage::open(server.data_dir.as_deref(), DirRole::ControlPlane, runtime_id).await?;
         let embedded = match embedded {
             Some(EmbeddedConfig { runtime_id, profiles, limits }) => {
-                let engine = open_engine(runtime_id, profiles, limits).await?;
+                let engine = open_engine(&mut storage, runtime_id, profiles, limits).await?;
                 Some(LocalRuntime::new(engine, EMBEDDED_DISPLAY_NAME))
             }
             None => None,
         };
-        let (registry, none, drain_pause) = (Registry::new(), Remotes::default(), server.drain_pause);
-        let mut plane = Self { workspace_id, registry, embedded, remotes: none, tokens, drain_pause, started };
+        let registry = Registry::on(storage.ledger().await?, Arc::new(SystemClock));
+        let (none, drain_pause) = (Remotes::default(), server.drain_pause);
+        let mut plane = Self { workspace_id, registry, embedded, storage, remotes: none, tokens, drain_pause, started };
         plane.register(plane.remotes.next(remotes)?)?;
         Ok(plane)
     }
@@ -58,23 +64,30 @@ impl ControlPlane {
     /// When serving itself fails.
     pub async fn run(mut self, listener: TcpListener, mut control: Control<ServeConfig>) -> Result<(), AppError> {
         let drain = Drain::new();
+        if let Some(engine) = self.embedded.as_ref().map(|embedded| embedded.engine().clone()) {
+            control.set_last_act(move || engine.abandon());
+        }
         let (registry, workspace_id) = (self.registry.clone(), self.workspace_id.clone());
         let served = server::control_plane(registry, workspace_id, Arc::new(SystemClock), drain.clone()).await?;
         let edge = Edge::control_plane();
         let tokens = self.tokens.clone();
         let serving = server::serve(server::accept(listener, &edge), served.routes, &edge, tokens, drain.clone());
         let mut serving = pin!(serving);
+        let tended = self.registry.clone();
+        let mut tending = pin!(tended.tend());
         served.health.serving().await;
         loop {
             tokio::select! {
                 ended = &mut serving => return ended.map_err(AppError::Serving),
                 Some(config) = control.configs.recv() => self.follow(config),
+                never = &mut tending => match never {},
                 () = control.drain.cancelled() => break,
             }
         }
         let engine = self.embedded.as_ref().map(LocalRuntime::engine);
-        let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine);
-        ended.await.map_err(AppError::Serving)
+        let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine).await;
+        self.storage.close().await;
+        ended.map_err(AppError::Serving)
     }
 
     /// Goes on with the remote runtimes and tokens of another configuration; all else stays until a restart.

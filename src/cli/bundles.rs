@@ -8,7 +8,8 @@ use super::failure::Failure;
 use super::output::{Table, json as message_json, print_fields, print_json};
 use super::spawn::refuse_unless_accepted;
 use crate::proto::v1::{
-    CheckConfigBundleRequest, ConfigBundleRef, ConfigBundleSummary, ListConfigBundlesRequest, SyncConfigBundleRequest,
+    CheckConfigBundleRequest, ConfigBundleRef, ConfigBundleSummary, ListConfigBundlesRequest,
+    RemoveConfigBundleRequest, SyncConfigBundleRequest,
 };
 
 /// `workplane bundles`.
@@ -50,6 +51,22 @@ enum Action {
         #[arg(long, value_name = "ID", default_value = "")]
         request_id: String,
     },
+    /// Removes a bundle that no worker uses any more
+    #[command(
+        long_about = "Removes the bundle with just this digest; others of its id stay. It is refused while a worker \
+                      that has not ended was made with it."
+    )]
+    Remove {
+        /// Its id
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Its digest: lower-case hex SHA-256
+        #[arg(value_name = "DIGEST")]
+        digest: String,
+        /// Makes a repeat of this command the same request
+        #[arg(long, value_name = "ID", default_value = "")]
+        request_id: String,
+    },
 }
 
 impl Bundles {
@@ -79,6 +96,13 @@ impl Bundles {
                     response.state(),
                     response.diagnostics,
                 )
+            }
+            Some(Action::Remove { id, digest, request_id }) => {
+                let reference = Some(ConfigBundleRef { id, digest });
+                let request = client.call(RemoveConfigBundleRequest { runtime_id, reference, request_id });
+                let response = client.bundles().remove_config_bundle(request).await?.into_inner();
+                print(as_json, &message_json("RemoveConfigBundleResponse", &response)?)?;
+                refuse_unless_accepted("the bundle was not removed", response.state(), response.diagnostics)
             }
             Some(Action::List) | None => list(&client, runtime_id, as_json).await,
         }

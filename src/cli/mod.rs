@@ -13,17 +13,19 @@ mod observe;
 mod output;
 mod runtimes;
 mod spawn;
+mod store;
 mod transcript;
 mod workers;
 
 pub use failure::Failure;
+pub use store::{StoreAction, StoreCommand};
 
 use crate::config::{RuntimeFlags, ServeFlags};
 
 /// The gRPC control plane for agent workers.
 ///
-/// `serve` is the control plane, `runtime` is what runs on every other host, `demo` shows both ends in one process, and
-/// all other commands are a client for people.
+/// `serve` is the control plane, `runtime` is what runs on every other host, `demo` shows both ends in one process,
+/// `store` looks after what they keep on disk, and all other commands are a client for people.
 #[derive(Debug, clap::Parser)]
 #[command(name = "workplane", version)]
 pub struct Cli {
@@ -45,6 +47,8 @@ pub enum Command {
                             you type to it. At the end of the input the worker is stopped and everything ends."
     )]
     Demo,
+    /// Checks the data directory of a server that does not run, or copies what can be read of it
+    Store(StoreCommand),
     #[allow(missing_docs, reason = "a doc comment here would become its help")]
     #[command(flatten)]
     Client(Box<ClientCommand>),
@@ -57,7 +61,7 @@ pub enum ClientCommand {
     Runtimes(runtimes::Runtimes),
     /// Lists the hosts of the runtimes, or shows one
     Hosts(runtimes::Hosts),
-    /// Lists workers, or shows one
+    /// Lists workers, shows one, or deletes one
     Workers(workers::Workers),
     /// Lists a runtime's configuration bundles, checks one, or gives it one
     Bundles(bundles::Bundles),
@@ -123,6 +127,7 @@ mod tests {
             "workplane workers list --state=running --label=a=b --runtime r -o json",
             "workplane workers --output json --runtime r list --state failed",
             "workplane workers get r/w",
+            "workplane workers delete r/w --force --request-id d-1",
             "workplane bundles check id digest --runtime r",
             "workplane bundles sync bundle.toml --runtime r --request-id s-1",
             "workplane spawn --profile mine --bundle team@593afc87d7904886f71f8c7e1a3752ff15f09c527b33a6e56b44aa2413651238",
@@ -135,6 +140,8 @@ mod tests {
             "workplane transcript w --follow --start 3",
             "workplane observe w --beginning --heartbeat 1s",
             "workplane demo",
+            "workplane store verify /var/lib/workplane",
+            "workplane store salvage /var/lib/workplane new --runtime-id host-a",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {
                 panic!("{line}\n{error}");
@@ -153,6 +160,10 @@ mod tests {
             "workplane workers --state resting",
             "workplane send",
             "workplane spawn --bundle team",
+            "workplane store",
+            "workplane store verify",
+            "workplane store salvage dir",
+            "workplane store salvage dir new --runtime-id a/b",
         ] {
             let refused = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
             assert_eq!(refused.exit_code(), 2, "{line}");

@@ -3,11 +3,11 @@
 use prost::Message;
 use tonic::Request;
 
-use super::client::{ClientFlags, WorkerName};
+use super::client::{Client, ClientFlags, WorkerName};
 use super::failure::Failure;
 use super::frame::item_line;
 use super::output::{json_of_bytes, line};
-use crate::proto::v1::{StreamTranscriptRequest, TranscriptItem};
+use crate::proto::v1::{GetWorkerRequest, StreamTranscriptRequest, TranscriptItem};
 
 /// `workplane transcript`.
 #[derive(Debug, clap::Args)]
@@ -17,9 +17,9 @@ pub struct Transcript {
     /// Goes on with what is said later, until the worker ends
     #[arg(long, short)]
     follow: bool,
-    /// Leaves out the first N items
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    start: u64,
+    /// Leaves out the first N items; else it begins with the first that is kept
+    #[arg(long, value_name = "N")]
+    start: Option<u64>,
     #[command(flatten)]
     client: ClientFlags,
 }
@@ -28,7 +28,11 @@ impl Transcript {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = self.client.connect().await?;
         let (runtime_id, worker_id) = self.worker.resolve(&client).await?;
-        let request = StreamTranscriptRequest { runtime_id, worker_id, start: self.start, follow: self.follow };
+        let start = match self.start {
+            Some(start) => start,
+            None => first_kept(&client, &runtime_id, &worker_id).await?,
+        };
+        let request = StreamTranscriptRequest { runtime_id, worker_id, start, follow: self.follow };
         let mut batches = client.transcripts().stream_transcript(Request::new(request)).await?.into_inner();
         while let Some(batch) = batches.message().await? {
             for item in batch.items {
@@ -42,4 +46,11 @@ impl Transcript {
         }
         Ok(())
     }
+}
+
+/// How many items were removed from the front.
+async fn first_kept(client: &Client, runtime_id: &str, worker_id: &str) -> Result<u64, Failure> {
+    let request = GetWorkerRequest { runtime_id: runtime_id.to_owned(), worker_id: worker_id.to_owned() };
+    let worker = client.workers().get_worker(client.call(request)).await?.into_inner().worker.unwrap_or_default();
+    Ok(worker.first_item_sequence.saturating_sub(1))
 }

@@ -6,8 +6,13 @@ use serde_json::json;
 
 use super::client::{Client, ClientFlags, WorkerName};
 use super::failure::Failure;
-use super::output::{Table, get_is_meant, json as message_json, own_label, print_fields, print_json, word};
-use crate::proto::v1::{GetWorkerRequest, ListWorkersRequest, Worker, WorkerState};
+use super::output::{
+    Table, get_is_meant, json as message_json, own_label, print_diagnostics, print_fields, print_json, word,
+};
+use super::spawn::refuse_unless_accepted;
+use crate::proto::v1::{
+    DeleteWorkerRequest, GetWorkerRequest, ListWorkersRequest, OperationState, Worker, WorkerState,
+};
 
 /// `workplane workers`.
 #[derive(Debug, clap::Args)]
@@ -26,8 +31,22 @@ enum Action {
     List(Filter),
     /// Shows one
     Get(WorkerName),
+    /// Deletes the record of one that has ended, with its transcript and events
+    Delete(Delete),
     #[command(external_subcommand)]
     Other(Vec<String>),
+}
+
+#[derive(Debug, clap::Args)]
+struct Delete {
+    #[command(flatten)]
+    worker: WorkerName,
+    /// Ends it first if it is live, at once
+    #[arg(long)]
+    force: bool,
+    /// Makes a repeat of this command the same request
+    #[arg(long, value_name = "ID", default_value = "")]
+    request_id: String,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, clap::Args)]
@@ -84,8 +103,8 @@ impl Workers {
         if let Some(Action::Other(words)) = &self.action {
             return Err(get_is_meant("workers", words));
         }
-        if matches!(self.action, Some(Action::Get(_))) && self.filter != Filter::default() {
-            return Err(Failure::Usage("one worker is shown whatever holds for it: leave the filters out".to_owned()));
+        if matches!(self.action, Some(Action::Get(_) | Action::Delete(_))) && self.filter != Filter::default() {
+            return Err(Failure::Usage("a worker is named by its id: leave the filters out".to_owned()));
         }
         let client = self.client.connect().await?;
         match self.action {
@@ -97,9 +116,27 @@ impl Workers {
                 let print = if self.client.json() { print_json } else { print_fields };
                 Ok(print(&worker)?)
             }
+            Some(Action::Delete(delete)) => delete.run(&client, self.client.json()).await,
             Some(Action::List(more)) => list(&client, self.filter.and(more), self.client.json()).await,
             Some(Action::Other(_)) | None => list(&client, self.filter, self.client.json()).await,
         }
+    }
+}
+
+impl Delete {
+    async fn run(self, client: &Client, as_json: bool) -> Result<(), Failure> {
+        let (runtime_id, worker_id) = self.worker.resolve(client).await?;
+        let request = DeleteWorkerRequest { runtime_id, worker_id, force: self.force, request_id: self.request_id };
+        let response = client.workers().delete_worker(client.call(request)).await?.into_inner();
+        if as_json {
+            print_json(&message_json("DeleteWorkerResponse", &response)?)?;
+        } else if response.state() == OperationState::Accepted {
+            let mut table = Table::new(&["RUNTIME", "WORKER"]);
+            table.row([response.runtime_id.as_str(), &response.worker_id]);
+            table.print()?;
+            print_diagnostics(&response.diagnostics)?;
+        }
+        refuse_unless_accepted("the worker was not deleted", response.state(), response.diagnostics)
     }
 }
 

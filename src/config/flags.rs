@@ -29,7 +29,8 @@ pub struct ServerFlags {
     /// The private key for `--tls-cert` (PEM); not in this version yet [env: WORKPLANE_TLS_KEY]
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<String>,
-    /// Keeps state in this directory; not in this version yet: state is in memory [env: WORKPLANE_DATA_DIR]
+    /// Keeps all state in this directory, which is made where it is not there, for one process at a time. Without it
+    /// state is in memory, and gone when the process ends [env: WORKPLANE_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
     /// Serves Prometheus text on this address; not in this version yet [env: WORKPLANE_METRICS_LISTEN]

@@ -8,8 +8,11 @@ use std::time::Duration;
 use super::document::Section;
 use super::error::{ConfigError, Given};
 use super::server::resolve;
-use crate::engine::{EngineLimits, InputForm, Profile, Profiles, Protocol};
+use crate::engine::{CgroupRoot, EngineLimits, InputForm, Profile, Profiles, Protocol, Restart, Retention};
 use crate::model::ProfileSelector;
+
+/// More than anybody keeps anything: a hundred years.
+const MAX_AGE: Duration = Duration::from_hours(24 * 36_525);
 
 /// Reads `[profiles]`.
 pub(super) fn read_profiles(file: &mut Section<'_>, directory: &Path) -> Result<Profiles, ConfigError> {
@@ -40,16 +43,15 @@ fn read_profile(mut section: Section<'_>, directory: &Path) -> Result<Profile, C
     let input = section.text("input")?;
     let cwd = section.text("cwd")?;
     let env = section.text_map("env")?;
-    for key in ["restart", "permissions"] {
-        if let Some(given) = section.text(key)? {
-            return Err(given.refuse("is not heeded by this version yet: leave it out"));
-        }
+    let restart = section.text("restart")?;
+    if let Some(given) = section.text("permissions")? {
+        return Err(given.refuse("is not heeded by this version yet: leave it out"));
     }
     let profile = match protocol {
         Protocol::Catalog => {
-            let program =
-                [command.map(|c| c.origin), input.map(|i| i.origin), cwd.map(|c| c.origin), env.map(|e| e.origin)];
-            match program.into_iter().flatten().next() {
+            let texts = [input, cwd, restart].into_iter().flatten().map(|given| given.origin);
+            let mut program = command.map(|c| c.origin).into_iter().chain(env.map(|e| e.origin)).chain(texts);
+            match program.next() {
                 Some(origin) => return Err(ConfigError::new(&origin, "a catalog profile runs nothing: leave it out")),
                 None => Profile::catalog(),
             }
@@ -72,6 +74,7 @@ fn read_profile(mut section: Section<'_>, directory: &Path) -> Result<Profile, C
                 })?,
                 None => BTreeMap::new(),
             },
+            restart: restart.map(|given| given.parse(|text| restarts(text))).transpose()?.unwrap_or_default(),
         },
     };
     section.finish()?;
@@ -93,9 +96,17 @@ fn input_form(text: &str) -> Result<InputForm, &'static str> {
     }
 }
 
-/// Reads `[limits]`.
+fn restarts(text: &str) -> Result<Restart, &'static str> {
+    match text {
+        "never" => Ok(Restart::Never),
+        "on-failure" => Ok(Restart::OnFailure),
+        _ => Err("must be never or on-failure"),
+    }
+}
+
+/// Reads `[limits]` and `[retention]`.
 pub(super) fn read_limits(file: &mut Section<'_>) -> Result<EngineLimits, ConfigError> {
-    let mut limits = EngineLimits::default();
+    let mut limits = EngineLimits { retention: read_retention(file)?, ..EngineLimits::default() };
     let Some(mut section) = file.section("limits")? else { return Ok(limits) };
     if let Some(given) = section.number("max_workers")? {
         limits.max_workers = bounded(&given, 1..=1_000_000)?;
@@ -106,8 +117,48 @@ pub(super) fn read_limits(file: &mut Section<'_>) -> Result<EngineLimits, Config
     if let Some(given) = section.text("stop_grace")? {
         limits.stop_grace = duration(&given, Duration::from_millis(1)..=Duration::from_mins(10))?;
     }
+    if let Some(given) = section.text("cgroup")? {
+        limits.cgroup = given.parse(|text| match text.as_str() {
+            "auto" => Ok(CgroupRoot::Detect),
+            "off" => Ok(CgroupRoot::Off),
+            path if path.starts_with('/') => Ok(CgroupRoot::At(path.into())),
+            _ => Err("must be auto, off or the directory of a control group"),
+        })?;
+    }
     section.finish()?;
     Ok(limits)
+}
+
+/// Reads `[retention]`: what is kept of workers, and how long. Whatever is not said is kept.
+fn read_retention(file: &mut Section<'_>) -> Result<Retention, ConfigError> {
+    let Some(mut section) = file.section("retention")? else { return Ok(Retention::default()) };
+    let age = |given: Option<Given<String>>, least| given.map(|given| duration(&given, least..=MAX_AGE)).transpose();
+    let size =
+        |given: Option<Given<String>>, least| given.map(|given| given.parse(|text| bytes(text, least))).transpose();
+    let retention = Retention {
+        max_age: age(section.text("max_age")?, Duration::from_secs(1))?,
+        max_worker_bytes: size(section.text("max_worker_bytes")?, 64 << 10)?,
+        max_bytes: size(section.text("max_bytes")?, 1 << 20)?,
+        // A day at least: so long, repeats of what a worker was asked are answered.
+        ended_workers_max_age: age(section.text("ended_workers_max_age")?, Duration::from_hours(24))?,
+    };
+    section.finish()?;
+    Ok(retention)
+}
+
+/// A size as a text with a unit, as in `64MiB`, of `least` bytes or more.
+fn bytes(text: &str, least: u64) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim_start() {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return Err("must be a size with its unit, as in \"64MiB\" or \"10GiB\"".to_owned()),
+    };
+    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    size.filter(|size| *size >= least).ok_or_else(|| format!("must be {} KiB or more", least >> 10))
 }
 
 fn bounded(given: &Given<u64>, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {

@@ -1,11 +1,12 @@
 //! What stays as it was at the start when the configuration is read again, and which of it another one would change.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::log::LogConfig;
 use super::runtime::RuntimeConfig;
 use super::serve::{EmbeddedConfig, ServeConfig};
-use crate::engine::{EngineLimits, Profiles};
+use crate::engine::{EngineLimits, Profiles, Retention};
 use crate::model::{RuntimeId, WorkspaceId};
 
 /// The part of a role's configuration that holds until a restart. What a role does not have is `None`.
@@ -13,6 +14,7 @@ use crate::model::{RuntimeId, WorkspaceId};
 pub struct Fixed {
     listen: SocketAddr,
     log: LogConfig,
+    data_dir: Option<PathBuf>,
     workspace_id: Option<WorkspaceId>,
     display_name: Option<String>,
     /// Whether there is a runtime in this process at all.
@@ -20,28 +22,47 @@ pub struct Fixed {
     runtime_id: Option<RuntimeId>,
     profiles: Option<Profiles>,
     limits: Option<EngineLimits>,
+    retention: Option<Retention>,
 }
 
 impl Fixed {
     /// The keys whose values are others in `later`.
     #[must_use]
     pub fn changed(&self, later: &Self) -> Vec<&'static str> {
-        let Self { listen, log, workspace_id, display_name, embedded, runtime_id, profiles, limits } = self;
+        let Self {
+            listen,
+            log,
+            data_dir,
+            workspace_id,
+            display_name,
+            embedded,
+            runtime_id,
+            profiles,
+            limits,
+            retention,
+        } = self;
         // With the runtime itself all that is its own comes and goes.
         let same_runtime = *embedded == later.embedded;
         let keys = [
             ("listen", *listen != later.listen),
             ("log_format", log.format != later.log.format),
             ("log_level", log.filter != later.log.filter),
+            ("data_dir", *data_dir != later.data_dir),
             ("workspace_id", *workspace_id != later.workspace_id),
             ("display_name", *display_name != later.display_name),
             ("embedded", !same_runtime),
             ("runtime_id", same_runtime && *runtime_id != later.runtime_id),
             ("profiles", same_runtime && *profiles != later.profiles),
             ("limits", same_runtime && *limits != later.limits),
+            ("retention", same_runtime && *retention != later.retention),
         ];
         keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
     }
+}
+
+/// Limits without what is told apart.
+fn bare(limits: EngineLimits) -> EngineLimits {
+    EngineLimits { retention: Retention::default(), ..limits }
 }
 
 impl From<&ServeConfig> for Fixed {
@@ -54,12 +75,14 @@ impl From<&ServeConfig> for Fixed {
         Self {
             listen: server.listen,
             log: server.log.clone(),
+            data_dir: server.data_dir.clone(),
             workspace_id: Some(workspace_id.clone()),
             display_name: None,
             embedded: embedded.is_some(),
             runtime_id,
             profiles,
-            limits,
+            retention: limits.as_ref().map(|limits| limits.retention),
+            limits: limits.map(bare),
         }
     }
 }
@@ -70,12 +93,14 @@ impl From<&RuntimeConfig> for Fixed {
         Self {
             listen: server.listen,
             log: server.log.clone(),
+            data_dir: server.data_dir.clone(),
             workspace_id: None,
             display_name: display_name.clone(),
             embedded: true,
             runtime_id: runtime_id.clone(),
             profiles: Some(profiles.clone()),
-            limits: Some(*limits),
+            limits: Some(bare(limits.clone())),
+            retention: Some(limits.retention),
         }
     }
 }

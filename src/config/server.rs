@@ -27,6 +27,8 @@ pub struct ServerConfig {
     pub allow_plaintext: bool,
     /// How long it goes on as before when it is to end, for balancers to see that it is not serving. 2 s.
     pub drain_pause: Duration,
+    /// Where all state is kept; in memory where there is none.
+    pub data_dir: Option<PathBuf>,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -48,10 +50,12 @@ impl ServerConfig {
             Some(given) => duration(&given, Duration::ZERO..=MAX_DRAIN_PAUSE)?,
             None => DRAIN_PAUSE,
         };
+        let data_dir = layers.text("data_dir", flags.data_dir.as_ref())?;
+        let data_dir = data_dir.map(|given| resolve(&given, directory));
         let log = LogConfig::read(layers, flags)?;
         let address = listen.as_ref().map_or(Ok(default_listen), |given| given.parse(|text| parse_listen(text)))?;
         let tokens = token_file.map(|given| given.parse(|_| read_tokens(&resolve(&given, directory)))).transpose()?;
-        let config = Self { listen: address, tokens, allow_plaintext, drain_pause, log };
+        let config = Self { listen: address, tokens, allow_plaintext, drain_pause, data_dir, log };
         match listen {
             Some(given) => config.check_exposure().map_err(|problem| given.refuse(problem))?,
             // The default is a loopback address.
@@ -81,12 +85,10 @@ pub(super) fn is_loopback(address: IpAddr) -> bool {
 
 fn refuse_what_is_to_come(layers: &mut Layers<'_, '_>, flags: &ServerFlags) -> Result<(), ConfigError> {
     const TLS: &str = "TLS is not served by this version yet";
-    const DATA_DIR: &str = "this version keeps everything in memory and has no durable store yet: leave it out";
     const METRICS: &str = "metrics are not served by this version yet";
     for (key, flag, problem) in [
         ("tls_cert", &flags.tls_cert, TLS),
         ("tls_key", &flags.tls_key, TLS),
-        ("data_dir", &flags.data_dir, DATA_DIR),
         ("metrics_listen", &flags.metrics_listen, METRICS),
     ] {
         if let Some(given) = layers.text(key, flag.as_ref())? {

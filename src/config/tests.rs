@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::{InputForm, Protocol};
+use crate::engine::{InputForm, Protocol, Retention};
 use crate::model::ProfileSelector;
 
 /// A directory with a configuration and files of tokens in it.
@@ -142,7 +142,7 @@ fn every_refusal_names_file_line_and_field() {
         ("token_file = 'absent'", "w.toml:1: token_file: absent cannot be read"),
         ("tls_cert = 'a.pem'", "w.toml:1: tls_cert: TLS is not served by this version yet"),
         ("tls_key = 'a.pem'", "w.toml:1: tls_key: TLS"),
-        ("data_dir = '/var/lib/x'", "w.toml:1: data_dir: this version keeps everything in memory"),
+        ("data_dir = ''", "w.toml:1: data_dir: must not be empty"),
         ("metrics_listen = '127.0.0.1:9'", "w.toml:1: metrics_listen: metrics are not served"),
         ("log_format = 'xml'", "w.toml:1: log_format: must be text or json"),
         ("log_level = 'loud'", "w.toml:1: log_level: must be error, warn"),
@@ -153,7 +153,14 @@ fn every_refusal_names_file_line_and_field() {
         ("[limits]\nmax_workers = 0", "w.toml:2: limits.max_workers: must be 1 to 1000000"),
         ("[limits]\ninput_queue = -1", "w.toml:2: limits.input_queue: must be a whole number"),
         ("[limits]\nstop_grace = '10'", "w.toml:2: limits.stop_grace: must be a duration with its unit"),
+        ("[limits]\ncgroup = 'workers'", "w.toml:2: limits.cgroup: must be auto, off or the directory"),
         ("[limits]\nstop_grace = '1day'", "w.toml:2: limits.stop_grace: must be 1ms to 10m"),
+        ("[retention]\nmax_age = '30'", "w.toml:2: retention.max_age: must be a duration with its unit"),
+        ("[retention]\nmax_bytes = '10GB'", "w.toml:2: retention.max_bytes: must be a size with its unit"),
+        ("[retention]\nmax_bytes = '1KiB'", "w.toml:2: retention.max_bytes: must be 1024 KiB or more"),
+        ("[retention]\nmax_worker_bytes = '99999999999TiB'", "w.toml:2: retention.max_worker_bytes: must be 64 KiB"),
+        ("[retention]\nended_workers_max_age = '1h'", "w.toml:2: retention.ended_workers_max_age: must be 1day to"),
+        ("[retention]\nage = '1h'", "w.toml:2: retention.age: is not known here"),
         ("remote_runtimes = 1", "w.toml:1: remote_runtimes: must be a list of tables"),
         ("\n[[remote_runtimes]]\nruntime_id = 'a'", "w.toml:2: remote_runtimes[0].endpoint: is required"),
         (&format!("{remote}{remote}"), "w.toml:5: remote_runtimes[1].runtime_id: another runtime has this id"),
@@ -198,7 +205,14 @@ fn a_profile_that_cannot_be_is_refused_by_its_place() {
             format!("w.toml:4: {at}.env: must be a table of texts"),
         ),
         ("protocol = 'lines'\ncommand = ['cat']\nenv = { 'A=B' = '' }", format!("w.toml:4: {at}.env: has a name")),
-        ("protocol = 'lines'\ncommand = ['cat']\nrestart = 'never'", format!("w.toml:4: {at}.restart: is not heeded")),
+        (
+            "protocol = 'lines'\ncommand = ['cat']\nrestart = 'always'",
+            format!("w.toml:4: {at}.restart: must be never or on-failure"),
+        ),
+        (
+            "protocol = 'catalog'\nrestart = 'on-failure'",
+            format!("w.toml:3: {at}.restart: a catalog profile runs nothing"),
+        ),
         ("protocol = 'lines'\ncommand = ['cat']\npermissions = 'ask'", format!("w.toml:4: {at}.permissions: is not")),
         ("protocol = 'catalog'\ncommand = ['cat']", format!("w.toml:3: {at}.command: a catalog profile runs nothing")),
         ("protocol = 'catalog'\nshell = 'sh'", format!("w.toml:3: {at}.shell: is not known here")),
@@ -240,6 +254,7 @@ fn profiles_limits_and_remotes_come_out_as_they_were_written() {
     // acceptance 63
     let files = Files::new(
         "drain_pause = '0s'\n[embedded]\nruntime_id = 'here'\n[limits]\nmax_workers = 7\ninput_queue = 8\nstop_grace = '2s'\n\
+         [retention]\nmax_age = '30d'\nmax_worker_bytes = '64KiB'\nmax_bytes = '2 GiB'\nended_workers_max_age = '90days'\n\
          [profiles.runtime_default]\nprotocol = 'catalog'\n\
          [profiles.'builtin:coder']\nprotocol = 'lines'\ncommand = ['sh', '-c', 'x']\ninput = 'text'\ncwd = 'work'\nenv = { A = 'b' }\n\
          [profiles.mine]\nprotocol = 'lines'\ncommand = ['cat']\n\
@@ -252,6 +267,14 @@ fn profiles_limits_and_remotes_come_out_as_they_were_written() {
     assert_eq!(embedded.runtime_id.as_str(), "here");
     assert_eq!((embedded.limits.max_workers, embedded.limits.input_queue), (7, 8));
     assert_eq!(embedded.limits.stop_grace, Duration::from_secs(2));
+    let day = Duration::from_hours(24);
+    let retention = Retention {
+        max_age: Some(30 * day),
+        max_worker_bytes: Some(65_536),
+        max_bytes: Some(2 << 30),
+        ended_workers_max_age: Some(90 * day),
+    };
+    assert_eq!(embedded.limits.retention, retention);
     let coder = embedded.profiles.get(&ProfileSelector::Builtin("builtin:coder".to_owned()));
     assert_eq!((coder.protocol, coder.input), (Protocol::Lines, InputForm::Text));
     assert_eq!((coder.command.len(), coder.cwd.clone(), coder.env["A"].as_str()), (3, Some(files.path("work")), "b"));
@@ -302,11 +325,12 @@ fn what_has_changed_and_needs_a_restart_is_named() {
     let same = "listen = '127.0.0.1:1'\ntoken_file = 'tokens'\n[profiles.runtime_default]\nprotocol = 'catalog'\n";
     let remote = "[[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'http://127.0.0.1:1'\n";
     assert!(changed(&format!("{same}{remote}")).is_empty());
-    let log = "log_format = 'json'\nlog_level = 'debug'\nworkspace_id = 'local:other'\n";
-    assert_eq!(changed(&format!("{log}{same}")), ["log_format", "log_level", "workspace_id"]);
+    let log = "log_format = 'json'\nlog_level = 'debug'\ndata_dir = 'x'\nworkspace_id = 'local:other'\n";
+    assert_eq!(changed(&format!("{log}{same}")), ["log_format", "log_level", "data_dir", "workspace_id"]);
     assert_eq!(changed(&format!("{same}[embedded]\nruntime_id = 'b'\n")), ["runtime_id"]);
     assert_eq!(changed(&format!("{same}[embedded]\nenabled = false\n")), ["embedded"]);
     assert_eq!(changed("[limits]\nmax_workers = 2\n"), ["listen", "profiles", "limits"]);
+    assert_eq!(changed(&format!("{same}[retention]\nmax_age = '30d'\n")), ["retention"]);
 
     let runtime = |text: &str| Fixed::from(&Files::new(text).runtime().unwrap());
     let later = runtime("runtime_id = 'a'\ndisplay_name = 'A'\n");

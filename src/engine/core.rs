@@ -3,25 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::bundles::Bundles;
-use super::clock::Clock;
-use super::frame::{Envelope, FrameCodec, Published};
-use super::profile::{Profiles, Protocol};
+use super::parts::EngineParts;
+use super::profile::Profile;
 use super::receipts::{Claim, Outcome, Receipts, given_up, refused};
+use super::retention::{self, Retention};
 use super::row::WorkerRow;
-use super::store::{Batch, Store};
+use super::store::Batch;
 use super::tail::Tail;
-use super::worker::{
-    Command, Ending, InputCommand, Stage, StageContext, StopCommand, StopWish, not_running, store_error,
-};
+use super::worker::{Command, Ending, InputCommand, Stage, StopCommand, StopWish, not_running, store_error};
 use crate::model::{
-    CallContext, Cursor, Error, EventKind, HostId, Incarnation, InputAck, Reason, Result, RuntimeId, SendInput,
-    StopAck, StopMode, StopWorker, TerminalIntent, Worker, WorkerCounts, WorkerId, WorkerState,
+    CallContext, Diagnostic, Error, InputAck, Reason, Result, SendInput, StopMode, Worker, WorkerCounts, WorkerId,
+    WorkerState,
 };
 
 /// How many commands may wait for one worker's task.
@@ -30,66 +28,8 @@ const INBOX: usize = 1_024;
 const BIRTHS: u32 = 64;
 /// How often old receipts are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_mins(10);
-
-/// What an engine is made of: everything it touches is handed in.
-#[derive(Clone)]
-pub struct EngineParts {
-    /// Its runtime's id.
-    pub runtime_id: RuntimeId,
-    /// The id of its host.
-    pub host_id: HostId,
-    /// What is durable.
-    pub store: Arc<dyn Store>,
-    /// Of that store.
-    pub incarnation: Incarnation,
-    /// Turns events into bytes.
-    pub codec: Arc<dyn FrameCodec>,
-    /// Stamps.
-    pub clock: Arc<dyn Clock>,
-    /// What this host runs.
-    pub profiles: Profiles,
-    /// How much of everything.
-    pub limits: EngineLimits,
-    /// Where its tasks run.
-    pub handle: tokio::runtime::Handle,
-}
-
-impl EngineParts {
-    /// A frame ready for the wire.
-    pub(super) fn published(
-        &self,
-        worker_id: &WorkerId,
-        sequence: u64,
-        kind: EventKind,
-        observed_at: SystemTime,
-        body: &[u8],
-    ) -> Published {
-        let cursor = Cursor::new(self.incarnation, worker_id, sequence);
-        let envelope = Envelope { runtime_id: &self.runtime_id, worker_id, cursor, observed_at, kind };
-        Published { sequence, kind, wire: self.codec.frame(&envelope, body) }
-    }
-
-    pub(super) fn stage_context(&self, protocol: Protocol) -> StageContext {
-        StageContext { codec: Arc::clone(&self.codec), protocol, input_queue: self.limits.input_queue }
-    }
-}
-
-/// How much of everything an engine allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EngineLimits {
-    /// Live workers.
-    pub max_workers: u32,
-    /// Inputs that one worker has accepted and not picked up.
-    pub input_queue: usize,
-    /// How long a program that was asked to end may take before it is killed.
-    pub stop_grace: Duration,
-}
-
-impl Default for EngineLimits {
-    fn default() -> Self {
-        Self { max_workers: 1_000, input_queue: 1_024, stop_grace: Duration::from_secs(10) }
-    }
-}
+/// How many of them in one batch.
+const FORGOTTEN_AT_ONCE: usize = 1_000;
 
 /// The worker runtime of one host. Cheap to clone.
 #[derive(Clone)]
@@ -100,6 +40,8 @@ pub(super) struct Inner {
     pub workers: RwLock<BTreeMap<WorkerId, Slot>>,
     pub receipts: Receipts,
     pub bundles: Bundles,
+    /// What was found damaged at the start and belongs to no worker.
+    pub warnings: RwLock<Vec<Diagnostic>>,
     /// Places for live workers.
     pub live: Arc<Semaphore>,
     /// Places for births under way: a shutdown takes them all, and so waits for those.
@@ -112,6 +54,8 @@ pub(super) struct Inner {
 pub(super) struct Slot {
     pub tail: Arc<Tail>,
     pub inbox: Option<mpsc::Sender<Command>>,
+    /// Its records were damaged: it can only be deleted.
+    pub quarantined: bool,
 }
 
 const RUNNING: u8 = 0;
@@ -121,7 +65,8 @@ const DRAINING: u8 = 2;
 const STOPPED: u8 = 3;
 
 impl Engine {
-    /// Starts from what the store has. A worker that was live when the runtime went away has lost its program: its end
+    /// Starts from what the store has. What a runtime before this one left running is ended before anything else. A
+    /// worker that was live when it went away has lost its program: its end, or its next run where its profile says so,
     /// is recorded before this returns.
     ///
     /// # Errors
@@ -133,12 +78,16 @@ impl Engine {
             workers: RwLock::default(),
             receipts: Receipts::default(),
             bundles: Bundles::default(),
+            warnings: RwLock::default(),
             live,
             births: Arc::new(Semaphore::new(BIRTHS as usize)),
             phase: AtomicU8::new(RUNNING),
         }));
         engine.restore().await?;
         engine.0.parts.handle.spawn(forget_old_receipts(Arc::downgrade(&engine.0)));
+        if engine.0.parts.limits.retention != Retention::default() {
+            engine.0.parts.handle.spawn(retention::run(Arc::downgrade(&engine.0)));
+        }
         Ok(engine)
     }
 
@@ -189,7 +138,7 @@ impl Engine {
             Claim::New(hold) => Some(hold),
             Claim::Anonymous => None,
         };
-        let slot = match self.check_running().and_then(|()| self.slot(&request.worker_id)) {
+        let slot = match self.check_running().and_then(|()| self.sound(&request.worker_id)) {
             Ok(slot) => slot,
             Err(error) => return Err(refused(hold, error)),
         };
@@ -202,35 +151,6 @@ impl Engine {
         let SendInput { worker_id: _, input, delivery } = request;
         permit.send(Command::Input(InputCommand { input, delivery, request_id: ctx.request_id.clone(), hold, reply }));
         answered(ctx, answer).await
-    }
-
-    /// Ends a worker. Answers when its end is durable, or, a little before the deadline, that it is still stopping.
-    ///
-    /// # Errors
-    /// Unknown workers, a failed store.
-    pub async fn stop_worker(&self, ctx: &CallContext, request: StopWorker) -> Result<StopAck> {
-        let (method, ending, default) = match request.intent {
-            TerminalIntent::Stop => ("StopWorker", Ending::Stopped, "worker stopped"),
-            TerminalIntent::Cancel => ("CancelWorker", Ending::Cancelled, "worker cancelled"),
-        };
-        let hold = match self.0.receipts.claim(ctx, method).await? {
-            Claim::Repeat(_) => return Ok(ended(ctx, &self.slot(&request.worker_id)?.tail).await),
-            Claim::New(hold) => Some(hold),
-            Claim::Anonymous => None,
-        };
-        let slot = match self.slot(&request.worker_id) {
-            Ok(slot) => slot,
-            Err(error) => return Err(refused(hold, error)),
-        };
-        let message = if request.reason.trim().is_empty() { default.to_owned() } else { request.reason };
-        // Without a task it has ended: there is nothing to do, and its end is the answer.
-        if let Some(permit) = place(ctx, slot.inbox.as_ref()).await? {
-            let (reply, answer) = oneshot::channel();
-            let wish = StopWish { ending, message, mode: request.mode };
-            permit.send(Command::Stop(StopCommand { wish, hold, reply }));
-            answered(ctx, answer).await?;
-        }
-        Ok(ended(ctx, &slot.tail).await)
     }
 
     /// Makes no new workers from now on: a request for one is refused as `DRAINING`, unless it was answered before. All
@@ -267,6 +187,12 @@ impl Engine {
         self.0.phase.store(STOPPED, Ordering::Release);
     }
 
+    /// Kills the programs of all workers, without a word to anyone and without waiting for it: for a process that ends at
+    /// once. What of theirs is left is found at the next start. Blocks for some milliseconds.
+    pub fn abandon(&self) {
+        self.0.parts.machine.abandon(self.0.parts.incarnation);
+    }
+
     /// # Errors
     /// As [`Engine::check_running`], and once it is closed.
     pub(super) fn check_open(&self) -> Result<()> {
@@ -293,8 +219,8 @@ impl Engine {
         Arc::new(row.view(&self.0.parts.runtime_id, &self.0.parts.host_id))
     }
 
-    pub(super) fn stage(&self, row: &WorkerRow, protocol: Protocol, revision: u64) -> Stage {
-        let mut stage = Stage::new(self.0.parts.stage_context(protocol), row.clone(), revision);
+    pub(super) fn stage(&self, row: &WorkerRow, profile: &Profile, revision: u64) -> Stage {
+        let mut stage = Stage::new(self.0.parts.stage_context(profile), row.clone(), revision);
         stage.at(self.0.parts.clock.now());
         stage
     }
@@ -314,13 +240,12 @@ async fn forget_old_receipts(engine: Weak<Inner>) {
             let is_gone = |id: &WorkerId| workers.get(id).is_none_or(|slot| slot.tail.view().state.is_final());
             engine.receipts.outdated(engine.parts.clock.now(), is_gone)
         };
-        if outdated.is_empty() {
-            continue;
-        }
-        let batch = Batch { forgotten: outdated.clone(), ..Batch::default() };
-        match engine.parts.store.commit(batch).await {
-            Ok(_) => engine.receipts.forget(&outdated),
-            Err(fault) => tracing::warn!(%fault, "old receipts could not be forgotten yet"),
+        for some in outdated.chunks(FORGOTTEN_AT_ONCE) {
+            let batch = Batch { forgotten: some.to_vec(), vital: true, ..Batch::default() };
+            match engine.parts.store.commit(batch).await {
+                Ok(_) => engine.receipts.forget(some),
+                Err(fault) => tracing::warn!(%fault, "old receipts could not be forgotten yet"),
+            }
         }
     }
 }
@@ -331,40 +256,6 @@ pub(super) async fn answered<T>(ctx: &CallContext, answer: oneshot::Receiver<Res
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(given_up()),
         Err(_) => Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before it was known to be done")),
-    }
-}
-
-/// The end of a worker that was asked to end, or what it is shortly before the deadline.
-async fn ended(ctx: &CallContext, tail: &Tail) -> StopAck {
-    let margin = Duration::from_millis(50).max(ctx.remaining() / 20);
-    let deadline = ctx.deadline.checked_sub(margin).unwrap_or(ctx.deadline);
-    let end = tokio::time::timeout_at(deadline, tail.wait_for(|worker| worker.state.is_final())).await;
-    match end {
-        Ok(worker) => {
-            let event_id = worker.termination.as_ref().map(|termination| termination.last_sequence);
-            StopAck { event_id, state: worker.state, diagnostics: Vec::new() }
-        }
-        Err(_) => StopAck {
-            event_id: None,
-            state: tail.view().state,
-            diagnostics: vec![crate::model::Diagnostic::info(
-                "worker_still_stopping",
-                "the worker was told to end and has not ended yet",
-            )],
-        },
-    }
-}
-
-/// A place in the inbox of a worker's task, waited for: nobody who wants a worker to end is turned away. `None` where it
-/// has ended.
-async fn place<'a>(
-    ctx: &CallContext,
-    inbox: Option<&'a mpsc::Sender<Command>>,
-) -> Result<Option<mpsc::Permit<'a, Command>>> {
-    let Some(inbox) = inbox else { return Ok(None) };
-    match tokio::time::timeout_at(ctx.deadline, inbox.reserve()).await {
-        Ok(permit) => Ok(permit.ok()),
-        Err(_) => Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before the worker could be told")),
     }
 }
 

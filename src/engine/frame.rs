@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::model::{Cursor, Event, EventKind, RuntimeId, WorkerId};
+use crate::model::{Cursor, Event, EventKind, InputKind, RequestId, RuntimeId, WorkerId};
 
 /// A durable event as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,19 @@ pub struct Published {
     pub wire: Bytes,
 }
 
+/// An input as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoredInput {
+    /// Its place in the transcript.
+    pub item: u64,
+    /// Of the request that gave it.
+    pub request_id: Option<RequestId>,
+    /// Of which sort it is.
+    pub kind: InputKind,
+    /// What it says.
+    pub content: String,
+}
+
 /// Turns events into bytes.
 pub trait FrameCodec: Send + Sync + 'static {
     /// The payload of an event.
@@ -57,4 +70,8 @@ pub trait FrameCodec: Send + Sync + 'static {
 
     /// The whole frame: the envelope and the payload behind it.
     fn frame(&self, envelope: &Envelope<'_>, payload: &[u8]) -> Bytes;
+
+    /// Reads an input back: from the payloads of its `input_accepted` and of the item that is adjacent to it. `None` where
+    /// they are not what this wrote.
+    fn input(&self, accepted: &[u8], item: &[u8]) -> Option<StoredInput>;
 }

@@ -192,6 +192,11 @@ impl Observation {
     fn take_live(&mut self, frames: Vec<Published>) {
         let mut last = self.sequence;
         for frame in frames {
+            if frame.kind == EventKind::Gap {
+                // It was made for the writer's place. What this reader misses, its own history says.
+                self.catch_up_to = self.catch_up_to.max(frame.sequence);
+                continue;
+            }
             if frame.kind.is_durable() {
                 if frame.sequence <= last {
                     continue;

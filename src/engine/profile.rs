@@ -17,6 +17,9 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Every protocol there is.
+    pub const ALL: [Self; 2] = [Self::Catalog, Self::Lines];
+
     /// Its name in a configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -48,8 +51,20 @@ pub struct Profile {
     pub input: InputForm,
     /// Where it runs; the runtime's own directory where unset.
     pub cwd: Option<PathBuf>,
-    /// Its environment beside `PATH`, `HOME`, `LANG` and `TMPDIR`.
+    /// Its environment beside `PATH`, `HOME`, `LANG`, `TMPDIR` and the marker of its worker.
     pub env: BTreeMap<String, String>,
+    /// What follows when it has failed.
+    pub restart: Restart,
+}
+
+/// What follows when a program has failed: when it exited with a code other than 0, was killed, or lost its runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// Its worker has ended.
+    #[default]
+    Never,
+    /// It is started anew, within the bounds of [`Restarts`](super::Restarts).
+    OnFailure,
 }
 
 impl Profile {
@@ -62,6 +77,7 @@ impl Profile {
             input: InputForm::Json,
             cwd: None,
             env: BTreeMap::new(),
+            restart: Restart::Never,
         }
     }
 }

@@ -8,7 +8,6 @@ use super::frame::Frame;
 use super::history::StoreHistory;
 use super::observe::{Observation, ObserveFrom};
 use super::store::Select;
-use super::worker::store_error;
 use crate::model::{
     Cursor, Error, Incarnation, MAX_PAGE_BYTES, Reason, Result, Worker, WorkerFilter, WorkerId, WorkerPage,
 };
@@ -54,17 +53,36 @@ impl Engine {
     /// # Errors
     /// Unknown workers; [`Reason::CursorExpired`] below the first kept item; a failed store.
     pub async fn read_transcript(&self, worker_id: &WorkerId, start: u64, limit: usize) -> Result<TranscriptRead> {
-        let total_items = self.slot(worker_id)?.tail.view().transcript_length;
+        let view = self.sound(worker_id)?.tail.view();
+        let (total_items, first) = (view.transcript_length, view.first_item_sequence);
+        let oldest = first.saturating_sub(1);
+        if start < oldest {
+            return Err(removed(worker_id, oldest));
+        }
         let limit = limit.min(usize::try_from(total_items.saturating_sub(start)).unwrap_or(usize::MAX));
         let frames = if limit == 0 {
             Vec::new()
         } else {
-            let store = &self.0.parts.store;
-            store.read(worker_id, Select::ItemsAfter(start), limit, MAX_PAGE_BYTES).await.map_err(store_error)?
+            let read = self.0.parts.store.read(worker_id, Select::ItemsAfter(start), limit, MAX_PAGE_BYTES).await;
+            let frames = read.map_err(|fault| self.read_fault(worker_id, fault))?;
+            if frames.is_empty() {
+                return Err(self.gone(worker_id, start).await);
+            }
+            frames
         };
         let next = start.saturating_add(frames.len() as u64);
         let next_start = (next < total_items && !frames.is_empty()).then_some(next);
         Ok(TranscriptRead { total_items, next_start, frames })
+    }
+
+    /// Why items that were there a moment ago cannot be read.
+    async fn gone(&self, worker_id: &WorkerId, start: u64) -> Error {
+        match self.0.parts.store.worker(worker_id).await {
+            Ok(None) => Error::unknown_worker(&self.0.parts.runtime_id, worker_id),
+            Ok(Some(stored)) if start < stored.row.removed_items => removed(worker_id, stored.row.removed_items),
+            Ok(Some(_)) => Error::new(Reason::StoreError, "items that were told of cannot be read"),
+            Err(fault) => self.read_fault(worker_id, fault),
+        }
     }
 
     /// Opens a reader of a worker's stream. With `stop_after` it only replays, and ends after that sequence.
@@ -77,10 +95,12 @@ impl Engine {
         from: ObserveFrom,
         stop_after: Option<u64>,
     ) -> Result<Observation> {
-        let tail = match (self.slot(worker_id), from) {
+        let tail = match (self.sound(worker_id), from) {
             (Ok(slot), _) => slot.tail,
             // The worker is as gone as what the cursor counted: the cursor says which of the two is news.
-            (Err(_), ObserveFrom::After(cursor)) if cursor.incarnation != self.0.parts.incarnation => {
+            (Err(unknown), ObserveFrom::After(cursor))
+                if unknown.reason() == Reason::UnknownWorker && cursor.incarnation != self.0.parts.incarnation =>
+            {
                 return Err(Error::new(Reason::CursorExpired, "the cursor is of a store that is gone")
                     .with("worker_id", worker_id)
                     .with("recovery", &"list the workers: this one is not there any more"));
@@ -94,9 +114,17 @@ impl Engine {
             ObserveFrom::Beginning => Some(view.first_sequence.saturating_sub(1)),
             ObserveFrom::After(cursor) => Some(usable(cursor, parts.incarnation, &view)?),
         };
-        let history = StoreHistory::new(Arc::clone(parts), worker_id.clone());
+        let history = StoreHistory::new(Arc::clone(parts), worker_id.clone(), Arc::clone(&tail));
         Ok(Observation::open(parts.incarnation, tail, Arc::new(history), after, stop_after))
     }
+}
+
+/// A start before the first item that is kept.
+fn removed(worker_id: &WorkerId, oldest_start: u64) -> Error {
+    Error::new(Reason::CursorExpired, "start is before the first item that is kept")
+        .with("worker_id", worker_id)
+        .with("oldest_start", &oldest_start)
+        .with("recovery", &"read from oldest_start")
 }
 
 /// The sequence that a cursor stands at, if this store can go on from it.

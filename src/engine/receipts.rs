@@ -19,6 +19,8 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use super::row::WorkerRow;
+use super::store::Forgotten;
 use crate::model::{BundleRef, CallContext, Error, Fingerprint, Reason, Result, WorkerId};
 
 /// How long an answer is kept at least; it is kept for its worker's life in any case.
@@ -39,6 +41,18 @@ impl ReceiptKey {
             hash.update(part.as_bytes());
         }
         Some(Self(hash.finalize().into()))
+    }
+
+    /// The key as it is stored.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key that was stored as `bytes`.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 }
 
@@ -66,6 +80,15 @@ pub enum Outcome {
     Stopping(WorkerId),
     /// It stored the bundle.
     Bundle(BundleRef),
+    /// It removed the bundle.
+    BundleRemoved(BundleRef),
+    /// It deleted the worker.
+    Deleted {
+        /// Which.
+        worker_id: WorkerId,
+        /// Its row as it was last, for repeats of what was asked of it before; absent where that could not be read.
+        last: Option<Box<WorkerRow>>,
+    },
 }
 
 impl Outcome {
@@ -73,8 +96,11 @@ impl Outcome {
     #[must_use]
     pub fn worker_id(&self) -> Option<&WorkerId> {
         match self {
-            Self::Created(worker_id) | Self::Input { worker_id, .. } | Self::Stopping(worker_id) => Some(worker_id),
-            Self::Bundle(_) => None,
+            Self::Created(worker_id)
+            | Self::Input { worker_id, .. }
+            | Self::Stopping(worker_id)
+            | Self::Deleted { worker_id, .. } => Some(worker_id),
+            Self::Bundle(_) | Self::BundleRemoved(_) => None,
         }
     }
 }
@@ -104,7 +130,31 @@ enum Entry {
 
 /// The receipts of one runtime.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Receipts(Arc<Mutex<HashMap<ReceiptKey, Entry>>>);
+pub(super) struct Receipts(Arc<Mutex<Book>>);
+
+#[derive(Debug, Default)]
+struct Book {
+    entries: HashMap<ReceiptKey, Entry>,
+    /// Where the row of a worker that was deleted is found.
+    deleted: HashMap<WorkerId, ReceiptKey>,
+}
+
+impl Book {
+    fn answer(&mut self, receipt: Receipt) {
+        if let Outcome::Deleted { worker_id, last: Some(_) } = &receipt.outcome {
+            self.deleted.insert(worker_id.clone(), receipt.key);
+        }
+        self.entries.insert(receipt.key, Entry::Answered(receipt));
+    }
+
+    fn forget(&mut self, key: &ReceiptKey) {
+        if let Some(Entry::Answered(Receipt { outcome: Outcome::Deleted { worker_id, .. }, .. })) =
+            self.entries.remove(key)
+        {
+            self.deleted.remove(&worker_id);
+        }
+    }
+}
 
 /// What a request is, by its key.
 #[derive(Debug)]
@@ -141,8 +191,8 @@ impl Receipts {
     }
 
     fn look(&self, ctx: &CallContext, key: ReceiptKey) -> Result<Looked> {
-        let mut entries = self.0.lock();
-        Ok(match entries.get(&key) {
+        let mut book = self.0.lock();
+        Ok(match book.entries.get(&key) {
             Some(Entry::Held(fingerprint, _)) if *fingerprint != ctx.fingerprint => return Err(reused(ctx)),
             Some(Entry::Answered(receipt)) if receipt.fingerprint != ctx.fingerprint => return Err(reused(ctx)),
             // Who settles a hold takes it out or answers it first, so that this one was left behind.
@@ -152,7 +202,7 @@ impl Receipts {
             None => {
                 let (settle, settled) = watch::channel(None);
                 let fingerprint = ctx.fingerprint;
-                entries.insert(key, Entry::Held(fingerprint, settled));
+                book.entries.insert(key, Entry::Held(fingerprint, settled));
                 let (receipts, submitted) = (self.clone(), AtomicBool::new(false));
                 Looked::Claimed(Claim::New(Hold { receipts, key, fingerprint, settle, submitted, done: false }))
             }
@@ -161,29 +211,45 @@ impl Receipts {
 
     /// Takes in what was answered before a restart.
     pub(super) fn restore(&self, receipts: impl IntoIterator<Item = Receipt>) {
-        self.0.lock().extend(receipts.into_iter().map(|receipt| (receipt.key, Entry::Answered(receipt))));
+        let mut book = self.0.lock();
+        for receipt in receipts {
+            book.answer(receipt);
+        }
+    }
+
+    /// The row of a worker that was deleted, as it was last, for as long as the deletion is remembered.
+    pub(super) fn deleted(&self, worker_id: &WorkerId) -> Option<WorkerRow> {
+        let book = self.0.lock();
+        match book.entries.get(book.deleted.get(worker_id)?) {
+            Some(Entry::Answered(Receipt { outcome: Outcome::Deleted { last: Some(last), .. }, .. })) => {
+                Some((**last).clone())
+            }
+            _ => None,
+        }
     }
 
     /// The answers that are older than a day and whose worker is gone.
-    pub(crate) fn outdated(&self, now: SystemTime, is_gone: impl Fn(&WorkerId) -> bool) -> Vec<ReceiptKey> {
+    pub(crate) fn outdated(&self, now: SystemTime, is_gone: impl Fn(&WorkerId) -> bool) -> Vec<Forgotten> {
         let outdated = |receipt: &Receipt| {
             // A clock that stepped back makes nothing older.
             now.duration_since(receipt.at).is_ok_and(|age| age >= KEPT_FOR)
                 && receipt.outcome.worker_id().is_none_or(&is_gone)
         };
-        let entries = self.0.lock();
-        let answered = entries.iter().filter_map(|(key, entry)| match entry {
-            Entry::Answered(receipt) if outdated(receipt) => Some(*key),
+        let book = self.0.lock();
+        let answered = book.entries.iter().filter_map(|(key, entry)| match entry {
+            Entry::Answered(receipt) if outdated(receipt) => {
+                Some(Forgotten { key: *key, worker_id: receipt.outcome.worker_id().cloned() })
+            }
             Entry::Answered(_) | Entry::Held(..) => None,
         });
         answered.collect()
     }
 
     /// Forgets answers.
-    pub(crate) fn forget(&self, keys: &[ReceiptKey]) {
-        let mut entries = self.0.lock();
-        for key in keys {
-            entries.remove(key);
+    pub(crate) fn forget(&self, forgotten: &[Forgotten]) {
+        let mut book = self.0.lock();
+        for Forgotten { key, .. } in forgotten {
+            book.forget(key);
         }
     }
 }
@@ -240,14 +306,14 @@ impl Hold {
     pub(super) fn answered(mut self, receipt: Receipt) {
         self.done = true;
         let answer = receipt.outcome.clone();
-        self.receipts.0.lock().insert(self.key, Entry::Answered(receipt));
+        self.receipts.0.lock().answer(receipt);
         self.settle.send_replace(Some(Ok(answer)));
     }
 
     /// Nothing was done.
     pub(super) fn refused(mut self, error: Error) {
         self.done = true;
-        self.receipts.0.lock().remove(&self.key);
+        self.receipts.0.lock().entries.remove(&self.key);
         self.settle.send_replace(Some(Err(error)));
     }
 }
@@ -255,7 +321,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.done && !*self.submitted.get_mut() {
-            self.receipts.0.lock().remove(&self.key);
+            self.receipts.0.lock().entries.remove(&self.key);
         }
     }
 }
@@ -283,6 +349,22 @@ mod tests {
         let first = held(&receipts).await;
         let (again, ()) = tokio::join!(held(&receipts), async { drop(first) });
         again.refused(Error::new(Reason::Overloaded, "no"));
+    }
+
+    #[test]
+    fn what_a_worker_was_asked_is_answered_for_a_day_after_it_is_gone_also_after_a_restart() {
+        let (worker_id, asked) = (WorkerId::generate(), SystemTime::UNIX_EPOCH);
+        let key = ReceiptKey::of(&ctx(), "StopWorker").unwrap();
+        let fingerprint = ctx().fingerprint;
+        let receipts = Receipts::default();
+        receipts.restore([Receipt { key, fingerprint, outcome: Outcome::Stopping(worker_id.clone()), at: asked }]);
+        let outdated = |age, is_gone| receipts.outdated(asked + age, |_| is_gone);
+        let forgotten = [Forgotten { key, worker_id: Some(worker_id) }];
+        assert_eq!(outdated(Duration::from_hours(24) - Duration::from_millis(1), true), []);
+        assert_eq!(outdated(Duration::from_hours(24), true), forgotten);
+        assert_eq!(outdated(Duration::from_hours(24 * 365), false), [], "as long as it is there");
+        receipts.forget(&forgotten);
+        assert_eq!(outdated(Duration::from_hours(24), true), []);
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::model::{
     Activity, BundleRef, Caller, Diagnostic, HostId, ImplementationKind, ProfileSelector, RuntimeId, Termination,
-    Worker, WorkerId, WorkerState, Workspace, WorkspaceId,
+    TerminationReason, Worker, WorkerId, WorkerState, Workspace, WorkspaceId,
 };
 
 /// What a worker is made as, for good.
@@ -47,6 +47,8 @@ pub struct ProcessRecord {
     pub pid: i32,
     /// When the kernel started it, in clock ticks since boot.
     pub start_time: u64,
+    /// Which boot that was: start times of two boots say nothing of each other. 0 where it could not be told.
+    pub boot: u64,
 }
 
 /// A worker's row.
@@ -78,6 +80,10 @@ pub struct WorkerRow {
     pub turns_ended: u64,
     /// When it last took or said anything.
     pub last_progress_at: Option<SystemTime>,
+    /// When its program was started anew, as far as that still counts.
+    pub restarts: Vec<SystemTime>,
+    /// How its last run failed, where its program was started anew.
+    pub last_failure: Option<Termination>,
     /// Why it ended.
     pub termination: Option<Termination>,
 }
@@ -100,6 +106,8 @@ impl WorkerRow {
             picked_up: 0,
             turns_ended: 0,
             last_progress_at: None,
+            restarts: Vec::new(),
+            last_failure: None,
             termination: None,
         }
     }
@@ -120,7 +128,7 @@ impl WorkerRow {
             workspace_id: origin.workspace_id.clone(),
             host_id: host_id.clone(),
             label: origin.label.clone(),
-            labels: origin.labels.clone(),
+            labels: origin.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             role: Some(origin.role.clone()),
             profile: Some(crate::model::display_hint(origin.profile.label())),
             workspace: Workspace::BackendInternal,
@@ -141,6 +149,7 @@ impl WorkerRow {
             transcript_length: 0,
             said_items: 0,
             first_sequence: 0,
+            first_item_sequence: 0,
             last_event_id: 0,
             diagnostics: origin.diagnostics.clone(),
         };
@@ -157,9 +166,29 @@ impl WorkerRow {
         worker.transcript_length = self.transcript_length;
         worker.said_items = self.said_items;
         worker.first_sequence = self.first_sequence;
+        worker.first_item_sequence = self.removed_items + 1;
         worker.last_event_id = self.last_sequence;
+        if let Some(failure) = &self.last_failure {
+            worker.diagnostics.retain(|diagnostic| diagnostic.code != RUN_FAILED);
+            worker.diagnostics.push(run_failed(failure));
+        }
         if worker.termination.is_none() {
             worker.termination.clone_from(&self.termination);
         }
     }
+}
+
+/// The code of the diagnostic that tells of a run that failed.
+const RUN_FAILED: &str = "worker_run_failed";
+
+/// What is told of a run that failed; never in the program's own words.
+fn run_failed(failure: &Termination) -> Diagnostic {
+    let cause = match (failure.reason, failure.exit_code, failure.signal) {
+        (TerminationReason::RuntimeLost, ..) => "its runtime went away".to_owned(),
+        (TerminationReason::StartFailed, ..) => "its program could not be executed".to_owned(),
+        (_, Some(code), _) => format!("its program exited with code {code}"),
+        (_, None, Some(signal)) => format!("its program was killed by signal {signal}"),
+        _ => "its program is gone".to_owned(),
+    };
+    Diagnostic::warning(RUN_FAILED, format!("run {} failed: {cause}; another one followed", failure.run_generation))
 }

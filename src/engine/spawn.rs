@@ -2,26 +2,29 @@
 //!
 //! The program is executed first and the record is committed then, with the first input in it: a program that cannot be
 //! executed leaves no worker, and a record never names a process that was not there. What is executed and never recorded,
-//! because the runtime was killed in between, is found by its process group at the next start (with the store on disk).
+//! because the runtime was killed in between, is found by its marker at the next start (with the store on disk).
 //! All of it runs in a task of its own: a caller that goes away changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::core::{Engine, Slot, answered};
-use super::driver::{Exit, Link, Start, start_lines};
-use super::profile::Protocol;
+use super::driver::{Exit, Link, start_lines};
+use super::frame::Frame;
+use super::in_step::in_step;
+use super::profile::{Profile, Protocol};
 use super::receipts::{Claim, Hold, Outcome, refused};
 use super::row::{WorkerOrigin, WorkerRow};
 use super::store::{Restored, Select, StoredWorker};
 use super::tail::Tail;
 use super::worker::{Stage, Task, TaskParts, store_error};
+use crate::failpoint::failpoint;
 use crate::model::{
     Acceptance, CallContext, CreateWorker, Created, Diagnostic, Error, EventKind, MAX_PAGE_BYTES, ProfileSelector,
-    Reason, RequestId, Result, StopMode, WorkerId, WorkerIntent, display_hint,
+    Reason, RequestId, Result, StopMode, Worker, WorkerId, WorkerIntent, display_hint,
 };
 
 impl Engine {
@@ -42,9 +45,7 @@ impl Engine {
 
     /// Lets the birth run on where its caller does not wait for it.
     async fn birth_in_task(&self, ctx: &CallContext, request: CreateWorker, hold: Option<Hold>) -> Result<WorkerId> {
-        let bundles = &self.0.bundles;
-        let may_be = |()| bundles.check_profile(request.config_bundle.as_ref(), &request.profile);
-        if let Err(error) = self.check_open().and_then(may_be) {
+        if let Err(error) = self.check_open() {
             return Err(refused(hold, error));
         }
         let (reply, answer) = oneshot::channel();
@@ -78,36 +79,45 @@ impl Engine {
         // The semaphore is never closed.
         let _place = self.0.births.acquire().await;
         self.check_open()?;
+        let _share = match &request.config_bundle {
+            Some(_) => self.0.bundles.share().await,
+            None => None,
+        };
+        self.0.bundles.check_profile(request.config_bundle.as_ref(), &request.profile)?;
         let parts = &self.0.parts;
         let permit = Arc::clone(&self.0.live).try_acquire_owned().map_err(|_| {
             Error::new(Reason::QuotaExceeded, "the runtime has as many live workers as it may have")
                 .with("max_workers", &parts.limits.max_workers)
         })?;
         let profile = parts.profiles.get(&request.profile);
+        let (mut row, input) = self.row(ctx, request, profile.protocol);
         let link = match profile.protocol {
             Protocol::Catalog => None,
             Protocol::Lines => {
-                let start = Start { profile: &profile, grace: parts.limits.stop_grace, handle: &parts.handle };
-                Some(start_lines(start).await.map_err(|fault| start_failed(&request.profile, &fault))?)
+                failpoint!("spawn-before-exec");
+                let start = parts.start(&profile, &row);
+                Some(start_lines(start).await.map_err(|fault| start_failed(&row.origin.profile, &fault))?)
             }
         };
-        let (mut row, input) = self.row(ctx, request, profile.protocol);
+        failpoint!("spawn-before-record");
         row.process = link.as_ref().map(|link| link.process);
-        let mut stage = self.stage(&row, profile.protocol, 0);
+        let mut stage = self.stage(&row, &profile, 0);
         stage.birth(input, hold);
         stage.advance();
         let (draft, Some(batch)) = stage.take() else {
             return Err(Error::new(Reason::StoreError, "a birth without an event"));
         };
-        if let Err(fault) = parts.store.commit(batch).await {
-            self.end_unrecorded(link);
-            return Err(store_error(fault));
-        }
-        let receipt = draft.receipts.into_iter().next();
-        let landed = StoredWorker { revision: 1, row: Box::new(stage.row().clone()) };
-        let worker_id = row.worker_id().clone();
-        self.start(stage, landed, link, Some(permit));
-        Ok((worker_id, receipt))
+        let born = in_step(async {
+            if let Err(fault) = parts.store.commit(batch).await {
+                self.end_unrecorded(link);
+                return Err(store_error(fault));
+            }
+            failpoint!("spawn-before-answer");
+            let landed = StoredWorker { revision: 1, row: Box::new(stage.row().clone()) };
+            self.start(stage, landed, &profile, link, Some(permit));
+            Ok((row.worker_id().clone(), draft.receipts.into_iter().next()))
+        });
+        born.await
     }
 
     /// Ends a program whose record did not land: nothing knows of it.
@@ -164,13 +174,17 @@ impl Engine {
         &self,
         mut stage: Stage,
         landed: StoredWorker,
+        profile: &Arc<Profile>,
         link: Option<Link>,
         permit: Option<tokio::sync::OwnedSemaphorePermit>,
     ) {
         let (sender, inbox) = Self::inbox();
         let tail = Arc::new(Tail::new(self.view(&landed.row)));
         let worker_id = landed.row.worker_id().clone();
-        self.0.workers.write().insert(worker_id.clone(), Slot { tail: Arc::clone(&tail), inbox: Some(sender) });
+        self.0
+            .workers
+            .write()
+            .insert(worker_id.clone(), Slot { tail: Arc::clone(&tail), inbox: Some(sender), quarantined: false });
         if let Some(deliveries) = link.as_ref().and_then(|link| link.deliveries.as_ref()) {
             stage.landed(landed.row.last_sequence, None, |delivery| {
                 // It is empty, and takes a whole window.
@@ -178,48 +192,72 @@ impl Engine {
             });
         }
         let engine = Arc::clone(&self.0.parts);
-        let task = Task::new(TaskParts { engine, tail, inbox, link, stage, landed });
+        let task = Task::new(TaskParts { engine, tail, inbox, profile: Arc::clone(profile), link, stage, landed });
         let inner = Arc::downgrade(&self.0);
         self.0.parts.handle.spawn(async move {
-            task.run().await;
+            in_step(task.run()).await;
             drop(permit);
-            // An ended worker is a row: nothing of its task stays.
+            // An ended worker is a row: nothing of its task stays, nor what its readers needed.
             if let Some(inner) = inner.upgrade()
                 && let Some(slot) = inner.workers.write().get_mut(&worker_id)
             {
-                slot.inbox = None;
+                *slot = Slot { tail: Arc::new(Tail::new(slot.tail.view())), inbox: None, quarantined: false };
             }
         });
     }
 
     /// Takes in what the store has. What was live has lost its program.
     pub(super) async fn restore(&self) -> Result<()> {
-        // Memory is never damaged; what the disk's store finds so is to be listed.
-        let Restored { workers, bundles, receipts, quarantined: _, warnings: _ } =
+        let Restored { workers, bundles, receipts, quarantined, warnings } =
             self.0.parts.store.restore().await.map_err(store_error)?;
+        self.restore_damaged(quarantined, &warnings);
+        self.clear_left_behind(&workers).await;
         self.0.bundles.restore(bundles);
         self.0.receipts.restore(receipts);
-        let mut lost = BTreeSet::new();
+        let mut lost = BTreeMap::new();
         for stored in workers {
             if stored.row.state.is_final() {
                 let tail = Arc::new(Tail::new(self.view(&stored.row)));
-                self.0.workers.write().insert(stored.row.worker_id().clone(), Slot { tail, inbox: None });
+                self.0
+                    .workers
+                    .write()
+                    .insert(stored.row.worker_id().clone(), Slot { tail, inbox: None, quarantined: false });
                 continue;
             }
-            lost.insert(stored.row.worker_id().clone());
-            let protocol = self.0.parts.profiles.get(&stored.row.origin.profile).protocol;
-            let mut stage = self.stage(&stored.row, protocol, stored.revision);
+            failpoint!("restore-half-way");
+            lost.insert(stored.row.worker_id().clone(), stored.row.run_generation);
+            let profile = self.profile_of(&stored.row);
+            let mut stage = self.stage(&stored.row, &profile, stored.revision);
             self.restore_inputs(&mut stage, &stored.row).await?;
             stage.exited(Exit { lost: true, ..Exit::default() });
-            self.start(stage, stored, None, None);
+            // Those that have another run keep their places, also where there are fewer now.
+            let permit = Arc::clone(&self.0.live).try_acquire_owned().ok();
+            self.start(stage, stored, &profile, None, permit);
         }
-        for worker_id in lost {
+        for (worker_id, generation) in lost {
             let slot = self.0.workers.read().get(&worker_id).cloned();
             if let Some(slot) = slot {
-                slot.tail.wait_for(|worker| worker.state.is_final()).await;
+                let recorded = |worker: &Worker| worker.state.is_final() || worker.run_generation > generation;
+                slot.tail.wait_for(recorded).await;
             }
         }
         Ok(())
+    }
+
+    /// Ends what a runtime before this one left running, before anything else starts.
+    async fn clear_left_behind(&self, workers: &[StoredWorker]) {
+        let parts = &self.0.parts;
+        let recorded = workers.iter().filter_map(|stored| stored.row.process).collect();
+        let (machine, incarnation, root) = (parts.machine.clone(), parts.incarnation, parts.limits.cgroup.clone());
+        if parts.handle.spawn_blocking(move || machine.clear(incarnation, recorded, &root)).await.is_err() {
+            tracing::error!("it is not known whether a runtime before this one left anything running");
+        }
+    }
+
+    /// What a stored worker runs: nothing, where the host's file says another protocol by now.
+    fn profile_of(&self, row: &WorkerRow) -> Arc<Profile> {
+        let profile = self.0.parts.profiles.get(&row.origin.profile);
+        if profile.protocol.as_str() == row.origin.display_hint { profile } else { Arc::new(Profile::catalog()) }
     }
 
     /// Finds the inputs of the run before whose turns did not end.
@@ -227,22 +265,34 @@ impl Engine {
         if row.origin.display_hint == Protocol::Catalog.as_str() {
             return Ok(());
         }
+        let codec = &self.0.parts.codec;
         let mut after = row.turns_ended;
+        let mut accepted: Option<Frame> = None;
         loop {
             let read = self.0.parts.store.read(row.worker_id(), Select::EventsAfter(after), 1_000, MAX_PAGE_BYTES);
             let frames = read.await.map_err(store_error)?;
             let Some(last) = frames.last() else { return Ok(()) };
             after = last.sequence;
-            for frame in frames.iter().filter(|frame| frame.kind == EventKind::InputAccepted) {
-                stage.restore_input(frame.sequence);
+            for frame in frames {
+                // The item of an input is in the same commit, and adjacent to it.
+                if let Some(accepted) = accepted.take() {
+                    stage.restore_input(accepted.sequence, codec.input(&accepted.body, &frame.body));
+                }
+                accepted = (frame.kind == EventKind::InputAccepted).then_some(frame);
             }
         }
     }
 
     /// The answer to a spawn: at once, or when so many items have come from the worker, or a little before the deadline.
     async fn created(&self, ctx: &CallContext, worker_id: &WorkerId, segments: u64) -> Result<Created> {
-        let slot = self.0.workers.read().get(worker_id).cloned();
-        let slot = slot.ok_or_else(|| Error::unknown_worker(&self.0.parts.runtime_id, worker_id))?;
+        let slot = match (self.slot(worker_id), self.0.receipts.deleted(worker_id)) {
+            (Ok(slot), _) => slot,
+            (Err(_), Some(last)) => {
+                let worker = (*self.view(&last)).clone();
+                return Ok(Created { segments: worker.said_items, worker, diagnostics: Vec::new() });
+            }
+            (Err(unknown), None) => return Err(unknown),
+        };
         let catalog = slot.tail.view().display_hint == Protocol::Catalog.as_str();
         let mut diagnostics = Vec::new();
         if segments > 0 && !catalog {

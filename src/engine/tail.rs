@@ -5,7 +5,7 @@
 //! behind the ring. So a slow reader costs nobody anything, and nothing is ever skipped in silence.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -27,8 +27,9 @@ const NOTICES: usize = 8;
 #[derive(Debug)]
 pub struct Tail {
     state: Mutex<State>,
-    /// Moves with every publication; readers and those who wait for a state listen.
-    changed: watch::Sender<u64>,
+    /// Moves with every publication; readers and those who wait for a state listen. Made for the first of them: to most
+    /// workers that have ended, nobody listens ever again.
+    changed: OnceLock<watch::Sender<u64>>,
 }
 
 #[derive(Debug)]
@@ -108,7 +109,7 @@ impl Tail {
             seen: None,
             closed,
         };
-        Self { state: Mutex::new(state), changed: watch::Sender::new(0) }
+        Self { state: Mutex::new(state), changed: OnceLock::new() }
     }
 
     /// The worker as it stands.
@@ -136,9 +137,20 @@ impl Tail {
         self.state.lock().readers
     }
 
+    /// Who listens from before it looks at the state misses nothing: a publication changes the state first.
+    fn listen(&self) -> watch::Receiver<u64> {
+        self.changed.get_or_init(|| watch::Sender::new(0)).subscribe()
+    }
+
+    fn moved(&self) {
+        if let Some(changed) = self.changed.get() {
+            changed.send_modify(|tick| *tick = tick.wrapping_add(1));
+        }
+    }
+
     /// Waits until the view satisfies `done`, and returns it.
     pub async fn wait_for(&self, mut done: impl FnMut(&Worker) -> bool) -> Arc<Worker> {
-        let mut changed = self.changed.subscribe();
+        let mut changed = self.listen();
         loop {
             let view = self.view();
             // The sender lives as long as `self`, so that `changed` cannot fail while we wait.
@@ -171,7 +183,7 @@ impl Tail {
             state.closed.get_or_insert(Closed::Ended);
         }
         drop(state);
-        self.changed.send_modify(|tick| *tick = tick.wrapping_add(1));
+        self.moved();
     }
 
     /// Tells every reader something of the stream itself, however far behind it is: it is not an event of the worker.
@@ -184,7 +196,7 @@ impl Tail {
             state.first_notice += 1;
         }
         drop(state);
-        self.changed.send_modify(|tick| *tick = tick.wrapping_add(1));
+        self.moved();
     }
 
     /// The notices from `next` on, which it moves.
@@ -198,7 +210,7 @@ impl Tail {
     /// Ends the stream for all its readers.
     pub fn fail(&self, error: Error) {
         self.state.lock().closed.get_or_insert(Closed::Failed(error));
-        self.changed.send_modify(|tick| *tick = tick.wrapping_add(1));
+        self.moved();
     }
 
     /// A reader is about to go: with the last one, the ring is of no use.
@@ -224,7 +236,7 @@ impl Tail {
             in_progress: state.in_progress.clone(),
             tick: state.end_tick(),
             notice: state.first_notice + state.notices.len() as u64,
-            changed: self.changed.subscribe(),
+            changed: self.listen(),
         }
     }
 

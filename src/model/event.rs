@@ -159,6 +159,35 @@ pub enum Event {
     ActivityChanged(ActivityChange),
     /// Not kept: something worth knowing.
     Diagnostic(Diagnostic),
+    /// Not kept, and for one reader alone: stands in place of durable events that cannot be read any more.
+    Gap {
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+        /// Why.
+        reason: GapReason,
+    },
+}
+
+/// Why durable events cannot be read any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapReason {
+    /// They were removed for their age or size.
+    Retention,
+    /// The worker's record was deleted while it was read.
+    Deleted,
+}
+
+impl GapReason {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retention => "retention",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 /// What an event is, without what it says: the payloads of an observation frame.
@@ -220,6 +249,7 @@ impl Event {
             Self::OutputDelta(_) => EventKind::OutputDelta,
             Self::ActivityChanged(_) => EventKind::ActivityChanged,
             Self::Diagnostic(_) => EventKind::Diagnostic,
+            Self::Gap { .. } => EventKind::Gap,
         }
     }
 }

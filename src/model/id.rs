@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -155,7 +156,36 @@ impl WorkerId {
     /// The id of a new worker; ids made by one process rise, and none can be guessed.
     #[must_use]
     pub fn generate() -> Self {
-        Self(format!("worker-{}", uuid::Uuid::now_v7()).into())
+        Self::from_uuid(uuid::Uuid::now_v7().into_bytes())
+    }
+
+    /// The id of the worker whose UUID this is.
+    #[must_use]
+    pub fn from_uuid(uuid: [u8; 16]) -> Self {
+        Self(format!("worker-{}", uuid::Uuid::from_bytes(uuid)).into())
+    }
+
+    /// The UUID in an id that was generated; `None` in any other, however alike.
+    #[must_use]
+    pub fn uuid(&self) -> Option<[u8; 16]> {
+        let uuid = uuid::Uuid::try_parse(self.0.strip_prefix("worker-")?).ok()?.into_bytes();
+        (Self::from_uuid(uuid) == *self).then_some(uuid)
+    }
+
+    /// When it was generated, to the millisecond; `None` for an id that is not one of ours.
+    #[must_use]
+    pub fn made_at(&self) -> Option<SystemTime> {
+        let id = uuid::Uuid::try_parse(self.0.strip_prefix("worker-")?).ok()?;
+        let (seconds, nanos) = id.get_timestamp()?.to_unix();
+        SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
+    }
+}
+
+impl WorkspaceId {
+    /// What stands for a workspace that cannot be known any more.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self("unknown".into())
     }
 }
 
@@ -275,5 +305,12 @@ mod tests {
         let ids: Vec<_> = (0..1000).map(|_| WorkerId::generate()).collect();
         assert!(ids.is_sorted());
         assert!(ids.iter().all(|id| WorkerId::new(id.as_str()).is_ok()));
+        assert!(ids.iter().all(|id| id.uuid().map(WorkerId::from_uuid).as_ref() == Some(id)));
+        let other = ids[0].as_str().to_ascii_uppercase().replacen("WORKER", "worker", 1);
+        assert_eq!(WorkerId::new(&other).unwrap().uuid(), None);
+        let made_at = |id| WorkerId::new(id).unwrap().made_at();
+        let since = Duration::from_secs(1_645_557_742);
+        assert_eq!(made_at("worker-017f22e2-79b0-7cc3-98c4-dc0c0c07398f"), Some(SystemTime::UNIX_EPOCH + since));
+        assert_eq!(made_at("worker-1"), None);
     }
 }

@@ -31,18 +31,18 @@ pub use cursor::{Cursor, CursorFault, Incarnation};
 pub use diagnostic::{Diagnostic, Severity};
 pub use error::{Error, ErrorClass, Fault, FieldViolation, Reason, Result};
 pub use event::{
-    Activity, ActivityChange, DeltaChannel, Event, EventKind, InProgress, OutputDelta, TurnEndReason, TurnId,
+    Activity, ActivityChange, DeltaChannel, Event, EventKind, GapReason, InProgress, OutputDelta, TurnEndReason, TurnId,
 };
 pub use id::{BundleId, HostId, IdKind, InvalidIdentifier, RequestId, RuntimeId, WorkerId, WorkspaceId, derive_id};
 pub use intent::{SpawnIntent, SpawnWorker, TicketWorkerRole};
-pub use outcome::{BundlePage, Created, InputAck, StopAck, TranscriptPage, WorkerPage};
+pub use outcome::{BundlePage, Created, DeleteAck, InputAck, StopAck, TranscriptPage, WorkerPage};
 pub use page::{DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PAGE_SIZE, page_size};
 pub use runtime::{
     Feature, Host, RuntimeCapabilities, RuntimeInfo, RuntimeKind, RuntimeStatus, SourceKind, SourceStatus, WorkerCounts,
 };
 pub use spawn::{
-    Acceptance, BundleRef, CapabilityRequest, CreateWorker, InputDelivery, InputKind, Labels, MAX_INPUT_BYTES,
-    ProfileSelector, SendInput, StopMode, StopWorker, TerminalIntent, WorkerInput, WorkerIntent,
+    Acceptance, BundleRef, CapabilityRequest, CreateWorker, DeleteWorker, InputDelivery, InputKind, Labels,
+    MAX_INPUT_BYTES, ProfileSelector, SendInput, StopMode, StopWorker, TerminalIntent, WorkerInput, WorkerIntent,
 };
 pub use text::{display_hint, is_plain, truncate_at_char};
 pub use token::{TokenTable, TokenTableError};

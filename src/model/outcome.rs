@@ -39,6 +39,13 @@ pub struct StopAck {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// A worker whose record is gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeleteAck {
+    /// What else there is to say.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
 /// One page of a list of workers, ids rising.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerPage {

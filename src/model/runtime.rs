@@ -122,17 +122,20 @@ impl RuntimeCapabilities {
 pub enum Feature {
     /// It keeps config bundles, and workers can be spawned with one.
     ConfigBundles,
+    /// It removes those that no worker uses.
+    ConfigBundleRemoval,
 }
 
 impl Feature {
     /// Those that this version has.
-    pub const ALL: &[Self] = &[Self::ConfigBundles];
+    pub const ALL: &[Self] = &[Self::ConfigBundles, Self::ConfigBundleRemoval];
 
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ConfigBundles => "config_bundles",
+            Self::ConfigBundleRemoval => "config_bundle_removal",
         }
     }
 

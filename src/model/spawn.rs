@@ -13,9 +13,10 @@ const MAX_LABEL_KEY: usize = 63;
 const MAX_LABEL_VALUE: usize = 256;
 
 /// Who speaks in an input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum InputKind {
     /// The worker's user.
+    #[default]
     User,
     /// An instruction beside the conversation.
     System,
@@ -300,6 +301,15 @@ pub struct StopWorker {
     pub reason: String,
     /// How.
     pub mode: StopMode,
+}
+
+/// The end of a worker's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteWorker {
+    /// Which worker.
+    pub worker_id: WorkerId,
+    /// End it first where it has not ended.
+    pub force: bool,
 }
 
 #[cfg(test)]

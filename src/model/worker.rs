@@ -123,8 +123,8 @@ pub struct Worker {
     pub host_id: HostId,
     /// For people.
     pub label: String,
-    /// The caller's own marks.
-    pub labels: BTreeMap<String, String>,
+    /// The caller's own marks, by key. There are many workers and few marks: a map would cost more than it finds.
+    pub labels: Box<[(String, String)]>,
     /// What it was made for.
     pub role: Option<String>,
     /// What it runs, by the profile's name.
@@ -165,6 +165,8 @@ pub struct Worker {
     pub said_items: u64,
     /// Sequence of the first event that is kept.
     pub first_sequence: u64,
+    /// Sequence of the first transcript item that is kept; one past the last where none is.
+    pub first_item_sequence: u64,
     /// Sequence of its last event.
     pub last_event_id: u64,
     /// What else there is to say.
@@ -190,7 +192,7 @@ impl WorkerFilter {
     pub fn matches(&self, worker: &Worker) -> bool {
         self.host_id.as_ref().is_none_or(|id| *id == worker.host_id)
             && self.workspace_id.as_ref().is_none_or(|id| *id == worker.workspace_id)
-            && self.labels.iter().all(|(key, value)| worker.labels.get(key) == Some(value))
+            && self.labels.iter().all(|(key, value)| worker.labels.iter().any(|(its, is)| its == key && is == value))
             && (self.states.is_empty() || self.states.contains(&worker.state))
     }
 }

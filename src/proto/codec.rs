@@ -3,11 +3,13 @@
 use std::time::SystemTime;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, message, uint64};
 
 use super::convert;
-use crate::engine::{Envelope, FrameCodec};
-use crate::model::{Event, EventKind};
+use crate::engine::{Envelope, FrameCodec, StoredInput};
+use crate::model::{Event, EventKind, InputKind, RequestId};
+use crate::proto::v1;
 
 /// Which payload of `ObservationFrame` has which number, both ways.
 macro_rules! fields {
@@ -67,6 +69,19 @@ impl FrameCodec for ProtoCodec {
             observed_at: envelope.observed_at,
         }
         .frame(envelope.kind, payload)
+    }
+
+    fn input(&self, accepted: &[u8], item: &[u8]) -> Option<StoredInput> {
+        let v1::InputAccepted { request_id, transcript_sequence } = v1::InputAccepted::decode(accepted).ok()?;
+        let item = v1::ItemAppended::decode(item).ok()?.item?;
+        let kind = match item.role() {
+            v1::TranscriptRole::User => InputKind::User,
+            v1::TranscriptRole::System => InputKind::System,
+            v1::TranscriptRole::Assistant | v1::TranscriptRole::Unspecified => return None,
+        };
+        let request_id = if request_id.is_empty() { None } else { Some(RequestId::new(&request_id).ok()?) };
+        let is_its_own = item.sequence == transcript_sequence;
+        is_its_own.then_some(StoredInput { item: transcript_sequence, request_id, kind, content: item.content })
     }
 }
 
@@ -201,6 +216,34 @@ mod tests {
             let walked = walk::frame(&wire).unwrap();
             prop_assert_eq!((walked.kind, walked.body), (event.kind(), payload));
         }
+    }
+
+    #[test]
+    fn a_stored_input_is_read_back_as_it_was_given() {
+        let item = |role| {
+            let (content, turn_id) = ("tell me\n".to_owned(), "turn-7".into());
+            Event::ItemAppended(TranscriptItem {
+                sequence: 4,
+                role,
+                content,
+                event_id: 8,
+                created_at: at(1),
+                turn_id,
+                continues: false,
+                truncated_bytes: 0,
+            })
+        };
+        for (role, kind) in [(Role::User, InputKind::User), (Role::System, InputKind::System)] {
+            for request_id in [None, Some(RequestId::new("r-1").unwrap())] {
+                let accepted = Event::InputAccepted { request_id: request_id.clone(), transcript_sequence: 4 };
+                let read = ProtoCodec.input(&ProtoCodec.payload(&accepted), &ProtoCodec.payload(&item(role)));
+                let content = "tell me\n".to_owned();
+                assert_eq!(read, Some(StoredInput { item: 4, request_id, kind, content }));
+            }
+        }
+        let other = Event::InputAccepted { request_id: None, transcript_sequence: 5 };
+        assert_eq!(ProtoCodec.input(&ProtoCodec.payload(&other), &ProtoCodec.payload(&item(Role::User))), None);
+        assert_eq!(ProtoCodec.input(b"\xff", &ProtoCodec.payload(&item(Role::User))), None);
     }
 
     #[test]

@@ -35,10 +35,12 @@ macro_rules! mutating {
 }
 
 mutating!(v1.request_id: String =>
-    SpawnWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, SyncConfigBundleRequest,
+    SpawnWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, DeleteWorkerRequest,
+    SyncConfigBundleRequest, RemoveConfigBundleRequest,
 );
 mutating!(runtime_v1.context: Option<runtime_v1::RequestContext> =>
-    CreateWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, SyncConfigBundleRequest,
+    CreateWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, DeleteWorkerRequest,
+    SyncConfigBundleRequest, RemoveConfigBundleRequest,
 );
 
 #[cfg(test)]

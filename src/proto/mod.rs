@@ -11,6 +11,7 @@ pub mod frames;
 pub mod host_client;
 pub mod page_token;
 pub mod raw;
+pub mod records;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -40,10 +41,14 @@ pub use generated::workplane::v1;
 /// What a host offers to the control plane.
 pub use generated::workplane::runtime::v1 as runtime_v1;
 
+/// What a data directory keeps.
+pub(crate) use generated::workplane::store::v1 as store_v1;
+
 pub use bad_field::bad_field;
 pub use codec::ProtoCodec;
+pub use records::ProtoRecords;
 
-/// All our files with their imports and comments, for reflection.
+/// All our files that are served, with their imports and comments, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 
 /// The same, to be looked up by name.

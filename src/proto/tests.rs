@@ -77,7 +77,7 @@ fn a_worker_tells_all_that_it_should() {
 fn every_change_of_a_worker_says_what_became_of_it() {
     // acceptance 6
     for change in "SpawnWorker SendInput StopWorker CancelWorker DeleteWorker InterruptWorker AnswerApproval \
-                   SyncConfigBundle CheckConfigBundle GetTranscript"
+                   SyncConfigBundle CheckConfigBundle RemoveConfigBundle GetTranscript"
         .split_whitespace()
     {
         let kind = field(&format!("v1.{change}Response"), "state").kind();

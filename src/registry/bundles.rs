@@ -1,4 +1,4 @@
-//! The configuration bundles of a runtime: given to it, checked and listed. A bundle that is refused for what it is, is
+//! The configuration bundles of a runtime: given to it, checked, listed and removed. A bundle that is refused for what it is, is
 //! refused here: no runtime is asked to keep it.
 
 use std::sync::Arc;
@@ -45,6 +45,21 @@ impl Registry {
         answered(&runtime, checked, "config_bundle_check_unsupported")
     }
 
+    /// Removes the bundle with just this digest from a runtime.
+    ///
+    /// # Errors
+    /// As [`Registry::sync_config_bundle`].
+    pub async fn remove_config_bundle(
+        &self,
+        ctx: &CallContext,
+        runtime_id: &RuntimeId,
+        reference: BundleRef,
+    ) -> Result<Operation<()>> {
+        let runtime = self.find(runtime_id)?;
+        let removed = runtime.remove_config_bundle(ctx, reference).await;
+        answered(&runtime, removed, "config_bundle_remove_unsupported")
+    }
+
     /// The bundles of a runtime after `after`. One that cannot be asked has none to show, and a diagnostic.
     ///
     /// # Errors
@@ -75,11 +90,11 @@ impl Registry {
 }
 
 /// What became of it, in-band where it was refused because of what was asked (acceptance 24, 56, 76).
-fn answered(
+fn answered<T>(
     runtime: &Arc<dyn WorkerRuntime>,
-    answer: Result<BundleSummary>,
+    answer: Result<T>,
     unsupported_code: &'static str,
-) -> Result<Operation<BundleSummary>> {
+) -> Result<Operation<T>> {
     match answer {
         Ok(value) => Ok(Operation::Accepted { value, diagnostics: Vec::new() }),
         Err(error) if has_none(runtime, &error) => Ok(Operation::Unsupported(vec![unsupported(unsupported_code)])),
@@ -137,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bundle_is_given_to_its_runtime_checked_and_listed() {
+    async fn a_bundle_is_given_to_its_runtime_checked_listed_and_removed() {
         // acceptance 56, 76
         for runtime in [FakeRuntime::embedded("a"), FakeRuntime::remote("a")] {
             let (registry, _) = registry(runtime);
@@ -152,6 +167,12 @@ mod tests {
             assert_eq!((first.items.len(), &first.next), (1, &Some(bundle("one").reference())));
             let rest = registry.list_config_bundles(&ctx(), &rid("a"), first.next.as_ref(), 1).await.unwrap();
             assert_eq!((rest.items, rest.next), (vec![bundle("two").summary()], None));
+            let gone = bundle("one").reference();
+            let removed = registry.remove_config_bundle(&ctx(), &rid("a"), gone.clone()).await.unwrap();
+            assert_eq!(removed, Operation::Accepted { value: (), diagnostics: Vec::new() });
+            let again = registry.remove_config_bundle(&ctx(), &rid("a"), gone).await.unwrap();
+            let Operation::Rejected(diagnostics) = again else { panic!("{again:?}") };
+            assert_eq!(codes(&diagnostics)[1], "config_bundle_missing");
         }
     }
 
@@ -193,6 +214,9 @@ mod tests {
         let (registry, _) = registry(without);
         let synced = registry.sync_config_bundle(&ctx(), &rid("a"), Ok(bundle("one"))).await.unwrap();
         let checked = registry.check_config_bundle(&ctx(), &rid("a"), &bundle("one").reference()).await.unwrap();
+        let removed = registry.remove_config_bundle(&ctx(), &rid("a"), bundle("one").reference()).await.unwrap();
+        let Operation::Unsupported(diagnostics) = removed else { panic!("{removed:?}") };
+        assert_eq!(codes(&diagnostics), ["config_bundle_remove_unsupported"]);
         for (answer, code) in [(synced, "config_bundle_sync_unsupported"), (checked, "config_bundle_check_unsupported")]
         {
             let Operation::Unsupported(diagnostics) = answer else { panic!("{answer:?}") };

@@ -4,7 +4,9 @@
 
 mod bundles;
 mod catalogue;
+mod decisions;
 mod fan_out;
+pub mod ledger;
 mod lists;
 mod refusal;
 mod set;
@@ -17,25 +19,31 @@ mod test_lacking;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 pub use set::DuplicateRuntime;
 
-use crate::engine::{Observation, ObserveFrom};
+use crate::engine::{Clock, Observation, ObserveFrom, SystemClock};
 use crate::model::TranscriptPage;
 use crate::model::{
-    CallContext, Diagnostic, Error, Host, HostId, InputAck, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind,
-    SendInput, SpawnWorker, StopAck, StopWorker, Worker, WorkerId,
+    CallContext, DeleteAck, DeleteWorker, Diagnostic, Error, Host, HostId, InputAck, Reason, Result, RuntimeId,
+    RuntimeInfo, RuntimeKind, SendInput, SpawnWorker, StopAck, StopWorker, Worker, WorkerId,
 };
 use crate::runtime::WorkerRuntime;
 use catalogue::Catalogue;
+use decisions::Decisions;
+use ledger::{Ledger, MemoryLedger};
 use refusal::Lacking;
 use set::RuntimeSet;
 
 /// Diagnostics of one answer that do not stand for missing runtimes (api.md, sizes).
 const MAX_DIAGNOSTICS: usize = 16;
+/// How often what is kept of old spawns is dropped.
+const TEND_EVERY: Duration = Duration::from_mins(10);
 
 /// An operation on a worker: what was refused because of what was asked is in-band.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,6 +117,8 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     set: ArcSwap<RuntimeSet>,
     catalogue: Catalogue,
+    decisions: Decisions,
+    clock: Arc<dyn Clock>,
 }
 
 impl Default for Registry {
@@ -118,10 +128,25 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// One without runtimes.
+    /// One without runtimes, which is gone with the process.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Inner { set: ArcSwap::default(), catalogue: Catalogue::default() }))
+        Self::on(Arc::new(MemoryLedger::default()), Arc::new(SystemClock))
+    }
+
+    /// One without runtimes, that keeps in `ledger` what it could not ask for again.
+    #[must_use]
+    pub fn on(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> Self {
+        let (set, catalogue, decisions) = (ArcSwap::default(), Catalogue::default(), Decisions::new(ledger));
+        Self(Arc::new(Inner { set, catalogue, decisions, clock }))
+    }
+
+    /// Drops what is kept of old spawns, now and then, for as long as it is polled.
+    pub async fn tend(&self) -> Infallible {
+        loop {
+            self.0.decisions.drop_old(self.0.clock.now()).await;
+            tokio::time::sleep(TEND_EVERY).await;
+        }
     }
 
     /// Swaps the set of runtimes whole. Those that stay are handed in again and keep their tasks; one that goes ends
@@ -181,8 +206,7 @@ impl Registry {
     /// [`Reason::UnknownRuntime`], or what the runtime answers where that is not about what was asked.
     pub async fn spawn_worker(&self, ctx: &CallContext, request: SpawnWorker) -> Result<Operation<Spawned>> {
         let runtime = self.find(&request.runtime_id)?;
-        let spawned =
-            spawn::spawn(ctx, &runtime, request).await.map_err(|error| error.with("runtime_id", runtime.id()));
+        let spawned = self.decide(ctx, &runtime, request).await.map_err(|error| error.with("runtime_id", runtime.id()));
         if let Ok(Operation::Accepted { value, .. }) = &spawned {
             self.note(&runtime, [&value.worker]);
         }
@@ -228,6 +252,28 @@ impl Registry {
                 Ok(Operation::Accepted { value: ack, diagnostics })
             }
             Err(error) => Lacking::Stop(intent).in_band(&runtime, error),
+        }
+    }
+
+    /// Deletes a worker's record.
+    ///
+    /// # Errors
+    /// As [`Registry::send_input`].
+    pub async fn delete_worker(
+        &self,
+        ctx: &CallContext,
+        runtime_id: &RuntimeId,
+        request: DeleteWorker,
+    ) -> Result<Operation<DeleteAck>> {
+        let runtime = self.find(runtime_id)?;
+        let worker_id = request.worker_id.clone();
+        match self.told(&runtime, &worker_id, runtime.delete_worker(ctx, request).await) {
+            Ok(mut ack) => {
+                self.0.catalogue.forget(runtime_id, &worker_id);
+                let diagnostics = bounded(std::mem::take(&mut ack.diagnostics));
+                Ok(Operation::Accepted { value: ack, diagnostics })
+            }
+            Err(error) => Lacking::Delete.in_band(&runtime, error),
         }
     }
 

@@ -31,6 +31,7 @@ pub(super) enum Lacking {
     Spawn(&'static str),
     Input,
     Stop(TerminalIntent),
+    Delete,
     Transcript,
 }
 
@@ -46,7 +47,7 @@ impl Lacking {
     fn diagnostics(self) -> Vec<Diagnostic> {
         let unsupported = match self {
             Self::Spawn(_) => "worker_spawn_unsupported",
-            Self::Input | Self::Stop(_) | Self::Transcript => "runtime_capability_unsupported",
+            Self::Input | Self::Stop(_) | Self::Delete | Self::Transcript => "runtime_capability_unsupported",
         };
         let first = match self {
             Self::Spawn(intent) => Diagnostic::info(
@@ -58,6 +59,7 @@ impl Lacking {
             Self::Stop(TerminalIntent::Cancel) => {
                 Diagnostic::info("worker_cancel_pending", "nothing here cancels workers")
             }
+            Self::Delete => Diagnostic::info("worker_delete_pending", "nothing here deletes workers"),
             Self::Transcript => Diagnostic::info("worker_transcript_pending", "nothing here keeps transcripts"),
         };
         vec![first, Diagnostic::info(unsupported, "this runtime cannot do that")]

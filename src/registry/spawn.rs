@@ -2,12 +2,37 @@
 
 use std::sync::Arc;
 
-use super::{Evidence, Operation, Spawned, bounded, refusal};
-use crate::model::{Acceptance, CallContext, Created, Diagnostic, Result, RuntimeKind, SpawnWorker};
+use super::{Evidence, Operation, Registry, Spawned, bounded, refusal};
+use crate::model::{Acceptance, CallContext, Created, Diagnostic, ErrorClass, Result, RuntimeKind, SpawnWorker};
 use crate::runtime::WorkerRuntime;
 
+impl Registry {
+    /// Spawns, and for a host notes that before it is asked.
+    pub(super) async fn decide(
+        &self,
+        ctx: &CallContext,
+        runtime: &Arc<dyn WorkerRuntime>,
+        request: SpawnWorker,
+    ) -> Result<Operation<Spawned>> {
+        let noted = match runtime.kind() {
+            RuntimeKind::Embedded => None,
+            RuntimeKind::Remote => self.0.decisions.note(ctx, runtime.id(), self.0.clock.now()).await?,
+        };
+        let spawned = spawn(ctx, runtime, request).await;
+        let nothing_happened = match &spawned {
+            Ok(Operation::Accepted { .. }) => false,
+            Ok(Operation::Rejected(_) | Operation::Unsupported(_)) => true,
+            Err(error) => error.reason().class() != ErrorClass::Unknown,
+        };
+        if let Some(noted) = noted.filter(|_| nothing_happened) {
+            self.0.decisions.take_back(noted).await;
+        }
+        spawned
+    }
+}
+
 /// Spawns on a runtime that is known.
-pub(super) async fn spawn(
+async fn spawn(
     ctx: &CallContext,
     runtime: &Arc<dyn WorkerRuntime>,
     request: SpawnWorker,

@@ -11,10 +11,10 @@ use super::{WorkerRuntime, diagnose};
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::TranscriptPage;
 use crate::model::{
-    Activity, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Diagnostic,
-    Error, Host, ImplementationKind, Incarnation, InputAck, Reason, Result, RuntimeCapabilities, RuntimeId,
-    RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker, WorkerCounts, WorkerFilter,
-    WorkerId, WorkerPage, WorkerState, Workspace, WorkspaceId,
+    Activity, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, DeleteAck,
+    DeleteWorker, Diagnostic, Error, Host, ImplementationKind, Incarnation, InputAck, Reason, Result,
+    RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker,
+    WorkerCounts, WorkerFilter, WorkerId, WorkerPage, WorkerState, Workspace, WorkspaceId,
 };
 
 /// What a fake does when it is asked.
@@ -135,7 +135,7 @@ pub(crate) fn worker(runtime_id: &str, worker_id: &str) -> Worker {
         worker_id: WorkerId::new(worker_id).unwrap(),
         workspace_id: WorkspaceId::new("local:test").unwrap(),
         label: worker_id.to_owned(),
-        labels: BTreeMap::new(),
+        labels: Box::default(),
         role: None,
         profile: None,
         workspace: Workspace::RemoteRuntime,
@@ -156,6 +156,7 @@ pub(crate) fn worker(runtime_id: &str, worker_id: &str) -> Worker {
         transcript_length: 0,
         said_items: 0,
         first_sequence: 1,
+        first_item_sequence: 1,
         last_event_id: 1,
         diagnostics: Vec::new(),
     }
@@ -250,6 +251,16 @@ impl WorkerRuntime for FakeRuntime {
         Ok(StopAck { event_id: Some(3), state: WorkerState::Stopped, diagnostics: Vec::new() })
     }
 
+    async fn delete_worker(&self, _: &CallContext, request: DeleteWorker) -> Result<DeleteAck> {
+        self.answer().await?;
+        let worker = self.find(&request.worker_id)?;
+        if !worker.state.is_final() && !request.force {
+            return Err(Error::new(Reason::WorkerRunning, "it runs"));
+        }
+        self.workers.lock().remove(&request.worker_id);
+        Ok(DeleteAck::default())
+    }
+
     async fn get_transcript(&self, _: &CallContext, worker_id: &WorkerId, _: u64, _: usize) -> Result<TranscriptPage> {
         self.answer().await?;
         self.find(worker_id)?;
@@ -282,6 +293,12 @@ impl WorkerRuntime for FakeRuntime {
         self.answer().await?;
         let bundle = self.bundles.lock().get(reference).cloned();
         bundle.ok_or_else(|| Error::new(Reason::ConfigBundleMissing, "no such bundle"))
+    }
+
+    async fn remove_config_bundle(&self, _: &CallContext, reference: BundleRef) -> Result<()> {
+        self.answer().await?;
+        let removed = self.bundles.lock().remove(&reference);
+        removed.map(drop).ok_or_else(|| Error::new(Reason::ConfigBundleMissing, "no such bundle"))
     }
 
     async fn list_config_bundles(

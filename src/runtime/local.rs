@@ -11,13 +11,14 @@ use tokio::runtime::Handle;
 
 use super::{WorkerRuntime, diagnose};
 use crate::engine::store::Store;
-use crate::engine::{Engine, EngineLimits, EngineParts, Observation, ObserveFrom, Profiles, Protocol, SystemClock};
-use crate::model::TranscriptPage;
+use crate::engine::{
+    Engine, EngineLimits, EngineParts, Machine, Observation, ObserveFrom, Profiles, Protocol, SystemClock,
+};
 use crate::model::{
-    Acceptance, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Diagnostic,
-    Error, Feature, Host, HostId, Incarnation, InputAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo,
-    RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker, WorkerFilter, WorkerId, WorkerPage,
-    display_hint,
+    Acceptance, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, DeleteAck,
+    DeleteWorker, Diagnostic, Error, Feature, Host, HostId, Incarnation, InputAck, Reason, Result, RuntimeCapabilities,
+    RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, TranscriptPage, Worker,
+    WorkerFilter, WorkerId, WorkerPage, display_hint,
 };
 use crate::proto::{ProtoCodec, walk};
 
@@ -65,6 +66,7 @@ impl LocalRuntime {
             clock: Arc::new(SystemClock),
             profiles: Profiles::default(),
             limits: EngineLimits::default(),
+            machine: Machine::default(),
             handle: Handle::current(),
         }
     }
@@ -100,7 +102,7 @@ impl LocalRuntime {
             seen_age: None,
             last_seen_at: None,
             counts: self.engine.counts(),
-            diagnostics: fault.into_iter().collect(),
+            diagnostics: fault.into_iter().chain(self.engine.diagnostics()).collect(),
         }
     }
 }
@@ -185,6 +187,10 @@ impl WorkerRuntime for LocalRuntime {
         self.engine.stop_worker(ctx, request).await
     }
 
+    async fn delete_worker(&self, ctx: &CallContext, request: DeleteWorker) -> Result<DeleteAck> {
+        self.engine.delete_worker(ctx, request).await
+    }
+
     async fn get_transcript(
         &self,
         _: &CallContext,
@@ -223,6 +229,10 @@ impl WorkerRuntime for LocalRuntime {
 
     async fn check_config_bundle(&self, _: &CallContext, reference: &BundleRef) -> Result<BundleSummary> {
         self.engine.check_bundle(reference)
+    }
+
+    async fn remove_config_bundle(&self, ctx: &CallContext, reference: BundleRef) -> Result<()> {
+        self.engine.remove_bundle(ctx, reference).await
     }
 
     async fn list_config_bundles(

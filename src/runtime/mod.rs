@@ -15,9 +15,9 @@ pub use local::{EMBEDDED_DISPLAY_NAME, LocalRuntime};
 
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::{
-    BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Error, Host, Incarnation,
-    InputAck, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, SendInput, StopAck, StopWorker, TranscriptPage,
-    Worker, WorkerFilter, WorkerId, WorkerPage,
+    BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, DeleteAck, DeleteWorker,
+    Error, Host, Incarnation, InputAck, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, SendInput, StopAck,
+    StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId, WorkerPage,
 };
 
 /// Where workers run. Every failure is an [`Error`](crate::model::Error) whose reason says what kind of refusal it is;
@@ -68,6 +68,11 @@ pub trait WorkerRuntime: Send + Sync + 'static {
         Err(unsupported())
     }
 
+    /// Removes a worker's record. Done once that is durable; one that is live is ended first where that is asked for.
+    async fn delete_worker(&self, _ctx: &CallContext, _request: DeleteWorker) -> Result<DeleteAck> {
+        Err(unsupported())
+    }
+
     /// Items of a transcript from the one after `start` on, at most `limit`.
     async fn get_transcript(
         &self,
@@ -103,6 +108,11 @@ pub trait WorkerRuntime: Send + Sync + 'static {
 
     /// A bundle that it has: of this id, and with this digest.
     async fn check_config_bundle(&self, _ctx: &CallContext, _reference: &BundleRef) -> Result<BundleSummary> {
+        Err(unsupported())
+    }
+
+    /// Removes the bundle with just this digest. Done once that is durable.
+    async fn remove_config_bundle(&self, _ctx: &CallContext, _reference: BundleRef) -> Result<()> {
         Err(unsupported())
     }
 

@@ -11,7 +11,7 @@ use crate::proto::convert;
 use crate::proto::v1::config_bundle_service_server::ConfigBundleService;
 use crate::proto::v1::{
     CheckConfigBundleRequest, CheckConfigBundleResponse, ListConfigBundlesRequest, ListConfigBundlesResponse,
-    SyncConfigBundleRequest, SyncConfigBundleResponse,
+    RemoveConfigBundleRequest, RemoveConfigBundleResponse, SyncConfigBundleRequest, SyncConfigBundleResponse,
 };
 
 /// The service.
@@ -45,6 +45,19 @@ impl ConfigBundleService for ConfigBundles {
         let (state, summary, diagnostics) = outcome(checked.map_err(|error| refuse(&error, &ctx))?);
         let availability = summary.map(convert::availability);
         Ok(Response::new(CheckConfigBundleResponse { state: state.into(), availability, diagnostics }))
+    }
+
+    async fn remove_config_bundle(
+        &self,
+        request: Request<RemoveConfigBundleRequest>,
+    ) -> Result<Response<RemoveConfigBundleResponse>, Status> {
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.change(&self.0.workspace, &mut message);
+        let (runtime_id, reference) = convert::remove_config_bundle(message).map_err(bad)?;
+        let ctx = ctx.map_err(bad)?;
+        let removed = self.0.registry.remove_config_bundle(&ctx, &runtime_id, reference).await;
+        let (state, _, diagnostics) = outcome(removed.map_err(|error| refuse(&error, &ctx))?);
+        Ok(Response::new(RemoveConfigBundleResponse { state: state.into(), diagnostics }))
     }
 
     async fn list_config_bundles(

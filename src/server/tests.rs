@@ -20,7 +20,7 @@ mod refusals;
 
 use super::{Drain, Edge, Health, Served, accept, control_plane, serve, worker_runtime};
 use crate::engine::store::MemoryStore;
-use crate::engine::{Engine, EngineLimits, EngineParts, InputForm, Profile, Profiles, Protocol, SystemClock};
+use crate::engine::{Engine, EngineLimits, EngineParts, InputForm, Profile, Profiles, Protocol, Restart, SystemClock};
 use crate::model::{ProfileSelector, RuntimeId, TokenTable, WorkspaceId};
 use crate::proto::runtime_v1;
 use crate::proto::runtime_v1::worker_runtime_service_client::WorkerRuntimeServiceClient;
@@ -155,6 +155,7 @@ async fn runtime() -> Arc<dyn WorkerRuntime> {
         input: InputForm::Text,
         cwd: None,
         env: BTreeMap::new(),
+        restart: Restart::Never,
     };
     let selector = ProfileSelector::builtin("builtin:cat".to_owned()).unwrap();
     let parts = EngineParts {
@@ -306,7 +307,7 @@ async fn a_heartbeat_comes_when_nothing_else_does() {
 #[tokio::test]
 async fn later_methods_say_that_they_come_later() {
     let plane = Plane::control().await;
-    let status = plane.workers().delete_worker(v1::DeleteWorkerRequest::default()).await.unwrap_err();
+    let status = plane.workers().interrupt_worker(v1::InterruptWorkerRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     assert_eq!(status.get_details_error_info().unwrap().reason, "NOT_YET");
 }

@@ -175,9 +175,13 @@ impl WorkerRuntimeService for HostRuntime {
 
     async fn delete_worker(
         &self,
-        _: Request<host::DeleteWorkerRequest>,
+        request: Request<host::DeleteWorkerRequest>,
     ) -> Result<Response<host::DeleteWorkerResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerRuntimeService.DeleteWorker")))
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.host_change(&mut message).map_err(bad)?;
+        let delete = convert::host_delete(message).map_err(bad)?;
+        let ack = self.runtime.delete_worker(&ctx, delete).await.map_err(|error| refuse(&error, &ctx))?;
+        Ok(Response::new(convert::host_deleted(ack)))
     }
 
     async fn interrupt_worker(
@@ -241,6 +245,17 @@ impl WorkerRuntimeService for HostRuntime {
         let summary = self.runtime.check_config_bundle(&ctx, &reference).await.map_err(|error| refuse(&error, &ctx))?;
         let availability = Some(convert::availability(summary));
         Ok(Response::new(host::CheckConfigBundleResponse { availability, diagnostics: Vec::new() }))
+    }
+
+    async fn remove_config_bundle(
+        &self,
+        request: Request<host::RemoveConfigBundleRequest>,
+    ) -> Result<Response<host::RemoveConfigBundleResponse>, Status> {
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.host_change(&mut message).map_err(bad)?;
+        let reference = convert::host_remove_config_bundle(message).map_err(bad)?;
+        self.runtime.remove_config_bundle(&ctx, reference).await.map_err(|error| refuse(&error, &ctx))?;
+        Ok(Response::new(host::RemoveConfigBundleResponse { diagnostics: Vec::new() }))
     }
 
     async fn list_config_bundles(

@@ -121,8 +121,19 @@ impl WorkerService for Workers {
         Ok(Response::new(ListConnectPointsResponse { connect_points: vec![stream_proxy(can_observe, worker.stale)] }))
     }
 
-    async fn delete_worker(&self, _: Request<DeleteWorkerRequest>) -> Result<Response<DeleteWorkerResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerService.DeleteWorker")))
+    async fn delete_worker(
+        &self,
+        request: Request<DeleteWorkerRequest>,
+    ) -> Result<Response<DeleteWorkerResponse>, Status> {
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.change(&self.0.workspace, &mut message);
+        let (runtime_id, delete) = convert::delete_worker(message).map_err(bad)?;
+        let ctx = ctx.map_err(bad)?;
+        let worker_id = delete.worker_id.to_string();
+        let deleted = self.0.registry.delete_worker(&ctx, &runtime_id, delete).await;
+        let (state, _, diagnostics) = outcome(deleted.map_err(|error| refuse(&error, &ctx))?);
+        let runtime_id = runtime_id.to_string();
+        Ok(Response::new(DeleteWorkerResponse { state: state.into(), runtime_id, worker_id, diagnostics }))
     }
 
     async fn interrupt_worker(

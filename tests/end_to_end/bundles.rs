@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status};
 use workplane::proto::v1;
-use workplane::proto::v1::{DeclarationKind, OperationState};
+use workplane::proto::v1::{DeclarationKind, OperationState, StopMode};
 
 use crate::support::bundle::{Asking, DIGEST, builtin, bundle, changed, declaration, metadata, reference, selector};
 use crate::support::{CountingRelay, EMBEDDED, Host, Plane, Profile, Worker, codes, refusal};
@@ -148,6 +148,40 @@ async fn a_bundle_of_the_same_id_leaves_the_old_one_to_the_workers_that_have_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_is_removed_once_no_worker_uses_it() {
+    // acceptance 56, 60, 76, 106
+    let (plane, _host) = plane_and_host().await;
+    let asking = Asking(plane);
+    for runtime_id in EVERYWHERE {
+        let rejected = adapters(runtime_id, "embedded_runtime_invalid_request", "remote_runtime_http_rejected");
+        let missing = adapters(runtime_id, "embedded_runtime_invalid_request", "remote_config_bundle_not_found");
+        let named = asking.synced(runtime_id, bundle()).await;
+        let spawned = asking.spawn(runtime_id, builtin("builtin:coder"), Some(named.clone())).await;
+        let worker = Worker::of(asking.0.client(), &spawned.worker.unwrap());
+        let used = asking.remove(runtime_id, named.clone()).await;
+        assert_eq!(used.state(), OperationState::Rejected);
+        assert_eq!(codes(&used.diagnostics), [rejected, "config_bundle_in_use"]);
+        worker.send("still here").await;
+
+        worker.stop(StopMode::Graceful).await;
+        for _ in 0..2 {
+            let removed = asking.try_remove(runtime_id, named.clone(), "remove-1").await.unwrap();
+            assert_eq!((removed.state(), removed.diagnostics.len()), (OperationState::Accepted, 0), "{removed:?}");
+        }
+        let other = asking.try_remove(runtime_id, reference("bundle-2", DIGEST), "remove-1").await.unwrap_err();
+        assert_eq!(refusal(&other).is(), (Code::AlreadyExists, "REQUEST_ID_REUSED"));
+        assert!(asking.try_list(runtime_id, 0, "").await.unwrap().bundles.is_empty());
+        let gone = asking.remove(runtime_id, named.clone()).await;
+        assert_eq!(codes(&gone.diagnostics), [missing, "config_bundle_missing"]);
+        assert_eq!(worker.get().await.config_bundle, Some(named), "what it was made with is still told");
+    }
+    let unknown = asking.try_remove("two", reference("bundle-1", DIGEST), "").await.unwrap_err();
+    assert_eq!(refusal(&unknown).is(), (Code::NotFound, "UNKNOWN_RUNTIME"));
+    let nameless = asking.try_remove("one", reference("", DIGEST), "").await.unwrap_err();
+    assert_eq!(refusal(&nameless).fields, ["reference.id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_fields_of_a_bundle_are_named_by_their_paths_and_no_host_is_asked() {
     // acceptance 35, 98, 99, 100, 101, 102, 103
     let host = Host::named("one").start().await;
@@ -216,9 +250,10 @@ async fn each_call_on_a_hosts_bundles_is_one_round_trip() {
     let relay = CountingRelay::to(host.address()).await;
     let asking = Asking(Plane::new().host_via(&host, relay.address()).start().await);
     let named = asking.synced("one", bundle()).await;
-    asking.check("one", named).await;
+    asking.check("one", named.clone()).await;
     asking.try_list("one", 0, "").await.unwrap();
-    for method in ["SyncConfigBundle", "CheckConfigBundle", "ListConfigBundles"] {
+    asking.remove("one", named).await;
+    for method in ["SyncConfigBundle", "CheckConfigBundle", "ListConfigBundles", "RemoveConfigBundle"] {
         assert_eq!(relay.calls(method), 1, "{method}");
     }
 }

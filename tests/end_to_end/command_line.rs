@@ -68,6 +68,8 @@ async fn a_worker_is_spawned_spoken_to_and_stopped_from_the_command_line() {
     }
     let got = console.types_json(&format!("workers get {worker}")).await;
     assert_eq!(got["state"], "WORKER_STATE_STOPPED");
+    assert!(console.types(&format!("workers delete {worker}")).await.contains(worker_id));
+    assert!(!console.types("workers").await.contains(worker_id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +131,14 @@ async fn a_bundle_is_given_from_a_file_and_a_worker_is_made_with_it() {
         let listed = console.types(&format!("bundles --runtime {runtime_id}")).await;
         assert!(listed.contains("team") && listed.contains(digest), "{listed}");
         let spawn = format!("spawn --runtime {runtime_id} --profile builtin:coder --bundle team@{digest}");
-        assert_eq!(console.types_json(&spawn).await["worker"]["config_bundle"]["digest"], digest);
+        let worker = console.types_json(&spawn).await["worker"].take();
+        assert_eq!(worker["config_bundle"]["digest"], digest);
+        let remove = ["bundles", "remove", "team", digest, "--runtime", runtime_id];
+        let used = console.run(&remove, "").await;
+        let said = String::from_utf8(used.stderr).unwrap();
+        assert!(!used.status.success() && said.contains("config_bundle_in_use"), "{said}");
+        console.types(&format!("stop {runtime_id}/{}", worker["worker_id"].as_str().unwrap())).await;
+        assert!(console.types(&remove.join(" ")).await.contains("OPERATION_STATE_ACCEPTED"));
     }
 
     let directory = tempfile::tempdir().unwrap();

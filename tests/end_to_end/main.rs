@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
 
+mod after_a_kill;
 mod authentication;
 mod bad_usage;
 mod broken_answers;
@@ -12,14 +13,18 @@ mod bundles;
 mod command_line;
 mod configuration;
 mod conversation;
+mod deletion;
+mod durability;
 mod hostile_hosts;
 mod hosts;
 mod lifecycle;
 mod many_hosts;
 mod observation;
+mod processes;
 mod reflection;
 mod repeats;
 mod resumption;
 mod seed;
 mod sharing;
+mod store;
 mod support;

@@ -32,26 +32,28 @@ async fn a_repeated_spawn_makes_one_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_a_host_two_spawns_that_ask_it_for_the_same_are_one() {
-    // docs/adr/0011: who keeps the receipts compares what reached it.
+async fn two_spawns_are_the_same_only_if_they_were_asked_for_alike_also_where_a_host_would_do_the_same() {
+    // docs/adr/0011: the control plane compares before it asks a host.
     let (plane, _host) = plane_and_host(cat()).await;
     let mut workers = plane.client().workers();
-    for (runtime_id, is_reused) in [(EMBEDDED, true), ("one", false)] {
+    for runtime_id in [EMBEDDED, "one"] {
         let named =
             v1::SpawnWorkerRequest { request_id: "spawn-1".to_owned(), ..Worker::request(runtime_id, "builtin:coder") };
         // The profile that a coder gets in any case.
         let unnamed = v1::SpawnWorkerRequest { profile: None, ..named.clone() };
-        let first = workers.spawn_worker(named).await.unwrap().into_inner().worker.unwrap();
-        match workers.spawn_worker(unnamed).await {
-            Ok(again) => {
-                assert!(!is_reused, "{runtime_id}");
-                assert_eq!(again.into_inner().worker.unwrap().worker_id, first.worker_id);
-            }
-            Err(refused) => {
-                assert!(is_reused, "{runtime_id}");
-                assert_eq!(refusal(&refused).is(), (Code::AlreadyExists, "REQUEST_ID_REUSED"));
-            }
-        }
+        workers.spawn_worker(named.clone()).await.unwrap();
+        let refused = workers.spawn_worker(unnamed.clone()).await.unwrap_err();
+        assert_eq!(refusal(&refused).is(), (Code::AlreadyExists, "REQUEST_ID_REUSED"));
+        // One that was refused for what it asks is judged anew, and another may take its id.
+        let taken = v1::SpawnWorkerRequest { request_id: "spawn-2".to_owned(), ..unnamed };
+        let acceptance = Some(v1::AcceptanceRequirement {
+            kind: Some(v1::acceptance_requirement::Kind::SocketReady(v1::SocketReady {})),
+        });
+        let rejected = v1::SpawnWorkerRequest { acceptance, ..taken.clone() };
+        let answer = workers.spawn_worker(rejected).await.unwrap().into_inner();
+        assert_eq!(answer.state(), v1::OperationState::Rejected);
+        let answer = workers.spawn_worker(taken).await.unwrap().into_inner();
+        assert_eq!(answer.state(), v1::OperationState::Accepted);
     }
 }
 

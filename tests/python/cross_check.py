@@ -20,7 +20,7 @@ from servers import CONTROL_PLANE_TOKEN, EMBEDDED, HOST, generate_stubs, servers
 # Methods that are to come: they must say so, each with its reason. One that is served must be driven below instead.
 LATER = {
     "RuntimeService": ["RegisterRuntime", "UpdateRuntime", "RemoveRuntime", "SetRuntimeCordon", "WatchRuntimes"],
-    "WorkerService": ["DeleteWorker", "InterruptWorker", "ListApprovals", "AnswerApproval", "WatchWorkers"],
+    "WorkerService": ["InterruptWorker", "ListApprovals", "AnswerApproval", "WatchWorkers"],
     "ObservationService": ["ObserveWorkers"],
 }
 SERVICES = {
@@ -177,6 +177,15 @@ def life(client, runtime_id):
     accepted(client.call("WorkerService", "CancelWorker", runtime_id=runtime_id, worker_id=other.worker_id))
     got = client.call("WorkerService", "GetWorker", runtime_id=runtime_id, worker_id=other.worker_id).worker
     check(name_of(got, "state") == "WORKER_STATE_CANCELLED", "CancelWorker", got)
+    running = accepted(client.call("WorkerService", "SpawnWorker", **(spawn | {"request_id": "kept" + runtime_id}))).worker
+    alive = {"runtime_id": runtime_id, "worker_id": running.worker_id}
+    refused = client.call("WorkerService", "DeleteWorker", **alive)
+    check("worker_running" in [one.code for one in refused.diagnostics], "a live worker is not deleted", refused)
+    for _ in range(2):
+        accepted(client.call("WorkerService", "DeleteWorker", **alive, force=True, request_id="delete" + runtime_id))
+    gone = client.refused("WorkerService", "GetWorker", **alive)
+    check(gone[:3] == ("NOT_FOUND", "UNKNOWN_WORKER", alive), "DeleteWorker", gone)
+
     unknown = client.refused("WorkerService", "GetWorker", runtime_id=runtime_id, worker_id="worker-none")
     expected = {"runtime_id": runtime_id, "worker_id": "worker-none"}
     check(unknown[:3] == ("NOT_FOUND", "UNKNOWN_WORKER", expected), "GetWorker", unknown)
@@ -237,6 +246,9 @@ def bundles(client, runtime_id):
     check(name_of(checked, "state") == "OPERATION_STATE_REJECTED", "a bundle that is not there", checked)
     listed = client.call("ConfigBundleService", "ListConfigBundles", runtime_id=runtime_id).bundles
     check([(one.id, one.digest) for one in listed] == [("bundle-1", digest)], "ListConfigBundles", listed)
+    accepted(client.call("ConfigBundleService", "RemoveConfigBundle", runtime_id=runtime_id, reference=reference))
+    listed = client.call("ConfigBundleService", "ListConfigBundles", runtime_id=runtime_id).bundles
+    check(not listed, "a bundle that was removed", listed)
 
 
 def later(client):

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::StartFault;
+use crate::engine::process::{Belongings, Machine, Run, boot, start_time};
 use crate::engine::profile::Profile;
 use crate::engine::row::ProcessRecord;
 use crate::model::StopMode;
@@ -34,6 +36,16 @@ pub(crate) struct Exit {
     pub lost: bool,
     /// Its output could not be read to the end.
     pub unheard: bool,
+    /// It could not be executed.
+    pub refused: bool,
+}
+
+impl Exit {
+    /// Whether a program that is to go on has failed, so that another run may do better.
+    pub(crate) fn is_failure(&self) -> bool {
+        let by_itself = self.signal.is_some() || self.code.is_some_and(|code| code != 0);
+        (self.lost || self.refused || by_itself) && !self.unheard
+    }
 }
 
 /// A child that runs.
@@ -47,6 +59,8 @@ pub(super) struct Launched {
     pub stderr: ChildStderr,
     /// What it is known by.
     pub process: ProcessRecord,
+    /// All that comes from it.
+    pub belongings: Belongings,
     pub child: Child,
 }
 
@@ -56,7 +70,7 @@ impl Launched {
     ///
     /// # Errors
     /// [`StartFault`] when there is nothing to execute or the system refuses.
-    pub(super) fn launch(profile: &Profile) -> Result<Self, StartFault> {
+    pub(super) fn launch(profile: &Profile, run: &Run, machine: &Machine) -> Result<Self, StartFault> {
         let (program, arguments) = profile.command.split_first().ok_or(StartFault::NoCommand)?;
         let mut command = Command::new(program);
         command
@@ -64,6 +78,7 @@ impl Launched {
             .env_clear()
             .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs(&profile.env)
+            .envs([run.marker()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -75,32 +90,38 @@ impl Launched {
         let mut child = command.spawn()?;
         let missing = || io::Error::other("a pipe is missing");
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or_else(missing)?;
+        let process = ProcessRecord { pid, start_time: start_time(pid).unwrap_or(0), boot: boot() };
+        let belongings = machine.admit(run, process);
         Ok(Self {
             stdin: child.stdin.take().ok_or_else(missing)?,
             stdout: child.stdout.take().ok_or_else(missing)?,
             stderr: child.stderr.take().ok_or_else(missing)?,
-            process: ProcessRecord { pid, start_time: start_time(pid).unwrap_or(0) },
+            process,
+            belongings,
             child,
         })
     }
 }
 
-/// When the kernel started a process, in clock ticks since boot: field 22 of `/proc/PID/stat`, proc(5).
-fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; the fields behind it start with the third.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+/// A child as its supervisor has it.
+#[derive(Debug)]
+pub(super) struct Supervised {
+    pub child: Child,
+    pub process: ProcessRecord,
+    pub belongings: Belongings,
+    /// How long it may take to end when it was asked to.
+    pub grace: Duration,
 }
 
 /// Waits for a child's end, and brings it about when told to. `closing` is called when its writer is to give up.
-/// Whatever the child left in its group is killed when it has ended.
+/// Whatever comes from the child is gone when this returns, also what left its group or session.
 pub(super) async fn supervise(
-    mut child: Child,
-    process: ProcessRecord,
-    grace: Duration,
+    supervised: Supervised,
     mut orders: mpsc::Receiver<StopMode>,
+    handle: &Handle,
     closing: impl Fn(),
 ) -> Exit {
+    let Supervised { mut child, process, belongings, grace } = supervised;
     let (mut terminate_at, mut kill_at) = (None, None);
     let mut listening = true;
     let mut asked = false;
@@ -114,12 +135,17 @@ pub(super) async fn supervise(
                 }
                 Some(StopMode::Graceful) => {}
                 Some(StopMode::Force) => kill_at = Some(Instant::now()),
-                None => listening = false,
+                // Whoever held it is gone: it is not to go on without.
+                None => (listening, kill_at) = (false, Some(Instant::now())),
             },
             () = at(kill_at) => {
                 closing();
-                signal_group(process, Signal::KILL);
                 (kill_at, terminate_at) = (None, None);
+                // While it lives, what comes from it is known by it, also what bears no marker.
+                belongings.end(handle).await;
+                signal_group(process, Signal::KILL);
+                // It may have left its own group. One that has ended needs no signal.
+                let _ = child.start_kill();
             }
             () = at(terminate_at) => {
                 closing();
@@ -131,6 +157,7 @@ pub(super) async fn supervise(
     };
     closing();
     signal_group(process, Signal::KILL);
+    belongings.end(handle).await;
     match status {
         Ok(status) => Exit {
             code: status.code(),

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::child::{Launched, supervise};
+use super::child::{Launched, Supervised, supervise};
 use super::output::{Line, Lines, Meter, may_be_json, utterances};
 use super::{DELIVERY_WINDOW, Delivery, Link, REPORTS, Report, Start, StartFault};
 use crate::engine::profile::InputForm;
@@ -31,15 +31,16 @@ const LEFT_IN_PIPE: usize = 1024 * 1024;
 
 /// Executes the profile's program and starts to speak with it.
 pub(in crate::engine) async fn start(start: Start<'_>) -> Result<Link, StartFault> {
-    let profile = start.profile.clone();
+    let (profile, run, machine) = (start.profile.clone(), start.run, start.machine.clone());
     let form = profile.input;
-    let launched = start.handle.spawn_blocking(move || Launched::launch(&profile)).await;
+    let launched = start.handle.spawn_blocking(move || Launched::launch(&profile, &run, &machine)).await;
     let launched = launched.map_err(|_| std::io::Error::other("the runtime is shutting down"))??;
     Ok(speak(launched, form, start.grace, start.handle))
 }
 
 fn speak(launched: Launched, form: InputForm, grace: Duration, handle: &tokio::runtime::Handle) -> Link {
-    let Launched { stdin, stdout, stderr, process, child } = launched;
+    let Launched { stdin, stdout, stderr, process, belongings, child } = launched;
+    let supervised = Supervised { child, process, belongings, grace };
     let (deliveries, inputs) = mpsc::channel(DELIVERY_WINDOW);
     let (end, orders) = mpsc::channel(4);
     let (report, reports) = mpsc::channel(REPORTS);
@@ -57,8 +58,9 @@ fn speak(launched: Launched, form: InputForm, grace: Duration, handle: &tokio::r
         heard
     });
     let errors = handle.spawn(keep_end(Output::new(stderr, ended.clone())));
+    let blocking = handle.clone();
     handle.spawn(async move {
-        let mut exit = supervise(child, process, grace, orders, || give_up.cancel()).await;
+        let mut exit = supervise(supervised, orders, &blocking, || give_up.cancel()).await;
         ended.cancel();
         // All that the program said is reported, however long the reports are held back. A reader that broke is told.
         exit.unheard = !said.await.unwrap_or(false);

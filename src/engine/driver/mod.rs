@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 pub(super) use child::Exit;
 pub(super) use lines::start as start_lines;
 
+use super::process::{Machine, Run};
 use super::profile::Profile;
 use super::row::ProcessRecord;
 use crate::model::{InputKind, OutputDelta, Role, StopMode, TurnEndReason, TurnId};
@@ -73,6 +74,8 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Start<'a> {
     pub profile: &'a Profile,
+    pub run: Run,
+    pub machine: &'a Machine,
     pub grace: Duration,
     pub handle: &'a tokio::runtime::Handle,
 }

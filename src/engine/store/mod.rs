@@ -4,8 +4,14 @@
 //! The rule that all of the engine rests on: a [`Batch`] lands whole or not at all, in the order in which batches of one
 //! worker were submitted, and a batch that was staged on another one never lands without it.
 
+mod data_dir;
 pub mod disk;
+mod fs;
+pub mod log;
 mod memory;
+mod records;
+#[cfg(test)]
+mod test_records;
 mod unsteady;
 
 use std::fmt;
@@ -16,13 +22,18 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
+pub use data_dir::{DataDir, DataDirError, DirRole};
+pub use fs::{CareError, Finding, FsStore, Salvaged, Verified, salvage, verify};
 pub use memory::MemoryStore;
+pub use records::{RecordCodec, RecordFault};
+#[cfg(test)]
+pub(in crate::engine) use test_records::TableRecords;
 pub use unsteady::{Unsteadiness, UnsteadyStore};
 
 use super::frame::Frame;
 use super::receipts::{Receipt, ReceiptKey};
 use super::row::WorkerRow;
-use crate::model::{ConfigBundle, EventKind, WorkerId};
+use crate::model::{BundleRef, ConfigBundle, EventKind, WorkerId};
 
 /// Why the store did not do something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,14 +75,25 @@ pub struct Batch {
     pub worker: Option<WorkerChange>,
     /// Bundles that are new.
     pub bundles: Vec<Arc<ConfigBundle>>,
+    /// Bundles that go.
+    pub removed_bundles: Vec<BundleRef>,
     /// What repeated requests are answered with.
     pub receipts: Vec<Receipt>,
     /// Receipts that need not be kept any more.
-    pub forgotten: Vec<ReceiptKey>,
+    pub forgotten: Vec<Forgotten>,
     /// A worker whose record and events are removed, if it has this revision. Its receipts stay.
     pub deleted: Option<Deletion>,
     /// It ends something or makes room: it may use the room that is kept back when the store is full.
     pub vital: bool,
+}
+
+/// A receipt that goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Which.
+    pub key: ReceiptKey,
+    /// The worker it is about, if it is about one.
+    pub worker_id: Option<WorkerId>,
 }
 
 /// A worker that goes.
@@ -132,12 +154,18 @@ pub struct Quarantined {
     pub place: String,
 }
 
+/// How many bytes an event takes in a store on disk: its head, and its body in steps of eight.
+#[must_use]
+pub const fn event_bytes(body: usize) -> u64 {
+    (body as u64 + 100).next_multiple_of(8)
+}
+
 /// What to read of a worker's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Select {
-    /// Events after this sequence.
+    /// Events after this sequence, from the first that is kept.
     EventsAfter(u64),
-    /// Events that append a transcript item, from the item after this many.
+    /// Events that append a transcript item, from the item after this many; none where that item was removed.
     ItemsAfter(u64),
 }
 
@@ -186,6 +214,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// All that has landed but events: what a runtime starts from.
     fn restore(&self) -> Read<'_, Restored>;
+
+    /// How many bytes the events of a worker take that are kept: what removing them wins.
+    fn worker_bytes(&self, worker_id: &WorkerId) -> u64;
+
+    /// How many bytes all takes that is kept, records included: what was removed does not count, also where its room is
+    /// not free yet.
+    fn bytes(&self) -> u64;
+
+    /// Where what is stored of a worker was found damaged as it was read, as `FILE: offset N: what`.
+    fn damage(&self, worker_id: &WorkerId) -> Option<String>;
 
     /// The name by which it is known: `memory`, `fs_store`.
     fn backend(&self) -> &'static str;

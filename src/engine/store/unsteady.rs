@@ -25,7 +25,7 @@ pub struct Unsteadiness {
 
 type Waiting = (Batch, oneshot::Sender<Result<u64, StoreFault>>);
 
-/// How many batches may wait; more fail at once, as with a disk that does not keep up.
+/// How many batches may wait; more are not taken, as with a disk that does not keep up.
 const QUEUE: usize = 4_096;
 
 /// A store in memory that lands batches late and fails by seed.
@@ -34,7 +34,16 @@ pub struct UnsteadyStore {
     inner: Arc<MemoryStore>,
     submit: mpsc::Sender<Waiting>,
     groups: Arc<Mutex<u64>>,
-    is_broken: bool,
+    faults: Arc<Mutex<Faults>>,
+}
+
+/// What fails now.
+#[derive(Debug)]
+struct Faults {
+    failure: f64,
+    ordinary: bool,
+    /// How many batches did not land.
+    refused: u64,
 }
 
 impl UnsteadyStore {
@@ -44,8 +53,31 @@ impl UnsteadyStore {
         let inner = MemoryStore::new();
         let (submit, waiting) = mpsc::channel(QUEUE);
         let groups = Arc::default();
-        handle.spawn(write(inner.clone(), waiting, how, Arc::clone(&groups)));
-        Arc::new(Self { inner, submit, groups, is_broken: how.failure >= 1.0 })
+        let faults = Arc::new(Mutex::new(Faults { failure: how.failure, ordinary: false, refused: 0 }));
+        handle.spawn(write(inner.clone(), waiting, how, Arc::clone(&groups), Arc::clone(&faults)));
+        Arc::new(Self { inner, submit, groups, faults })
+    }
+
+    /// The memory that it writes to: room and damage are set there.
+    #[must_use]
+    pub fn memory(&self) -> &MemoryStore {
+        &self.inner
+    }
+
+    /// From now on this share of the batches fails, from 0 to 1.
+    pub fn fail(&self, failure: f64) {
+        self.faults.lock().failure = failure;
+    }
+
+    /// Whether all batches fail from now on that are not vital.
+    pub fn fail_ordinary(&self, ordinary: bool) {
+        self.faults.lock().ordinary = ordinary;
+    }
+
+    /// How many batches did not land.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.faults.lock().refused
     }
 
     /// How many groups of batches were written: what a disk would have synced.
@@ -60,6 +92,7 @@ async fn write(
     mut waiting: mpsc::Receiver<Waiting>,
     how: Unsteadiness,
     groups: Arc<Mutex<u64>>,
+    faults: Arc<Mutex<Faults>>,
 ) {
     let mut chance = StdRng::seed_from_u64(how.seed);
     let mut group = Vec::new();
@@ -70,7 +103,12 @@ async fn write(
         }
         *groups.lock() += 1;
         for (batch, settle) in group.drain(..) {
-            let outcome = if chance.random_bool(how.failure) { Err(StoreFault::Failed) } else { inner.apply(batch) };
+            let fails = {
+                let faults = faults.lock();
+                chance.random_bool(faults.failure) || (faults.ordinary && !batch.vital)
+            };
+            let outcome = if fails { Err(StoreFault::Failed) } else { inner.apply(batch) };
+            faults.lock().refused += u64::from(outcome.is_err());
             // Whoever gave up waiting finds the outcome by its request id.
             let _ = settle.send(outcome);
         }
@@ -83,7 +121,7 @@ impl Store for UnsteadyStore {
         if let Err(refused) = self.submit.try_send((batch, settle)) {
             let (_, settle) = refused.into_inner();
             // As above.
-            let _ = settle.send(Err(StoreFault::Failed));
+            let _ = settle.send(Err(StoreFault::Overloaded));
         }
         commit
     }
@@ -106,11 +144,23 @@ impl Store for UnsteadyStore {
         self.inner.restore()
     }
 
+    fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {
+        self.inner.worker_bytes(worker_id)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+
+    fn damage(&self, worker_id: &WorkerId) -> Option<String> {
+        self.inner.damage(worker_id)
+    }
+
     fn backend(&self) -> &'static str {
         "memory"
     }
 
     fn fault(&self) -> Option<StoreFault> {
-        self.is_broken.then_some(StoreFault::Failed)
+        (self.faults.lock().failure >= 1.0).then_some(StoreFault::Failed)
     }
 }

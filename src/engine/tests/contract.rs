@@ -24,7 +24,7 @@ async fn a_worker_that_is_made_with_nothing_says_so() {
 #[tokio::test]
 async fn ids_are_not_used_again_neither_after_a_restart_nor_when_the_store_is_lost() {
     // acceptance 36
-    let store = MemoryStore::new();
+    let store = store();
     let first = Stage::open(parts(store.clone(), [("it", Profile::catalog())])).await;
     let old = first.spawn().await.worker_id;
     let again = Stage::open(first.parts.clone()).await;
@@ -113,7 +113,8 @@ async fn events_are_read_in_bounded_batches_that_go_on_where_the_last_one_ended(
     }
     let total = stage.engine.get_worker(&worker.worker_id).unwrap().last_event_id;
     assert_eq!(total, 302);
-    let history = StoreHistory::new(Arc::new(stage.parts.clone()), worker.worker_id.clone());
+    let tail = Arc::new(Tail::new(stage.engine.get_worker(&worker.worker_id).unwrap()));
+    let history = StoreHistory::new(Arc::new(stage.parts.clone()), worker.worker_id.clone(), tail);
     let sequences = |frames: Vec<Published>| frames.iter().map(|frame| frame.sequence).collect::<Vec<_>>();
     let first = sequences(history.read(0, total).await.unwrap());
     assert_eq!(first, (1..=256).collect::<Vec<_>>(), "as many as a batch may have");
@@ -210,5 +211,5 @@ async fn workers_are_counted_by_what_became_of_them() {
     let listed = stage.engine.list_workers(&crate::model::WorkerFilter::default(), None, 9).workers;
     let states: Vec<_> = listed.iter().map(|worker| worker.state).collect();
     assert_eq!(states, [WorkerState::Stopped, WorkerState::Cancelled, WorkerState::Running], "ordered by id");
-    assert_eq!(stage.parts.store.backend(), "memory");
+    assert_eq!(stage.parts.store.backend(), Stage::BACKEND);
 }

@@ -1,16 +1,26 @@
-//! Whole-life stories of workers, on the memory store and on one that lands late and fails.
+//! Whole-life stories of workers: on the memory store, on the store on disk, and on one that lands late and fails.
 
+mod at_once;
 mod bundles;
 mod contract;
+mod delete;
+mod full;
 mod life;
+mod memory;
+mod on_disk;
+mod processes;
+mod quarantine;
 mod repeats;
+mod restarts;
+mod retention;
 mod seed;
 mod stream;
 mod under_failure;
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -28,6 +38,9 @@ struct PlainCodec;
 impl FrameCodec for PlainCodec {
     fn payload(&self, event: &Event) -> Bytes {
         match event {
+            Event::ItemAppended(item) if item.truncated_bytes > 0 => {
+                format!("{:?}:{}:{}~{}", item.role, item.sequence, item.content, item.truncated_bytes).into()
+            }
             Event::ItemAppended(item) => format!("{:?}:{}:{}", item.role, item.sequence, item.content).into(),
             Event::OutputDelta(delta) => format!("{}:{}", delta.offset, delta.text).into(),
             other => format!("{other:?}").into(),
@@ -37,12 +50,61 @@ impl FrameCodec for PlainCodec {
     fn frame(&self, _: &Envelope<'_>, payload: &[u8]) -> Bytes {
         Bytes::copy_from_slice(payload)
     }
+
+    fn input(&self, _: &[u8], item: &[u8]) -> Option<StoredInput> {
+        let text = std::str::from_utf8(item).ok()?;
+        let (item, content) = text.strip_prefix("User:")?.split_once(':')?;
+        Some(StoredInput { item: item.parse().ok()?, content: content.to_owned(), ..StoredInput::default() })
+    }
 }
 
-/// An engine to tell stories with.
-struct Stage {
+/// A clock that a story moves on.
+#[derive(Default)]
+struct HandClock(parking_lot::Mutex<Duration>);
+
+impl HandClock {
+    fn pass(&self, time: Duration) {
+        *self.0.lock() += time;
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 20_000) + *self.0.lock()
+    }
+}
+
+/// An engine to tell stories with, on a store of this kind where a story does not say which.
+struct Bed<B> {
     engine: Engine,
     parts: EngineParts,
+    kind: PhantomData<B>,
+}
+
+/// A kind of store.
+trait Backend {
+    /// The name by which it is known.
+    const NAME: &str;
+
+    /// A new one.
+    fn store() -> Arc<dyn Store>;
+}
+
+/// The store in memory.
+struct InMemory;
+
+impl Backend for InMemory {
+    const NAME: &str = "memory";
+
+    fn store() -> Arc<dyn Store> {
+        MemoryStore::new()
+    }
+}
+
+type Stage = Bed<InMemory>;
+
+fn store() -> Arc<dyn Store> {
+    InMemory::store()
 }
 
 fn sh(script: &str) -> Profile {
@@ -52,6 +114,7 @@ fn sh(script: &str) -> Profile {
         input: InputForm::Text,
         cwd: None,
         env: BTreeMap::new(),
+        restart: Restart::Never,
     }
 }
 
@@ -70,6 +133,7 @@ fn parts(store: Arc<dyn Store>, profiles: impl IntoIterator<Item = (&'static str
         clock: Arc::new(SystemClock),
         profiles: profiles.into_iter().map(|(name, profile)| (builtin(name), profile)).collect(),
         limits: EngineLimits { stop_grace: Duration::from_millis(300), ..EngineLimits::default() },
+        machine: Machine::default(),
         handle: tokio::runtime::Handle::current(),
     }
 }
@@ -108,14 +172,16 @@ fn input_for(worker_id: &WorkerId, content: &str) -> SendInput {
     SendInput { worker_id: worker_id.clone(), input: user(content), delivery: InputDelivery::Queue }
 }
 
-impl Stage {
+impl<B: Backend> Bed<B> {
+    const BACKEND: &str = B::NAME;
+
     async fn open(parts: EngineParts) -> Self {
-        Self { engine: Engine::open(parts.clone()).await.unwrap(), parts }
+        Self { engine: Engine::open(parts.clone()).await.unwrap(), parts, kind: PhantomData }
     }
 
-    /// On a memory store, with one profile `it`.
+    /// With one profile `it`.
     async fn with(profile: Profile) -> Self {
-        Self::open(parts(MemoryStore::new(), [("it", profile)])).await
+        Self::open(parts(B::store(), [("it", profile)])).await
     }
 
     /// On a store that lands late and fails by seed.
@@ -179,6 +245,20 @@ async fn to_the_end(mut observation: Observation, after: u64) -> Vec<(u64, Strin
         }
     }
     frames
+}
+
+/// An engine on a runtime of its own, which can go away like a process that is killed.
+fn engine_apart(parts: &EngineParts) -> (tokio::runtime::Runtime, EngineParts) {
+    let apart = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let parts = EngineParts { handle: apart.handle().clone(), ..parts.clone() };
+    (apart, parts)
+}
+
+/// Lets the runtime of an engine go away, with all its tasks.
+async fn gone(apart: tokio::runtime::Runtime) {
+    // It waits for its threads, which nothing asynchronous may do.
+    let going = tokio::task::spawn_blocking(move || apart.shutdown_timeout(Duration::from_secs(30)));
+    within(going).await.unwrap();
 }
 
 /// The moment after which a test that waits for something has failed.

@@ -1,36 +1,29 @@
-//! A request that was answered is answered so again, whatever has become of the runtime, the worker or the bundle since;
-//! and what nobody can know is never said to be known.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! A request that was answered is answered so again, whatever has become of the runtime, the worker or the bundle since.
 
 use super::bundles::bundle;
 use super::store::{Batch, Commit, Read, Restored, Select, StoredWorker};
 use super::*;
-use crate::model::{Created, ErrorClass, Reason, WorkerState};
+use crate::model::{Created, Reason, WorkerState};
 
-/// A store whose past is not all there any more, and under which a task breaks down where it is told to.
+/// A store whose past is not all there any more.
 #[derive(Debug)]
-struct Broken {
+struct Forgetful {
     inner: Arc<MemoryStore>,
-    /// Lands what is submitted, and takes its task down then.
-    breaks: AtomicBool,
     /// Forgets workers at a restart.
     no_workers: bool,
     /// Forgets bundles at a restart.
     no_bundles: bool,
 }
 
-impl Broken {
+impl Forgetful {
     fn over(inner: Arc<MemoryStore>) -> Self {
-        Self { inner, breaks: AtomicBool::new(false), no_workers: false, no_bundles: false }
+        Self { inner, no_workers: false, no_bundles: false }
     }
 }
 
-impl Store for Broken {
+impl Store for Forgetful {
     fn commit(&self, batch: Batch) -> Commit {
-        let commit = self.inner.commit(batch);
-        assert!(!self.breaks.load(Ordering::SeqCst), "as the test wants it");
-        commit
+        self.inner.commit(batch)
     }
 
     fn read<'a>(
@@ -58,6 +51,18 @@ impl Store for Broken {
             }
             Ok(restored)
         })
+    }
+
+    fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {
+        self.inner.worker_bytes(worker_id)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+
+    fn damage(&self, worker_id: &WorkerId) -> Option<String> {
+        self.inner.damage(worker_id)
     }
 
     fn backend(&self) -> &'static str {
@@ -162,14 +167,14 @@ async fn a_repeat_is_answered_as_at_first_when_the_bundle_or_the_worker_is_gone(
     let worker_id = caller.spawn().await.unwrap().worker.worker_id;
     let sent = caller.send(&worker_id).await.unwrap();
 
-    let no_bundles = Arc::new(Broken { no_bundles: true, ..Broken::over(store.clone()) });
+    let no_bundles = Arc::new(Forgetful { no_bundles: true, ..Forgetful::over(store.clone()) });
     let stage = Stage::open(EngineParts { store: no_bundles, ..stage.parts }).await;
     let caller = Caller(&stage.engine);
     assert!(stage.engine.check_bundle(&synced.reference()).is_err());
     assert_eq!(caller.sync().await.unwrap(), synced);
     assert_eq!(caller.spawn().await.unwrap().worker.worker_id, worker_id);
 
-    let no_workers = Arc::new(Broken { no_workers: true, ..Broken::over(store) });
+    let no_workers = Arc::new(Forgetful { no_workers: true, ..Forgetful::over(store) });
     let stage = Stage::open(EngineParts { store: no_workers, ..stage.parts }).await;
     assert!(stage.engine.get_worker(&worker_id).is_err());
     assert_eq!(Caller(&stage.engine).send(&worker_id).await.unwrap(), sent);
@@ -188,37 +193,4 @@ async fn a_request_that_was_refused_is_judged_anew() {
     let worker_id = caller.spawn().await.unwrap().worker.worker_id;
     caller.send(&worker_id).await.unwrap();
     caller.end(&worker_id).await.unwrap();
-}
-
-#[tokio::test]
-async fn what_a_task_that_broke_down_may_have_done_is_unknown_until_a_restart_tells() {
-    for profile in [Profile::catalog(), sh("exec cat")] {
-        let memory = MemoryStore::new();
-        let store = Arc::new(Broken::over(memory.clone()));
-        let stage = Stage::open(parts(store.clone(), [("it", profile)])).await;
-        let bystander = stage.spawn().await.worker_id;
-        let caller = Caller(&stage.engine);
-        caller.sync().await.unwrap();
-        store.breaks.store(true, Ordering::SeqCst);
-        for _ in 0..2 {
-            for unknown in [caller.spawn().await.err(), caller.send(&bystander).await.err()] {
-                let unknown = unknown.unwrap();
-                assert_eq!(unknown.reason().class(), ErrorClass::Unknown, "{unknown}");
-            }
-            store.breaks.store(false, Ordering::SeqCst);
-        }
-        let again = Stage::open(EngineParts { store: memory, ..stage.parts }).await;
-        let caller = Caller(&again.engine);
-        assert!(caller.spawn().await.is_ok() && caller.send(&bystander).await.is_ok(), "they had landed");
-        assert_eq!(again.engine.counts().total, 2, "and once");
-    }
-}
-
-#[tokio::test]
-async fn a_bundle_whose_storing_broke_down_is_unknown() {
-    let store = Arc::new(Broken::over(MemoryStore::new()));
-    let stage = Stage::open(parts(store.clone(), [])).await;
-    store.breaks.store(true, Ordering::SeqCst);
-    let unknown = Caller(&stage.engine).sync().await.unwrap_err();
-    assert_eq!(unknown.reason().class(), ErrorClass::Unknown, "{unknown}");
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::InputCommand;
-use super::stage::Step;
+use super::draft::Step;
+use super::{InputCommand, StopCommand, StopWish};
 use crate::engine::driver::Utterance;
 use crate::engine::receipts::{Hold, Receipt, refused};
 use crate::engine::row::WorkerRow;
@@ -21,13 +21,16 @@ pub(super) struct InFlight {
     /// The worker as it is once this has landed.
     pub(super) row: Option<Box<WorkerRow>>,
     pub(super) stop_mode: Option<StopMode>,
+    /// It may use the room that is kept back.
+    pub(super) vital: bool,
     pub(super) answers: Vec<Answer>,
 }
 
 /// Who is told when a batch lands or fails.
 pub(super) enum Answer {
     Input(oneshot::Sender<Result<InputAck>>, InputAck, Option<(Hold, Receipt)>),
-    Stop(oneshot::Sender<Result<()>>, Option<(Hold, Receipt)>),
+    Stop(StopWish, oneshot::Sender<Result<()>>, Option<(Hold, Receipt)>),
+    Cut(oneshot::Sender<Result<()>>),
 }
 
 impl Answer {
@@ -38,24 +41,27 @@ impl Answer {
                 answered(held);
                 let _ = reply.send(Ok(ack));
             }
-            Self::Stop(reply, held) => {
+            Self::Stop(_, reply, held) => {
                 answered(held);
                 let _ = reply.send(Ok(()));
             }
+            Self::Cut(reply) => _ = reply.send(Ok(())),
         }
     }
 
-    pub(super) fn failed(self, fault: StoreFault) {
+    /// Tells of the failure; but a wish to end that failed only with what it was staged on is given back.
+    pub(super) fn failed(self, fault: StoreFault, own: bool) -> Option<StopCommand> {
         let error = store_error(fault);
         // As above.
         match self {
-            Self::Input(reply, _, held) => {
-                let _ = reply.send(Err(refused(held.map(|(hold, _)| hold), error)));
+            Self::Input(reply, _, held) => _ = reply.send(Err(refused(held.map(|(hold, _)| hold), error))),
+            Self::Stop(_, reply, held) if own => _ = reply.send(Err(refused(held.map(|(hold, _)| hold), error))),
+            Self::Stop(wish, reply, held) => {
+                return Some(StopCommand { wish, hold: held.map(|(hold, _)| hold), reply });
             }
-            Self::Stop(reply, held) => {
-                let _ = reply.send(Err(refused(held.map(|(hold, _)| hold), error)));
-            }
+            Self::Cut(reply) => _ = reply.send(Err(error)),
         }
+        None
     }
 }
 

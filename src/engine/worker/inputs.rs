@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use crate::engine::driver::Delivery;
+use crate::engine::frame::StoredInput;
 use crate::model::{InputKind, RequestId, TurnEndReason, TurnId};
 
 /// An input that was accepted.
@@ -36,8 +37,8 @@ enum Phase {
     Starting(u64),
     /// Handed over; with the end that was reported, once it was.
     Delivering(Option<TurnEndReason>),
-    /// With the sequence of `turn_ended`.
-    Ending(u64, TurnEndReason),
+    /// With the sequence of `turn_ended`, and that of `turn_started` where that has not landed either.
+    Ending(u64, TurnEndReason, Option<u64>),
 }
 
 impl Input {
@@ -52,10 +53,11 @@ impl Input {
         Self { accepted, item, turn_id, request_id, kind, content, phase: Phase::Waiting }
     }
 
-    /// An input of a run that is over: only its fate is still to be told.
-    pub(crate) fn restored(accepted: u64, started: bool) -> Self {
+    /// An input of a run that is over, with what is stored of it where it may be given to another.
+    pub(crate) fn restored(accepted: u64, started: bool, stored: Option<StoredInput>) -> Self {
         let phase = if started { Phase::Delivering(None) } else { Phase::Waiting };
-        Self { phase, ..Self::new(accepted, 0, None, InputKind::User, String::new()) }
+        let StoredInput { item, request_id, kind, content } = stored.unwrap_or_default();
+        Self { phase, ..Self::new(accepted, item, request_id, kind, content) }
     }
 }
 
@@ -103,26 +105,29 @@ impl Inputs {
     pub(super) fn stage_ends(&mut self, mut stage: impl FnMut(&Input, TurnEndReason) -> u64) {
         for input in &mut self.0 {
             if let Phase::Delivering(Some(reason)) = input.phase {
-                input.phase = Phase::Ending(stage(input, reason), reason);
+                input.phase = Phase::Ending(stage(input, reason), reason, None);
             }
         }
     }
 
-    /// Ends every turn that is not over, as the worker itself ends: what was not picked up is `not_started`, what was
-    /// handed over and not reported is `unknown`.
+    /// Ends every turn that is not over, as the program itself has ended: what was not handed over is `not_started`, what
+    /// was and is not reported is `unknown`. With `keep`, what was not picked up goes on waiting.
     pub(super) fn stage_last(
         &mut self,
+        keep: bool,
         not_started: TurnEndReason,
         unknown: TurnEndReason,
         mut stage: impl FnMut(&Input, TurnEndReason) -> u64,
     ) {
         for input in &mut self.0 {
-            let reason = match input.phase {
+            let (reason, started) = match input.phase {
                 Phase::Ending(..) => continue,
-                Phase::Waiting | Phase::Starting(_) => not_started,
-                Phase::Delivering(reported) => reported.unwrap_or(unknown),
+                Phase::Waiting if keep => continue,
+                Phase::Waiting => (not_started, Some(u64::MAX)),
+                Phase::Starting(at) => (not_started, Some(at)),
+                Phase::Delivering(reported) => (reported.unwrap_or(unknown), None),
             };
-            input.phase = Phase::Ending(stage(input, reason), reason);
+            input.phase = Phase::Ending(stage(input, reason), reason, started);
         }
     }
 
@@ -141,7 +146,7 @@ impl Inputs {
                 });
             }
         }
-        self.0.retain(|input| !matches!(input.phase, Phase::Ending(at, _) if at <= last));
+        self.0.retain(|input| !matches!(input.phase, Phase::Ending(at, ..) if at <= last));
     }
 
     /// Nothing after `last` will land: takes every step back that is after it.
@@ -150,7 +155,9 @@ impl Inputs {
         for input in &mut self.0 {
             match input.phase {
                 Phase::Starting(at) if at > last => input.phase = Phase::Waiting,
-                Phase::Ending(at, reason) if at > last => input.phase = Phase::Delivering(Some(reason)),
+                // What was never handed over may go to the next run, if there is one after all.
+                Phase::Ending(at, _, Some(started)) if at > last && started > last => input.phase = Phase::Waiting,
+                Phase::Ending(at, reason, _) if at > last => input.phase = Phase::Delivering(Some(reason)),
                 _ => {}
             }
         }
@@ -181,6 +188,23 @@ mod tests {
         inputs.stage_ends(|_, _| 4);
         inputs.landed(4, |_| panic!("handed over twice"));
         assert!(inputs.is_empty());
+    }
+
+    #[test]
+    fn an_input_whose_turn_has_not_begun_waits_on_when_the_end_of_its_run_does_not_land() {
+        for (landed, waiting) in [(2, 2), (3, 1)] {
+            let mut inputs = Inputs::default();
+            inputs.push(input(1));
+            inputs.push(input(2));
+            inputs.pick_up(1, |_| 3);
+            let mut last = 3;
+            inputs.stage_last(false, TurnEndReason::NotDelivered, TurnEndReason::RuntimeLost, |_, _| {
+                last += 1;
+                last
+            });
+            inputs.revert(landed);
+            assert_eq!(inputs.waiting(), waiting, "{landed}");
+        }
     }
 
     /// What may happen to the inputs of a worker.

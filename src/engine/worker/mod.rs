@@ -1,12 +1,21 @@
 //! A live worker: one task that owns all of its state.
 //!
 //! - [`stage`]: what the worker is once everything submitted has landed; it decides, and is plain data.
+//! - [`again`]: what becomes of it when its program is gone.
+//! - [`next_run`]: another run of its program on its way.
+//! - [`held`]: what the program said while the store took nothing.
+//! - [`draft`]: a batch in the making.
 //! - [`inputs`]: the inputs on their way from acceptance to the program.
 //! - [`flight`]: the batches that were submitted, and who waits for each.
 //! - [`task`]: the loop that stages, submits, lands, acknowledges and publishes.
 
+mod again;
+mod draft;
+mod ending;
 mod flight;
+mod held;
 mod inputs;
+mod next_run;
 mod stage;
 mod task;
 
@@ -26,6 +35,8 @@ pub(super) enum Command {
     Input(InputCommand),
     /// End.
     Stop(StopCommand),
+    /// Remove events from the front.
+    Cut(CutCommand),
 }
 
 /// An input, and who waits for its answer.
@@ -44,6 +55,22 @@ pub(super) struct StopCommand {
     pub wish: StopWish,
     pub hold: Option<Hold>,
     pub reply: oneshot::Sender<Result<()>>,
+}
+
+/// What is to be removed from the front, and who waits until it is.
+#[derive(Debug)]
+pub(super) struct CutCommand {
+    pub cut: Cut,
+    pub reply: oneshot::Sender<Result<()>>,
+}
+
+/// How far a worker's events are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// The first event that is kept.
+    pub first_sequence: u64,
+    /// How many items were removed, those before included.
+    pub removed_items: u64,
 }
 
 /// As what a worker is to end, and how.

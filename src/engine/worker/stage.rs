@@ -4,47 +4,26 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::again::{Exited, Program};
+use super::draft::{Draft, Step};
+use super::held::Held;
 use super::inputs::{Input, Inputs};
-use super::{Ending, InputCommand, StopWish};
+use super::{Cut, InputCommand, StopWish};
 use crate::engine::driver::{DELIVERY_WINDOW, Delivery, Exit, Utterance};
-use crate::engine::frame::FrameCodec;
+use crate::engine::frame::{FrameCodec, StoredInput};
 use crate::engine::profile::Protocol;
 use crate::engine::receipts::{Hold, Outcome, Receipt};
-use crate::engine::row::WorkerRow;
-use crate::engine::store::{Batch, NewEvent, WorkerChange};
+use crate::engine::restarts::Restarts;
+use crate::engine::row::{ProcessRecord, WorkerRow};
+use crate::engine::store::{Batch, NewEvent};
 use crate::model::{
     Error, Event, EventKind, InputAck, InputDelivery, InputKind, Reason, RequestId, Result, Role, StopMode,
-    Termination, TerminationReason, TranscriptItem, TurnEndReason, TurnId, WorkerId, WorkerInput, WorkerState,
+    TranscriptItem, TurnEndReason, TurnId, WorkerId, WorkerInput, WorkerState,
 };
 
 /// What a catalog worker says to an input (acceptance 92).
 const NO_EXECUTION: &str = "Recorded. No program answers here: execution is not connected to this worker, because its \
                             profile runs nothing on this host.";
-
-/// A batch in the making, with what is to be told when it lands.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Draft {
-    /// In order: durable events, and the passing ones that are told between them.
-    pub steps: Vec<Step>,
-    pub receipts: Vec<Receipt>,
-}
-
-/// One event of a draft.
-#[derive(Debug)]
-pub(in crate::engine) struct Step {
-    pub event: Event,
-    /// Its stored form, where it is durable.
-    pub stored: Option<NewEvent>,
-    /// It was said by the program, and is to be staged anew if it does not land.
-    pub said: bool,
-}
-
-impl Draft {
-    /// Whether anything in it is to be committed.
-    pub(crate) fn is_durable(&self) -> bool {
-        !self.receipts.is_empty() || self.steps.iter().any(|step| step.stored.is_some())
-    }
-}
 
 /// What a stage needs from around it.
 #[derive(Clone)]
@@ -52,22 +31,30 @@ pub(in crate::engine) struct StageContext {
     pub codec: Arc<dyn FrameCodec>,
     pub protocol: Protocol,
     pub input_queue: usize,
+    /// How its program is started anew when it failed, where its profile says so.
+    pub restarts: Option<Restarts>,
 }
 
 /// A worker as it will be.
 pub(in crate::engine) struct Stage {
-    context: StageContext,
-    row: WorkerRow,
+    pub(super) context: StageContext,
+    pub(super) row: WorkerRow,
     /// Batches submitted so far.
     revision: u64,
-    inputs: Inputs,
-    stop: Option<StopWish>,
+    pub(super) inputs: Inputs,
+    pub(super) stop: Option<StopWish>,
     /// How its program is to be ended, as far as that has landed.
     landed_mode: Option<StopMode>,
-    /// How its program ended, once it has; with the sequence of the `end` event, once that is staged.
-    exit: Option<(Exit, Option<u64>)>,
+    pub(super) program: Program,
+    /// Its process, once it was executed anew.
+    pub(super) executed: Option<ProcessRecord>,
+    /// How its program ended, once it has; with what was staged upon it, once that is.
+    pub(super) exit: Option<(Exit, Option<Exited>)>,
+    /// What the program said since the store took nothing; the end comes behind it.
+    held: Held,
+    holding: bool,
     draft: Draft,
-    now: SystemTime,
+    pub(super) now: SystemTime,
 }
 
 impl Stage {
@@ -80,7 +67,11 @@ impl Stage {
             inputs: Inputs::default(),
             stop: None,
             landed_mode: None,
+            program: Program::Up,
+            executed: None,
             exit: None,
+            held: Held::default(),
+            holding: false,
             draft: Draft::default(),
             now: SystemTime::UNIX_EPOCH,
         }
@@ -107,7 +98,7 @@ impl Stage {
 
     /// Decides on an input: taken, or the reason why not.
     pub(crate) fn input(&mut self, command: &mut InputCommand) -> Result<(InputAck, Option<Receipt>)> {
-        if !matches!(self.row.state, WorkerState::Starting | WorkerState::Running) || self.exit.is_some() {
+        if !matches!(self.row.state, WorkerState::Starting | WorkerState::Running) || self.is_over() {
             return Err(Error::new(Reason::WorkerNotRunning, "the worker has ended or is ending"));
         }
         if command.delivery == InputDelivery::Interrupt {
@@ -159,10 +150,11 @@ impl Stage {
     /// committed all the same, so that its request is known.
     pub(crate) fn stop(&mut self, wish: StopWish, hold: Option<&Hold>) -> Option<Receipt> {
         let receipt = self.receipt(hold, Outcome::Stopping);
+        let is_over = self.row.state.is_final() || self.is_over();
         match &mut self.stop {
             Some(first) if wish.mode == StopMode::Force => first.mode = StopMode::Force,
             Some(_) => {}
-            None if self.row.state.is_final() || self.exit.is_some() => {}
+            None if is_over => {}
             None => {
                 self.stop = Some(wish);
                 self.change(WorkerState::Stopping);
@@ -186,7 +178,48 @@ impl Stage {
 
     /// The program said something.
     pub(crate) fn said(&mut self, utterance: Utterance) {
-        self.item(utterance, true);
+        if self.holding {
+            self.held.push(utterance);
+        } else {
+            self.item(utterance, true);
+        }
+    }
+
+    /// Stages what is held, at most `count` of it: whether there is more.
+    pub(crate) fn release(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            let Some(utterance) = self.held.pop() else { break };
+            self.item(utterance, true);
+        }
+        self.holding = !self.held.is_empty();
+        self.holding
+    }
+
+    /// Gives up what is held, and says so in its place.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(instead) = self.held.give_up() {
+            self.item(instead, true);
+        }
+        self.holding = false;
+    }
+
+    /// Whether it was asked to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Whether its program is gone.
+    pub(crate) fn has_exited(&self) -> bool {
+        self.exit.is_some()
+    }
+
+    /// Removes events from the front, as was decided on what has landed.
+    pub(crate) fn cut(&mut self, cut: Cut) {
+        if cut.first_sequence > self.row.first_sequence {
+            self.row.first_sequence = cut.first_sequence;
+            self.row.removed_items = cut.removed_items;
+            self.draft.trimmed = true;
+        }
     }
 
     /// Something happened that is told and not kept.
@@ -204,25 +237,37 @@ impl Stage {
         self.exit.get_or_insert((exit, None));
     }
 
-    /// Stages what follows from all that is known: turns that ended, turns that begin, the end.
+    /// Stages what follows from all that is known: turns that ended, that it runs anew, turns that begin, its end.
     pub(crate) fn advance(&mut self) {
         let mut inputs = std::mem::take(&mut self.inputs);
         inputs.stage_ends(|input, reason| self.end_of(input, reason));
-        let lost = match &self.exit {
-            // What was accepted before a graceful stop is still given.
-            None if self.stop_mode() != Some(StopMode::Force) => {
-                inputs.pick_up(DELIVERY_WINDOW, |input| self.start_of(input));
-                None
-            }
-            None | Some((_, Some(_))) => None,
-            Some((exit, None)) => Some(exit.lost),
-        };
-        if let Some(lost) = lost {
-            let unknown = if lost { TurnEndReason::RuntimeLost } else { TurnEndReason::NotDelivered };
-            inputs.stage_last(TurnEndReason::NotDelivered, unknown, |input, reason| self.end_of(input, reason));
-            self.end();
-        }
         self.inputs = inputs;
+        if self.stop.is_some() && self.program == Program::Awaited {
+            // No program is there to be waited for.
+            self.exited(Exit::default());
+        }
+        match &self.exit {
+            None => {
+                self.tell_running();
+                self.pick_up();
+            }
+            // What it said comes before its end.
+            Some((exit, None)) if self.held.is_empty() => {
+                let exit = exit.clone();
+                let staged = self.conclude(&exit);
+                self.exit = Some((exit, Some(staged)));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// What was accepted before a graceful stop is still given.
+    fn pick_up(&mut self) {
+        if self.program == Program::Up && self.stop_mode() != Some(StopMode::Force) {
+            let mut inputs = std::mem::take(&mut self.inputs);
+            inputs.pick_up(DELIVERY_WINDOW, |input| self.start_of(input));
+            self.inputs = inputs;
+        }
     }
 
     fn start_of(&mut self, input: &Input) -> u64 {
@@ -230,62 +275,22 @@ impl Stage {
         self.append(Event::TurnStarted { turn_id: input.turn_id.clone(), request_id: input.request_id.clone() })
     }
 
-    fn end_of(&mut self, input: &Input, reason: TurnEndReason) -> u64 {
+    pub(super) fn end_of(&mut self, input: &Input, reason: TurnEndReason) -> u64 {
         self.row.turns_ended = input.accepted;
         self.append(Event::TurnEnded { turn_id: input.turn_id.clone(), reason })
     }
 
-    /// Takes in an input of the run before, by its `input_accepted` event. It is not given again: its turn ends with
-    /// this worker.
-    pub(crate) fn restore_input(&mut self, accepted: u64) {
-        let started = accepted <= self.row.picked_up;
-        self.inputs.push(Input::restored(accepted, started));
-    }
-
-    fn end(&mut self) {
-        let Some((exit, at @ None)) = &mut self.exit else { return };
-        let reason = match &self.stop {
-            _ if exit.lost => TerminationReason::RuntimeLost,
-            _ if exit.unheard => TerminationReason::ProtocolError,
-            Some(wish) => match wish.ending {
-                Ending::Stopped => TerminationReason::Stopped,
-                Ending::Cancelled => TerminationReason::Cancelled,
-                Ending::Drained => TerminationReason::Drained,
-            },
-            None if exit.signal.is_some() => TerminationReason::Killed,
-            None => TerminationReason::Exited,
-        };
-        // The two events that follow: the state, and the end itself.
-        let last_sequence = self.row.last_sequence + 2;
-        *at = Some(last_sequence);
-        let termination = Termination {
-            reason,
-            exit_code: exit.code,
-            signal: exit.signal,
-            message: message(exit, self.stop.as_ref()),
-            ended_at: self.now,
-            run_generation: self.row.run_generation,
-            last_sequence,
-        };
-        self.row.process = None;
-        self.row.termination = Some(termination.clone());
-        self.change(reason.state());
-        self.append(Event::End(termination));
+    /// Takes in an input of the run before. One that was picked up is not given again: its turn ends with that run.
+    pub(crate) fn restore_input(&mut self, accepted: u64, stored: Option<StoredInput>) {
+        // What cannot be read back cannot be given, either.
+        let started = accepted <= self.row.picked_up || stored.is_none();
+        self.inputs.push(Input::restored(accepted, started, stored));
     }
 
     /// The batch of what was staged since the last one, with its steps, if there is anything to commit.
     pub(crate) fn take(&mut self) -> (Draft, Option<Batch>) {
         let draft = std::mem::take(&mut self.draft);
-        if !draft.is_durable() {
-            return (draft, None);
-        }
-        let change = WorkerChange {
-            worker_id: self.row.worker_id().clone(),
-            revision: self.revision,
-            events: draft.steps.iter().filter_map(|step| step.stored.clone()).collect(),
-            row: Box::new(self.row.clone()),
-        };
-        let batch = Batch { worker: Some(change), receipts: draft.receipts.clone(), ..Batch::default() };
+        let Some(batch) = draft.batch(&self.row, self.revision) else { return (draft, None) };
         self.revision += 1;
         (draft, Some(batch))
     }
@@ -293,24 +298,32 @@ impl Stage {
     /// All up to `last` has landed.
     pub(crate) fn landed(&mut self, last: u64, stop_mode: Option<StopMode>, hand_over: impl FnMut(Delivery)) {
         self.landed_mode = stop_mode;
+        if let Some((_, Some(Exited::Again(at)))) = self.exit
+            && at <= last
+        {
+            self.exit = None;
+            self.executed = None;
+            self.program = Program::Awaited;
+        }
         self.inputs.landed(last, hand_over);
     }
 
     /// Nothing that was staged on `row` will land: goes back to it. What the program said, the turns that ended and the
-    /// exit are facts, and are staged anew.
-    pub(crate) fn revert(&mut self, row: WorkerRow, revision: u64, said: impl IntoIterator<Item = Utterance>) {
+    /// exit are facts, and are staged anew: what was said once it is released.
+    pub(crate) fn revert(&mut self, row: WorkerRow, revision: u64, said: Vec<Utterance>) {
         let last = row.last_sequence;
         self.inputs.revert(last);
         if !matches!(row.state, WorkerState::Stopping) && !row.state.is_final() {
             self.stop = None;
         }
-        if let Some((_, end)) = &mut self.exit
-            && end.is_some_and(|at| at > last)
+        if let Some((_, staged)) = &mut self.exit
+            && staged.is_some_and(|staged| staged.at() > last)
         {
-            *end = None;
+            *staged = None;
         }
         let asked_to_end = self.exit.as_ref().is_some_and(|(exit, _)| !exit.lost);
-        if self.context.protocol == Protocol::Catalog && self.stop.is_none() && asked_to_end {
+        let runs_nothing = self.context.protocol == Protocol::Catalog || self.program == Program::Awaited;
+        if runs_nothing && self.stop.is_none() && asked_to_end {
             self.exit = None;
         }
         if let Some(wish) = &mut self.stop {
@@ -319,9 +332,8 @@ impl Stage {
         self.row = row;
         self.revision = revision;
         self.draft = Draft::default();
-        for utterance in said {
-            self.said(utterance);
-        }
+        self.held.put_back(said);
+        self.holding = true;
     }
 
     fn receipt(&mut self, hold: Option<&Hold>, outcome: impl FnOnce(WorkerId) -> Outcome) -> Option<Receipt> {
@@ -330,7 +342,7 @@ impl Stage {
         Some(receipt)
     }
 
-    fn change(&mut self, state: WorkerState) {
+    pub(super) fn change(&mut self, state: WorkerState) {
         self.row.state = state;
         self.append(Event::StateChanged(state));
     }
@@ -358,7 +370,7 @@ impl Stage {
         }
     }
 
-    fn append(&mut self, event: Event) -> u64 {
+    pub(super) fn append(&mut self, event: Event) -> u64 {
         let kind = event.kind();
         debug_assert!(kind.is_durable() && kind != EventKind::Gap, "{kind:?} has no sequence");
         self.row.last_sequence += 1;
@@ -367,18 +379,5 @@ impl Stage {
         let stored = NewEvent { sequence, kind, observed_at: self.now, body };
         self.draft.steps.push(Step { event, stored: Some(stored), said: false });
         sequence
-    }
-}
-
-/// The cause of death in words: who asked and why, or what the program left behind.
-fn message(exit: &Exit, stop: Option<&StopWish>) -> String {
-    match (stop, exit.code, exit.signal) {
-        _ if exit.lost => "the runtime went away while the worker ran".to_owned(),
-        _ if exit.unheard => "what the program wrote could not be read to the end".to_owned(),
-        (Some(wish), ..) => wish.message.clone(),
-        _ if !exit.stderr.is_empty() => exit.stderr.clone(),
-        (None, Some(code), _) => format!("the program exited with code {code}"),
-        (None, None, Some(signal)) => format!("the program was killed by signal {signal}"),
-        (None, None, None) => "the program is gone, and the system does not say how it ended".to_owned(),
     }
 }

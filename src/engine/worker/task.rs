@@ -3,6 +3,10 @@
 //! It never waits for a commit before it goes on to the next input: what is submitted is in flight, in order, and is
 //! acknowledged and published in order as it lands. So many inputs share one commit, and many commits one sync. When one
 //! fails, all that was staged on it fails too: their callers are told, and the task goes back to what the store has.
+//!
+//! While the store is full, inputs are refused at once, and what the program says is held: it waits at its pipe. A wish to
+//! end is staged alone and before all else, so that it fails for no fault but its own; a worker that has ended and
+//! whose last words still find no room ends without them, and says how much they were.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -12,18 +16,23 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::flight::{Answer, InFlight, front, not_running, refuse_input, said_again};
-use super::stage::{Draft, Stage, Step};
-use super::{Command, InputCommand, StopCommand};
-use crate::engine::core::EngineParts;
+use super::draft::{Draft, Step};
+use super::flight::{Answer, InFlight, front, not_running, refuse_input, said_again, store_error};
+use super::next_run::NextRun;
+use super::stage::Stage;
+use super::{Command, CutCommand, InputCommand, StopCommand};
 use crate::engine::driver::{Link, Report};
 use crate::engine::frame::Published;
+use crate::engine::parts::EngineParts;
+use crate::engine::profile::Profile;
 use crate::engine::store::{StoreFault, StoredWorker};
 use crate::engine::tail::{Progress, Tail};
+use crate::failpoint::failpoint;
 use crate::model::{Event, InProgress, Role, StopMode, WorkerId, WorkerState};
 
-/// How many commits may be in flight; more holds inputs and output back.
-const MAX_IN_FLIGHT: usize = 32;
+/// How many commits may be in flight; more holds inputs and output back. Each may be that of a single input: with fewer
+/// than there are callers, those who are held back miss the next sync.
+const MAX_IN_FLIGHT: usize = 128;
 /// How many commands or reports are staged at once.
 const MAX_STAGED: usize = 64;
 /// How long to wait before facts are staged anew after a failed commit; doubled up to a second.
@@ -35,6 +44,7 @@ pub(in crate::engine) struct TaskParts {
     pub engine: Arc<EngineParts>,
     pub tail: Arc<Tail>,
     pub inbox: mpsc::Receiver<Command>,
+    pub profile: Arc<Profile>,
     pub link: Option<Link>,
     /// The worker as it has landed.
     pub stage: Stage,
@@ -43,13 +53,17 @@ pub(in crate::engine) struct TaskParts {
 
 /// A live worker.
 pub(in crate::engine) struct Task {
-    parts: TaskParts,
+    pub(super) parts: TaskParts,
     in_flight: VecDeque<InFlight>,
     in_progress: Option<InProgress>,
     /// What the program was told of its end.
     ordered: Option<StopMode>,
     pause: Duration,
-    resume_at: Option<Instant>,
+    /// When facts are staged anew, after a commit failed for this.
+    resume: Option<(Instant, StoreFault)>,
+    /// Somebody asked for the end of what had ended already.
+    asked: bool,
+    pub(super) next_run: Option<NextRun>,
 }
 
 impl Task {
@@ -60,7 +74,9 @@ impl Task {
             in_progress: None,
             ordered: None,
             pause: FIRST_PAUSE,
-            resume_at: None,
+            resume: None,
+            asked: false,
+            next_run: None,
         }
     }
 
@@ -72,8 +88,11 @@ impl Task {
         let mut commands = Vec::new();
         let mut reports = Vec::new();
         while !(self.parts.landed.row.state.is_final() && self.in_flight.is_empty()) {
-            let open = self.in_flight.len() < MAX_IN_FLIGHT && self.resume_at.is_none();
-            let resume_at = self.resume_at.unwrap_or_else(Instant::now);
+            let room = self.in_flight.len() < MAX_IN_FLIGHT;
+            let resume_at = self.resume.map(|(at, _)| at);
+            // While the store is full, some commands are answered all the same, and the last words of who ends are heard.
+            let takes = room && (resume_at.is_none() || self.is_full());
+            let hears = room && (resume_at.is_none() || (self.is_full() && self.parts.stage.is_ending()));
             tokio::select! {
                 outcome = front(&mut self.in_flight) => match outcome {
                     Ok(_) => {
@@ -84,70 +103,115 @@ impl Task {
                     }
                     Err(fault) => self.fall_back(fault).await,
                 },
-                () = sleep_until(resume_at), if self.resume_at.is_some() => {
-                    self.resume_at = None;
-                    self.now();
-                    self.advance(Vec::new());
-                }
-                count = self.parts.inbox.recv_many(&mut commands, MAX_STAGED), if open => {
+                () = sleep_until(resume_at.unwrap_or_else(Instant::now)), if resume_at.is_some() => self.resume(),
+                count = self.parts.inbox.recv_many(&mut commands, MAX_STAGED), if takes => {
                     if count == 0 {
                         return;
                     }
                     self.decide(&mut commands);
                 }
-                () = next_reports(&mut self.parts.link, &mut reports), if open => self.note(&mut reports),
+                () = next_reports(&mut self.parts.link, &mut reports), if hears => self.note(&mut reports),
+                executed = NextRun::progress(&mut self.next_run), if room && resume_at.is_none() => match executed {
+                    None => self.execute(),
+                    Some(executed) => self.executed(executed),
+                },
             }
         }
         self.close().await;
     }
 
-    fn now(&mut self) {
+    pub(super) fn now(&mut self) {
         self.parts.stage.at(self.parts.engine.clock.now());
     }
 
-    /// Decides on commands, as one batch.
+    /// Whether the last commit found no room, and it is not yet time to try again.
+    fn is_full(&self) -> bool {
+        matches!(self.resume, Some((_, StoreFault::Full)))
+    }
+
+    /// Decides on commands: inputs as one batch, and what ends or makes room each as its own.
     fn decide(&mut self, commands: &mut Vec<Command>) {
         self.now();
-        let stage = &mut self.parts.stage;
         let mut answers = Vec::new();
         for command in commands.drain(..) {
             match command {
-                Command::Input(mut input) => match stage.input(&mut input) {
+                Command::Input(input) if self.is_full() => refuse_input(input, store_error(StoreFault::Full)),
+                Command::Input(mut input) => match self.parts.stage.input(&mut input) {
                     Ok((ack, receipt)) => {
                         let InputCommand { reply, hold, .. } = input;
                         answers.push(Answer::Input(reply, ack, hold.zip(receipt)));
                     }
                     Err(error) => refuse_input(input, error),
                 },
-                Command::Stop(StopCommand { wish, hold, reply }) => {
-                    let receipt = stage.stop(wish, hold.as_ref());
-                    answers.push(Answer::Stop(reply, hold.zip(receipt)));
+                Command::Stop(stop) => {
+                    self.advance(std::mem::take(&mut answers));
+                    self.end(stop);
+                }
+                Command::Cut(CutCommand { cut, reply }) => {
+                    self.advance(std::mem::take(&mut answers));
+                    self.parts.stage.cut(cut);
+                    self.advance(vec![Answer::Cut(reply)]);
                 }
             }
         }
         self.advance(answers);
     }
 
+    /// Decides on a wish to end.
+    fn end(&mut self, StopCommand { wish, hold, reply }: StopCommand) {
+        let stage = &mut self.parts.stage;
+        let receipt = stage.stop(wish.clone(), hold.as_ref());
+        self.asked |= stage.has_exited();
+        self.advance(vec![Answer::Stop(wish, reply, hold.zip(receipt))]);
+        if self.asked && self.is_full() {
+            self.resume();
+        }
+    }
+
+    /// It is time to stage what is held anew.
+    fn resume(&mut self) {
+        self.resume = None;
+        self.now();
+        let mut more = true;
+        while more {
+            more = self.parts.stage.release(MAX_STAGED);
+            self.advance(Vec::new());
+        }
+    }
+
     /// Takes in what the driver told.
     fn note(&mut self, reports: &mut Vec<Report>) {
         self.now();
         let stage = &mut self.parts.stage;
+        let mut is_over = false;
         for report in reports.drain(..) {
             match report {
                 Report::TurnEnded(turn_id, reason) => stage.turn_ended(&turn_id, reason),
                 Report::Said(utterance) => stage.said(utterance),
+                // What is in the making is told in its place, or not at all.
+                Report::Delta(_) if self.resume.is_some() => {}
                 Report::Delta(delta) => stage.passing(Event::OutputDelta(delta)),
                 Report::Exited(exit) => {
                     stage.exited(exit);
                     self.parts.link = None;
+                    // Nothing more will be said: what is held is tried once more.
+                    is_over = self.resume.is_some();
                 }
             }
         }
         self.advance(Vec::new());
+        if is_over {
+            self.resume();
+        }
     }
 
     /// Stages what follows, and submits what was staged.
-    fn advance(&mut self, answers: Vec<Answer>) {
+    pub(super) fn advance(&mut self, answers: Vec<Answer>) {
+        self.stage_and_submit(answers);
+        self.plan();
+    }
+
+    fn stage_and_submit(&mut self, answers: Vec<Answer>) {
         let stage = &mut self.parts.stage;
         stage.advance();
         let stop_mode = stage.stop_mode();
@@ -156,14 +220,18 @@ impl Task {
             return;
         }
         let row = batch.as_ref().and_then(|batch| Some(batch.worker.as_ref()?.row.clone()));
+        let vital = batch.as_ref().is_some_and(|batch| batch.vital);
         let commit = batch.map(|batch| self.parts.engine.store.commit(batch));
-        self.in_flight.push_back(InFlight { commit, steps, row, stop_mode, answers });
+        self.in_flight.push_back(InFlight { commit, steps, row, stop_mode, vital, answers });
     }
 
     /// The oldest batch has landed: memory follows the disk, readers and callers are told, the program is handed what
     /// is due.
     fn land(&mut self) {
-        let Some(InFlight { steps, row, stop_mode, answers, commit: _ }) = self.in_flight.pop_front() else { return };
+        let Some(InFlight { steps, row, stop_mode, answers, commit: _, vital: _ }) = self.in_flight.pop_front() else {
+            return;
+        };
+        failpoint!("worker-before-publish");
         let mut last = self.parts.landed.row.last_sequence;
         let frames: Vec<_> = steps.into_iter().map(|step| self.publish(step, &mut last)).collect();
         if let Some(row) = row {
@@ -174,6 +242,7 @@ impl Task {
         let progress = self.in_progress.clone().map_or(Progress::Done, Progress::Now);
         let row = &self.parts.landed.row;
         self.parts.tail.publish(|view| row.refresh(view), progress, frames);
+        failpoint!("worker-before-answer");
         for answer in answers {
             answer.landed();
         }
@@ -210,13 +279,14 @@ impl Task {
     }
 
     /// Tells the program to end, once for each mode.
-    fn order_end(&mut self, mode: Option<StopMode>) {
+    pub(super) fn order_end(&mut self, mode: Option<StopMode>) {
         let Some(link) = &mut self.parts.link else { return };
         if self.parts.stage.is_handed_over() || mode == Some(StopMode::Force) {
             // Its input is closed behind the last of them.
             link.deliveries = None;
         }
         if mode.is_some() && self.ordered != mode && self.ordered != Some(StopMode::Force) {
+            failpoint!("stop-before-order");
             self.ordered = mode;
             // There is room for each mode once; a driver that is gone needs no order.
             let _ = mode.map(|mode| link.end.try_send(mode));
@@ -227,7 +297,11 @@ impl Task {
     /// What the program said and did is a fact: it is staged anew after a pause.
     async fn fall_back(&mut self, fault: StoreFault) {
         let worker_id = self.parts.landed.row.worker_id().clone();
-        tracing::warn!(worker_id = %worker_id, %fault, "a commit failed; its callers are told, and the worker goes on");
+        if self.pause == FIRST_PAUSE {
+            tracing::warn!(%worker_id, %fault, "a commit failed; its callers are told, and the worker goes on");
+        } else {
+            tracing::debug!(%worker_id, %fault, "a commit failed again");
+        }
         if let Some(failed) = self.in_flight.front_mut() {
             failed.commit = None;
         }
@@ -242,25 +316,36 @@ impl Task {
         while self.parts.landed.revision < stored.revision && !self.in_flight.is_empty() {
             self.land();
         }
-        let mut said = Vec::new();
+        let (mut said, mut stops) = (Vec::new(), Vec::new());
+        // What ends something and was the first to fail did so for a fault of its own: it is not tried again at once.
+        let mut own = self.in_flight.front().is_some_and(|batch| batch.vital);
+        let was_vital = own;
         for batch in std::mem::take(&mut self.in_flight) {
-            for answer in batch.answers {
-                answer.failed(fault);
-            }
+            stops.extend(batch.answers.into_iter().filter_map(|answer| answer.failed(fault, own)));
             said.extend(batch.steps.into_iter().filter(|step| step.said).filter_map(|step| said_again(step.event)));
+            own = false;
         }
         self.now();
         self.parts.stage.revert((*stored.row).clone(), stored.revision, said);
         self.parts.landed = stored;
-        self.resume_at = Some(Instant::now() + self.pause);
+        self.resume = Some((Instant::now() + self.pause, fault));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let stage = &mut self.parts.stage;
+        if fault == StoreFault::Full && !was_vital && stage.has_exited() && (stage.is_ending() || self.asked) {
+            stage.give_up();
+            self.advance(Vec::new());
+        }
+        for stop in stops {
+            self.end(stop);
+        }
     }
 
     async fn reload(&self, worker_id: &WorkerId) -> StoredWorker {
         loop {
             match self.parts.engine.store.worker(worker_id).await {
                 Ok(Some(stored)) => return stored,
-                Ok(None) => return self.parts.landed.clone(),
+                // What was acknowledged is in memory, too.
+                Ok(None) | Err(StoreFault::Damaged) => return self.parts.landed.clone(),
                 Err(fault) => {
                     tracing::warn!(worker_id = %worker_id, %fault, "the worker cannot be read back yet");
                     sleep(LONGEST_PAUSE).await;
@@ -276,10 +361,9 @@ impl Task {
         while let Some(command) = self.parts.inbox.recv().await {
             match command {
                 Command::Input(input) => refuse_input(input, not_running()),
-                Command::Stop(StopCommand { reply, .. }) => {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(Ok(()));
-                }
+                // Whoever asked may have gone.
+                Command::Stop(StopCommand { reply, .. }) => _ = reply.send(Ok(())),
+                Command::Cut(CutCommand { reply, .. }) => _ = reply.send(Err(not_running())),
             }
         }
     }

@@ -55,6 +55,24 @@ pub fn host_check_config_bundle(from: host::CheckConfigBundleRequest) -> Result<
     asked_for(reference)
 }
 
+/// Checks which bundle of which runtime is to be removed.
+///
+/// # Errors
+/// Names the bad field.
+pub fn remove_config_bundle(from: v1::RemoveConfigBundleRequest) -> Result<(RuntimeId, BundleRef)> {
+    let v1::RemoveConfigBundleRequest { runtime_id, reference, request_id: _ } = from;
+    Ok((RuntimeId::new(&runtime_id)?, asked_for(reference)?))
+}
+
+/// Checks which bundle is to be removed.
+///
+/// # Errors
+/// Names the bad field.
+pub fn host_remove_config_bundle(from: host::RemoveConfigBundleRequest) -> Result<BundleRef> {
+    let host::RemoveConfigBundleRequest { context: _, reference } = from;
+    asked_for(reference)
+}
+
 /// A bundle by its id and digest.
 ///
 /// # Errors
@@ -68,7 +86,8 @@ fn asked_for(reference: Option<v1::ConfigBundleRef>) -> Result<BundleRef> {
     bundle_reference(required(reference, "reference")?).scope("reference")
 }
 
-fn bundle(given: Option<v1::ConfigBundle>) -> Result<ConfigBundle> {
+/// A bundle that must be there, checked.
+pub(in crate::proto) fn bundle(given: Option<v1::ConfigBundle>) -> Result<ConfigBundle> {
     let v1::ConfigBundle { metadata, profiles, declarations } = required(given, "bundle")?;
     let check = || {
         let metadata = required(metadata, "metadata")?;

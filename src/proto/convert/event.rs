@@ -39,6 +39,13 @@ pub fn payload(event: &Event) -> Bytes {
         }
         .encode_to_vec(),
         Event::Diagnostic(said) => diagnostic(said.clone()).encode_to_vec(),
+        Event::Gap { from, to, reason } => v1::Gap {
+            from_sequence: *from,
+            to_sequence: *to,
+            reason: reason.as_str().to_owned(),
+            recovery: "snapshot".to_owned(),
+        }
+        .encode_to_vec(),
     };
     bytes.into()
 }

@@ -92,7 +92,7 @@ pub(super) fn profile(selector: v1::ProfileSelector) -> Result<ProfileSelector> 
 }
 
 /// As [`profile`], wherever it stands.
-pub(super) fn profile_of(selector: v1::ProfileSelector) -> Result<ProfileSelector> {
+pub(in crate::proto) fn profile_of(selector: v1::ProfileSelector) -> Result<ProfileSelector> {
     use v1::profile_selector::Kind;
     let v1::ProfileSelector { kind } = selector;
     match required(kind, "kind") {

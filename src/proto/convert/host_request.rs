@@ -6,8 +6,8 @@ use super::fields::{
 };
 use super::request::{Observe, StreamTranscript, Transcript, heartbeat, observe_from, stop_mode};
 use crate::model::{
-    Acceptance, Caller, CreateWorker, Error, RequestId, Result, SendInput, StopMode, StopWorker, TerminalIntent,
-    WorkerId, WorkerInput, WorkerIntent, WorkspaceId, transcript_limit,
+    Acceptance, Caller, CreateWorker, DeleteWorker, Error, RequestId, Result, SendInput, StopMode, StopWorker,
+    TerminalIntent, WorkerId, WorkerInput, WorkerIntent, WorkspaceId, transcript_limit,
 };
 use crate::proto::runtime_v1 as host;
 
@@ -148,6 +148,15 @@ pub fn host_cancel(from: host::CancelWorkerRequest) -> Result<StopWorker> {
     let worker_id = host_worker_id(&worker_id)?;
     let reason = text(reason, "reason")?;
     Ok(StopWorker { worker_id, intent: TerminalIntent::Cancel, reason, mode: StopMode::Graceful })
+}
+
+/// Checks a deletion.
+///
+/// # Errors
+/// Names the bad field.
+pub fn host_delete(from: host::DeleteWorkerRequest) -> Result<DeleteWorker> {
+    let host::DeleteWorkerRequest { context: _, worker_id, force } = from;
+    Ok(DeleteWorker { worker_id: host_worker_id(&worker_id)?, force })
 }
 
 /// Checks a request for a page of a transcript.

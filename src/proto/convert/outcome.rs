@@ -1,7 +1,7 @@
 //! What a host answers to a change.
 
 use super::{diagnostics, worker, worker_state};
-use crate::model::{Created, InputAck, StopAck};
+use crate::model::{Created, DeleteAck, InputAck, StopAck};
 use crate::proto::{runtime_v1 as host, v1};
 
 /// The kind of evidence that tells how many transcript items had come from a new worker.
@@ -40,4 +40,11 @@ pub fn host_stopped(from: StopAck) -> host::StopWorkerResponse {
 pub fn host_cancelled(from: StopAck) -> host::CancelWorkerResponse {
     let host::StopWorkerResponse { event_id, worker_state, diagnostics } = host_stopped(from);
     host::CancelWorkerResponse { event_id, worker_state, diagnostics }
+}
+
+/// A deletion.
+#[must_use]
+pub fn host_deleted(from: DeleteAck) -> host::DeleteWorkerResponse {
+    let DeleteAck { diagnostics: said } = from;
+    host::DeleteWorkerResponse { diagnostics: diagnostics(said) }
 }

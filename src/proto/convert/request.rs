@@ -6,8 +6,8 @@ use super::fields::{delivery, enum_value, input_kind, text};
 use super::std_duration;
 use crate::engine::ObserveFrom;
 use crate::model::{
-    Cursor, CursorFault, Error, Reason, Result, RuntimeId, SendInput, StopMode, StopWorker, TerminalIntent, WorkerId,
-    WorkerInput, transcript_limit,
+    Cursor, CursorFault, DeleteWorker, Error, Reason, Result, RuntimeId, SendInput, StopMode, StopWorker,
+    TerminalIntent, WorkerId, WorkerInput, transcript_limit,
 };
 use crate::proto::v1;
 
@@ -104,6 +104,16 @@ pub fn cancel_worker(from: v1::CancelWorkerRequest) -> Result<(RuntimeId, StopWo
     let (runtime_id, worker_id) = worker_ids(&runtime_id, &worker_id)?;
     let reason = text(reason, "reason")?;
     Ok((runtime_id, StopWorker { worker_id, intent: TerminalIntent::Cancel, reason, mode: StopMode::Graceful }))
+}
+
+/// Checks a deletion.
+///
+/// # Errors
+/// Names the bad field.
+pub fn delete_worker(from: v1::DeleteWorkerRequest) -> Result<(RuntimeId, DeleteWorker)> {
+    let v1::DeleteWorkerRequest { runtime_id, worker_id, force, request_id: _ } = from;
+    let (runtime_id, worker_id) = worker_ids(&runtime_id, &worker_id)?;
+    Ok((runtime_id, DeleteWorker { worker_id, force }))
 }
 
 pub(super) fn stop_mode(number: i32) -> Result<StopMode> {

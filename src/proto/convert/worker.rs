@@ -14,7 +14,7 @@ pub fn worker(from: Worker) -> v1::Worker {
         workspace_id: from.workspace_id.to_string(),
         host_id: from.host_id.to_string(),
         label: from.label,
-        labels: from.labels,
+        labels: from.labels.into_iter().collect(),
         role: from.role,
         profile: from.profile,
         workspace: Some(workspace(from.workspace)),
@@ -35,10 +35,9 @@ pub fn worker(from: Worker) -> v1::Worker {
         }),
         transcript_length: from.transcript_length,
         first_sequence: from.first_sequence,
+        first_item_sequence: from.first_item_sequence,
         last_event_id: from.last_event_id,
         diagnostics: diagnostics(from.diagnostics),
-        // Nothing removes items yet.
-        first_item_sequence: 1,
     }
 }
 

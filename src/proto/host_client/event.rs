@@ -17,7 +17,7 @@ const MAX_ID: usize = 128;
 /// The longest word for the end of a turn, in bytes.
 const MAX_WORD: usize = 64;
 const TOOL_STATUSES: &[&str] = &["pending", "in_progress", "completed", "failed"];
-const GAP_REASONS: &[&str] = &["retention", "damaged"];
+const GAP_REASONS: &[&str] = &["retention", "damaged", "deleted"];
 const GAP_RECOVERIES: &[&str] = &["snapshot"];
 
 /// What a frame says, as far as it changes what is known of the worker.

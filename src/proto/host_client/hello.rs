@@ -2,9 +2,11 @@
 
 use std::time::SystemTime;
 
+use super::diagnostics::known;
 use super::{malformed, wrong_identity};
 use crate::model::{
-    Incarnation, Result, RuntimeCapabilities, RuntimeId, RuntimeStatus, WorkerCounts, display_hint, truncate_at_char,
+    Diagnostic, Incarnation, Result, RuntimeCapabilities, RuntimeId, RuntimeStatus, WorkerCounts, display_hint,
+    truncate_at_char,
 };
 use crate::proto::{convert, runtime_v1 as host, v1};
 
@@ -30,6 +32,8 @@ pub struct Hello {
     pub counts: WorkerCounts,
     /// Its clock.
     pub now: SystemTime,
+    /// What else it says of itself.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Reads the answer of `GetRuntime` of the runtime that is known as `expected`.
@@ -49,7 +53,7 @@ pub fn hello(from: host::GetRuntimeResponse, expected: &RuntimeId) -> Result<Hel
         counts,
         status,
         store_backend: _,
-        diagnostics: _,
+        diagnostics: said,
     } = from;
     if runtime_id != expected.as_str() {
         return Err(wrong_identity());
@@ -67,6 +71,7 @@ pub fn hello(from: host::GetRuntimeResponse, expected: &RuntimeId) -> Result<Hel
         },
         counts: counts.map(worker_counts).unwrap_or_default(),
         now: now.as_ref().and_then(convert::system_time).ok_or_else(|| malformed("now"))?,
+        diagnostics: known(&said),
     })
 }
 

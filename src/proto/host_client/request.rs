@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::engine::ObserveFrom;
 use crate::model::{
     Acceptance, BundleContent, BundleRef, CallContext, CapabilityRequest, ConfigBundle, CreateWorker, Declaration,
-    DeclarationKind, InputDelivery, InputKind, ProfileDescriptor, ProfileSelector, Provenance, RequestId, SendInput,
-    StopMode, StopWorker, WorkerFilter, WorkerId, WorkerInput, WorkerIntent,
+    DeclarationKind, DeleteWorker, InputDelivery, InputKind, ProfileDescriptor, ProfileSelector, Provenance, RequestId,
+    SendInput, StopMode, StopWorker, WorkerFilter, WorkerId, WorkerInput, WorkerIntent,
 };
 use crate::proto::page_token::Query;
 use crate::proto::{convert, runtime_v1 as host, v1};
@@ -108,6 +108,13 @@ pub fn cancel(ctx: &CallContext, from: StopWorker) -> host::CancelWorkerRequest 
     }
 }
 
+/// The end of a worker's record.
+#[must_use]
+pub fn delete(ctx: &CallContext, from: &DeleteWorker) -> host::DeleteWorkerRequest {
+    let DeleteWorker { worker_id, force } = from;
+    host::DeleteWorkerRequest { context: Some(context(ctx)), worker_id: worker_id.to_string(), force: *force }
+}
+
 /// A page of a transcript.
 #[must_use]
 pub fn transcript(worker_id: &WorkerId, start: u64, limit: usize) -> host::GetTranscriptRequest {
@@ -146,6 +153,13 @@ pub fn sync(ctx: &CallContext, from: &ConfigBundle) -> host::SyncConfigBundleReq
 #[must_use]
 pub fn check(reference: &BundleRef) -> host::CheckConfigBundleRequest {
     host::CheckConfigBundleRequest { reference: Some(convert::bundle_ref(reference.clone())) }
+}
+
+/// A bundle that is to go.
+#[must_use]
+pub fn remove(ctx: &CallContext, reference: &BundleRef) -> host::RemoveConfigBundleRequest {
+    let reference = Some(convert::bundle_ref(reference.clone()));
+    host::RemoveConfigBundleRequest { context: Some(context(ctx)), reference }
 }
 
 /// A page of bundles.
@@ -209,7 +223,8 @@ fn intent(from: WorkerIntent) -> host::WorkerIntent {
     host::WorkerIntent { kind: Some(kind) }
 }
 
-fn profile(from: ProfileSelector) -> v1::ProfileSelector {
+/// Which profile.
+pub(in crate::proto) fn profile(from: ProfileSelector) -> v1::ProfileSelector {
     use v1::profile_selector::Kind;
     let kind = match from {
         ProfileSelector::RuntimeDefault => Kind::RuntimeDefault(v1::RuntimeDefault {}),

@@ -6,7 +6,9 @@ use prost::Message as _;
 use super::diagnostics::known;
 use super::malformed;
 use super::worker::{state, worker};
-use crate::model::{Created, InputAck, Result, RuntimeId, StopAck, Worker, WorkerFilter, WorkerId, WorkerPage};
+use crate::model::{
+    Created, DeleteAck, InputAck, Result, RuntimeId, StopAck, Worker, WorkerFilter, WorkerId, WorkerPage,
+};
 use crate::proto::raw::HostGetTranscriptResponse;
 use crate::proto::{runtime_v1 as host, v1};
 
@@ -78,6 +80,13 @@ pub fn input_ack(from: host::SendInputResponse) -> Result<InputAck> {
 /// The answer is malformed.
 pub fn stop_ack(event_id: Option<u64>, worker_state: i32, diagnostics: &[v1::Diagnostic]) -> Result<StopAck> {
     Ok(StopAck { event_id, state: state(worker_state)?, diagnostics: known(diagnostics) })
+}
+
+/// A worker whose record is gone.
+#[must_use]
+pub fn deleted(from: &host::DeleteWorkerResponse) -> DeleteAck {
+    let host::DeleteWorkerResponse { diagnostics } = from;
+    DeleteAck { diagnostics: known(diagnostics) }
 }
 
 /// Items of a transcript, each as its encoded message.

@@ -32,7 +32,7 @@ pub fn worker(from: v1::Worker, runtime_id: &RuntimeId) -> Result<Worker> {
         workspace_id: WorkspaceId::new(&from.workspace_id).map_err(|_| malformed("workspace_id"))?,
         host_id: runtime_id.host_id(RuntimeKind::Remote.host_prefix()),
         label: display_hint(&from.label),
-        labels: Labels::new(from.labels).map_err(|_| malformed("labels"))?.into_inner(),
+        labels: Labels::new(from.labels).map_err(|_| malformed("labels"))?.into_inner().into_iter().collect(),
         role: from.role.as_deref().map(display_hint),
         profile: from.profile.as_deref().map(display_hint),
         workspace: Workspace::RemoteRuntime,
@@ -53,6 +53,7 @@ pub fn worker(from: v1::Worker, runtime_id: &RuntimeId) -> Result<Worker> {
         transcript_length: from.transcript_length,
         said_items: 0,
         first_sequence: from.first_sequence,
+        first_item_sequence: from.first_item_sequence,
         last_event_id: from.last_event_id,
         diagnostics,
     })

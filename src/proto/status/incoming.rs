@@ -40,6 +40,12 @@ pub fn from_status(status: &Status, runtime_id: &RuntimeId, worker_id: Option<&W
             }
         }
     }
+    if reason == Reason::CursorExpired {
+        let is_page = error.metadata().iter().any(|(key, _)| *key == "oldest_start");
+        let recovery =
+            if is_page { "read from oldest_start" } else { "observe again without a cursor, or from oldest_cursor" };
+        error = error.with("recovery", &recovery);
+    }
     match status.get_details_retry_info().and_then(|info| info.retry_delay) {
         Some(delay) => error.retry_after(delay.min(MAX_RETRY)),
         None => error,
@@ -48,13 +54,7 @@ pub fn from_status(status: &Status, runtime_id: &RuntimeId, worker_id: Option<&W
 
 /// Ours of this reason.
 fn error(reason: Reason, fault: Option<Fault>) -> Error {
-    let Some(fault) = fault else {
-        let error = Error::new(reason, sentence(reason));
-        return match reason {
-            Reason::CursorExpired => error.with("recovery", &"observe again without a cursor, or from oldest_cursor"),
-            _ => error,
-        };
-    };
+    let Some(fault) = fault else { return Error::new(reason, sentence(reason)) };
     let words = match fault {
         Fault::Failed => "the host failed, and gave no reason",
         Fault::Refused => "the host refused the request, and gave no reason",
@@ -68,7 +68,7 @@ fn error(reason: Reason, fault: Option<Fault>) -> Error {
 const fn values(reason: Reason) -> &'static [&'static str] {
     match reason {
         Reason::ConfigBundleDigestMismatch => &["expected", "actual"],
-        Reason::CursorExpired => &["oldest_cursor"],
+        Reason::CursorExpired => &["oldest_cursor", "oldest_start"],
         Reason::QuotaExceeded => &["max_workers"],
         Reason::RemoteRuntimeUnsupported => &["feature"],
         Reason::LimitTooLarge => &["limit", "max"],

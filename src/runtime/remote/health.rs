@@ -104,6 +104,7 @@ mod tests {
             status: RuntimeStatus::Running,
             counts: WorkerCounts::default(),
             now,
+            diagnostics: Vec::new(),
         }
     }
 

@@ -23,12 +23,13 @@ use super::{Core, probe, relay};
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::TranscriptPage;
 use crate::model::{
-    BundleId, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, Diagnostic,
-    Error, Feature, Host, Incarnation, InputAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo,
-    RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, TerminalIntent, Worker, WorkerFilter, WorkerId,
-    WorkerPage, WorkerState,
+    BundleId, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, DeleteAck,
+    DeleteWorker, Diagnostic, Error, Feature, Host, Incarnation, InputAck, Reason, Result, RuntimeCapabilities,
+    RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, TerminalIntent, Worker,
+    WorkerFilter, WorkerId, WorkerPage, WorkerState,
 };
 use crate::proto::host_client::{self, request};
+use crate::proto::runtime_v1::RemoveConfigBundleResponse;
 use crate::runtime::budget::budget;
 use crate::runtime::{WorkerRuntime, diagnose};
 
@@ -130,7 +131,10 @@ impl RemoteRuntime {
             seen_age: known.seen.map(|(seen, _)| seen.elapsed()),
             last_seen_at: known.seen.map(|(_, at)| at),
             counts: hello.map(|it| it.counts).unwrap_or_default(),
-            diagnostics: vec![diagnostic],
+            diagnostics: [diagnostic]
+                .into_iter()
+                .chain(hello.into_iter().flat_map(|it| it.diagnostics.clone()))
+                .collect(),
         }
     }
 
@@ -270,6 +274,12 @@ impl WorkerRuntime for RemoteRuntime {
         Ok(ack)
     }
 
+    async fn delete_worker(&self, ctx: &CallContext, delete: DeleteWorker) -> Result<DeleteAck> {
+        let message = request::delete(ctx, &delete);
+        let send = |mut client: Client, message| async move { client.delete_worker(message).await };
+        Ok(host_client::deleted(&self.core.call(ctx, Method::END, message, send).await?))
+    }
+
     async fn get_transcript(
         &self,
         ctx: &CallContext,
@@ -311,6 +321,15 @@ impl WorkerRuntime for RemoteRuntime {
         let send = |mut client: Client, message| async move { client.check_config_bundle(message).await };
         let answer = self.core.call(ctx, Method::READ.needing(Feature::ConfigBundles), message, send).await;
         host_client::checked(answer.map_err(of_bundle(&reference.id))?, reference)
+    }
+
+    async fn remove_config_bundle(&self, ctx: &CallContext, reference: BundleRef) -> Result<()> {
+        let message = request::remove(ctx, &reference);
+        let send = |mut client: Client, message| async move { client.remove_config_bundle(message).await };
+        let method = Method::CHANGE.needing(Feature::ConfigBundleRemoval);
+        let RemoveConfigBundleResponse { diagnostics: _ } =
+            self.core.call(ctx, method, message, send).await.map_err(of_bundle(&reference.id))?;
+        Ok(())
     }
 
     async fn list_config_bundles(

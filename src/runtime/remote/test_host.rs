@@ -13,7 +13,7 @@ use super::test_faults::Faults;
 use super::test_wire::Wire;
 use super::{RemoteConfig, RemoteRuntime};
 use crate::engine::store::MemoryStore;
-use crate::engine::{Engine, Observation, Observed};
+use crate::engine::{Engine, Observation, Observed, Retention};
 use crate::model::{
     BundleSummary, CallContext, Error, RequestId, RuntimeId, TRANSCRIPT_PAGE_MAX, WorkerId, WorkspaceId,
 };
@@ -54,7 +54,14 @@ pub(super) fn ctx() -> CallContext {
 
 impl TestHost {
     pub(super) async fn start() -> Self {
-        let engine = Engine::open(LocalRuntime::parts(runtime_id(), MemoryStore::new())).await.unwrap();
+        Self::keeping(Retention::default()).await
+    }
+
+    /// One that keeps only so much.
+    pub(super) async fn keeping(retention: Retention) -> Self {
+        let mut parts = LocalRuntime::parts(runtime_id(), MemoryStore::new());
+        parts.limits.retention = retention;
+        let engine = Engine::open(parts).await.unwrap();
         let faults = Arc::new(Faults::default());
         let (wire, incoming) = Wire::new();
         let service = Service { local: LocalRuntime::new(engine.clone(), "A host"), faults: Arc::clone(&faults) };
@@ -235,6 +242,15 @@ impl WorkerRuntimeService for Service {
         self.answered(convert::host_cancelled(ack))
     }
 
+    async fn delete_worker(&self, request: Request<host::DeleteWorkerRequest>) -> Answer<host::DeleteWorkerResponse> {
+        self.asked(&request)?;
+        let mut request = request.into_inner();
+        let on_behalf = self.context(request.context.take());
+        let delete = convert::host_delete(request).unwrap();
+        let ack = self.local.delete_worker(&on_behalf, delete).await.map_err(|error| to_status(&error))?;
+        self.answered(convert::host_deleted(ack))
+    }
+
     async fn get_transcript(&self, request: Request<host::GetTranscriptRequest>) -> Answer<HostGetTranscriptResponse> {
         self.asked(&request)?;
         let host::GetTranscriptRequest { worker_id: of, start, limit: _ } = request.into_inner();
@@ -263,7 +279,6 @@ impl WorkerRuntimeService for Service {
 
     later! {
         watch_workers: WatchWorkersRequest => Self::WatchWorkersStream,
-        delete_worker: DeleteWorkerRequest => host::DeleteWorkerResponse,
         interrupt_worker: InterruptWorkerRequest => host::InterruptWorkerResponse,
         list_approvals: ListApprovalsRequest => host::ListApprovalsResponse,
         answer_approval: AnswerApprovalRequest => host::AnswerApprovalResponse,
@@ -293,6 +308,18 @@ impl WorkerRuntimeService for Service {
         let summary = self.local.check_config_bundle(&ctx(), &reference).await.map_err(|error| to_status(&error))?;
         let availability = Some(self.told(summary));
         Ok(Response::new(host::CheckConfigBundleResponse { availability, diagnostics: Vec::new() }))
+    }
+
+    async fn remove_config_bundle(
+        &self,
+        request: Request<host::RemoveConfigBundleRequest>,
+    ) -> Answer<host::RemoveConfigBundleResponse> {
+        self.refused(&request)?;
+        let mut request = request.into_inner();
+        let on_behalf = self.context(request.context.take());
+        let reference = convert::host_remove_config_bundle(request).map_err(|error| to_status(&error))?;
+        self.local.remove_config_bundle(&on_behalf, reference).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(host::RemoveConfigBundleResponse::default()))
     }
 
     async fn list_config_bundles(

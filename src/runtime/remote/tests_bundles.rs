@@ -55,6 +55,11 @@ async fn bundles_reach_the_host_and_are_told_as_they_are() {
     let undeclared = crate::model::CreateWorker { profile: ProfileSelector::RuntimeDefault, ..pinned };
     let refused = runtime.create_worker(&ctx(), undeclared).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::InvalidProfileSelector);
+
+    let used = runtime.remove_config_bundle(&ctx(), one.reference()).await.unwrap_err();
+    assert_eq!(used.reason(), Reason::ConfigBundleInUse);
+    runtime.remove_config_bundle(&ctx(), two.reference()).await.unwrap();
+    assert_eq!(runtime.list_config_bundles(&ctx(), None, 9).await.unwrap().bundles, [one.summary()]);
 }
 
 #[tokio::test]
@@ -86,8 +91,9 @@ async fn what_a_host_says_of_a_missing_bundle_is_told_in_our_words() {
         *host.faults.refuses.lock() = Some(status);
         let checked = runtime.check_config_bundle(&ctx(), &bundle("1").reference()).await.unwrap_err();
         let synced = runtime.sync_config_bundle(&ctx(), bundle("1")).await.unwrap_err();
+        let removed = runtime.remove_config_bundle(&ctx(), bundle("1").reference()).await.unwrap_err();
         let listed = runtime.list_config_bundles(&ctx(), None, 10).await.unwrap_err();
-        for error in [checked, synced, listed] {
+        for error in [checked, synced, removed, listed] {
             let said = diagnose(RuntimeKind::Remote, runtime.id(), &error);
             assert_eq!(said.code, code);
             let told = format!("{error:?} {said:?}");

@@ -19,6 +19,8 @@ struct Script {
     tail: Arc<Tail>,
     /// How many items come while each page is read.
     racing: Mutex<Vec<usize>>,
+    /// How many items were removed from the front.
+    removed: Mutex<u64>,
 }
 
 struct NoHistory;
@@ -33,7 +35,8 @@ impl History for NoHistory {
 impl Script {
     fn new(items: usize, racing: &[usize]) -> Arc<Self> {
         let tail = Arc::new(Tail::new(Arc::new(worker("r", "worker-1"))));
-        let script = Self { items: Mutex::default(), tail, racing: Mutex::new(racing.to_vec()) };
+        let script =
+            Self { items: Mutex::default(), tail, racing: Mutex::new(racing.to_vec()), removed: Mutex::default() };
         for _ in 0..items {
             script.append(true);
         }
@@ -92,6 +95,9 @@ impl Source for Script {
         let racing = self.racing.lock().pop().unwrap_or_default();
         for _ in 0..racing {
             self.append(true);
+        }
+        if start < *self.removed.lock() {
+            return Err(Error::new(Reason::CursorExpired, "it is gone"));
         }
         let items = self.items.lock();
         let rest = items.get(usize::try_from(start).unwrap()..).unwrap_or_default();
@@ -155,6 +161,19 @@ async fn a_hole_in_what_comes_live_is_read_as_pages() {
     assert_eq!((batch.items.len(), batch.next_start), (3, 5));
     script.end();
     assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn what_was_removed_before_it_was_sent_is_told_and_never_skipped() {
+    let script = Script::new(300, &[]);
+    let mut stream = Box::pin(batches(script.clone(), context(), 0, false, CancellationToken::new()).await.unwrap());
+    assert_eq!(stream.next().await.unwrap().unwrap().next_start, 256);
+    *script.removed.lock() = 280;
+    assert_eq!(stream.next().await.unwrap().unwrap_err().code(), tonic::Code::OutOfRange);
+    assert!(stream.next().await.is_none());
+    let opened = batches(script.clone(), context(), 279, true, CancellationToken::new()).await;
+    assert_eq!(opened.err().unwrap().reason(), Reason::CursorExpired, "told before the stream begins");
+    assert_eq!(script.said(280, false).await.0, (281..=300).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -102,6 +102,25 @@ impl Asking {
         self.try_check(runtime_id, reference).await.unwrap()
     }
 
+    pub(crate) async fn try_remove(
+        &self,
+        runtime_id: &str,
+        reference: v1::ConfigBundleRef,
+        request_id: &str,
+    ) -> Result<v1::RemoveConfigBundleResponse, Status> {
+        let (runtime_id, request_id) = (runtime_id.to_owned(), request_id.to_owned());
+        let request = v1::RemoveConfigBundleRequest { runtime_id, reference: Some(reference), request_id };
+        Ok(within("a removal", self.0.client().bundles().remove_config_bundle(request)).await?.into_inner())
+    }
+
+    pub(crate) async fn remove(
+        &self,
+        runtime_id: &str,
+        reference: v1::ConfigBundleRef,
+    ) -> v1::RemoveConfigBundleResponse {
+        self.try_remove(runtime_id, reference, "").await.unwrap()
+    }
+
     pub(crate) async fn try_list(
         &self,
         runtime_id: &str,

@@ -12,6 +12,7 @@ pub(crate) struct Profile {
     input: Option<&'static str>,
     command: Vec<String>,
     env: Vec<(String, String)>,
+    restart: Option<&'static str>,
 }
 
 impl Profile {
@@ -32,7 +33,7 @@ impl Profile {
 
     /// Nothing runs.
     pub(crate) fn catalog() -> Self {
-        Self { protocol: "catalog", input: None, command: Vec::new(), env: Vec::new() }
+        Self { protocol: "catalog", input: None, command: Vec::new(), env: Vec::new(), restart: None }
     }
 
     /// Adds to the program's environment.
@@ -41,9 +42,20 @@ impl Profile {
         self
     }
 
+    /// Starts it anew when it has failed.
+    pub(crate) fn restarting(mut self) -> Self {
+        self.restart = Some("on-failure");
+        self
+    }
+
+    /// Whether a program runs.
+    pub(crate) fn runs(&self) -> bool {
+        !self.command.is_empty()
+    }
+
     fn lines<S: Into<String>>(input: Option<&'static str>, command: impl IntoIterator<Item = S>) -> Self {
         let command = command.into_iter().map(Into::into).collect();
-        Self { protocol: "lines", input, command, env: Vec::new() }
+        Self { protocol: "lines", input, command, env: Vec::new(), restart: None }
     }
 }
 
@@ -85,10 +97,11 @@ impl Remote {
 impl Profile {
     fn to_toml(&self, name: &str) -> String {
         let mut lines = vec![format!("[profiles.{name:?}]"), format!("protocol = {:?}", self.protocol)];
-        if !self.command.is_empty() {
+        if self.runs() {
             lines.push(format!("command = {:?}", self.command));
         }
         lines.extend(self.input.map(|input| format!("input = {input:?}")));
+        lines.extend(self.restart.map(|restart| format!("restart = {restart:?}")));
         let env: Vec<_> = self.env.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
         if !env.is_empty() {
             lines.push(format!("env = {{ {} }}", env.join(", ")));

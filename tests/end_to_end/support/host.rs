@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -14,6 +15,7 @@ pub(crate) struct HostBuilder {
     runtime_id: String,
     configuration: Configuration,
     listen: Option<SocketAddr>,
+    durable: bool,
 }
 
 /// A running host.
@@ -27,7 +29,12 @@ pub(crate) struct Host {
 impl Host {
     /// A host whose runtime has this id.
     pub(crate) fn named(runtime_id: &str) -> HostBuilder {
-        HostBuilder { runtime_id: runtime_id.to_owned(), configuration: Configuration::default(), listen: None }
+        HostBuilder {
+            runtime_id: runtime_id.to_owned(),
+            configuration: Configuration::default(),
+            listen: None,
+            durable: false,
+        }
     }
 
     pub(crate) fn runtime_id(&self) -> &str {
@@ -53,11 +60,20 @@ impl Host {
         Remote { runtime_id: self.runtime_id().to_owned(), address, token_file }
     }
 
-    /// Kills it and starts it anew at the same address; what it had in memory is gone.
+    /// Its data directory.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Kills it and starts it anew at the same address; what it had in memory alone is gone.
     pub(crate) async fn restart(&mut self) {
-        let address = self.address();
         self.process.kill().await;
-        self.builder.listen = Some(address);
+        self.start_again().await;
+    }
+
+    /// Starts it at the same address, once it has ended.
+    pub(crate) async fn start_again(&mut self) {
+        self.builder.listen = Some(self.address());
         self.process = self.builder.launch(&self.directory).await;
     }
 }
@@ -66,6 +82,12 @@ impl HostBuilder {
     /// Adds a profile.
     pub(crate) fn profile(mut self, name: &str, profile: Profile) -> Self {
         self.configuration.profiles.push((name.to_owned(), profile));
+        self
+    }
+
+    /// Gives it a data directory.
+    pub(crate) fn durable(mut self) -> Self {
+        self.durable = true;
         self
     }
 
@@ -85,7 +107,7 @@ impl HostBuilder {
         let config = directory.path().join("runtime.toml");
         fs::write(&config, self.configuration.to_toml()).unwrap();
         let listen = self.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
-        let arguments = [
+        let mut arguments = vec![
             "runtime",
             "--config",
             config.to_str().unwrap(),
@@ -96,6 +118,10 @@ impl HostBuilder {
             "--token-file",
             tokens.to_str().unwrap(),
         ];
+        let data_dir = directory.path().join("data");
+        if self.durable {
+            arguments.extend(["--data-dir", data_dir.to_str().unwrap()]);
+        }
         Running::start(&format!("host {}", self.runtime_id), &arguments).await
     }
 }

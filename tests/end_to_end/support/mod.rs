@@ -12,7 +12,7 @@
 mod both;
 pub(crate) mod bundle;
 mod client;
-mod configuration;
+pub(crate) mod configuration;
 mod conversation;
 mod host;
 mod hostile;
@@ -30,9 +30,7 @@ use std::time::Duration;
 
 pub(crate) use both::{both, codes, plane_and_host};
 pub(crate) use client::{Client, Refusal, refusal};
-use configuration::write_secret;
-
-pub(crate) use configuration::Profile;
+pub(crate) use configuration::{Profile, write_secret};
 pub(crate) use conversation::{Line, line_of, lines_of};
 pub(crate) use host::Host;
 pub(crate) use hostile::{Answer, Hostile, SECRET, framed, hello, worker};

@@ -21,12 +21,14 @@ const TOKEN: &str = "token-of-the-tests";
 #[derive(Debug, Default)]
 pub(crate) struct PlaneBuilder {
     configuration: Configuration,
+    listen: Option<SocketAddr>,
+    durable: bool,
 }
 
 /// A running control plane.
 #[derive(Debug)]
 pub(crate) struct Plane {
-    configuration: Configuration,
+    builder: PlaneBuilder,
     directory: TempDir,
     process: Running,
 }
@@ -90,31 +92,48 @@ impl Plane {
 
     /// Adds an entry to the file, and has it read again.
     pub(crate) fn add_entry(&mut self, entry: Remote) {
-        self.configuration.remotes.push(entry);
+        self.builder.configuration.remotes.push(entry);
         self.reload();
     }
 
     /// Removes a host from the file, and has it read again.
     pub(crate) fn remove(&mut self, runtime_id: &str) {
-        self.configuration.remotes.retain(|remote| remote.runtime_id != runtime_id);
+        self.builder.configuration.remotes.retain(|remote| remote.runtime_id != runtime_id);
         self.reload();
     }
 
     /// Changes the entry of a host, and has the file read again.
     pub(crate) fn change(&mut self, runtime_id: &str, change: impl FnOnce(&mut Remote)) {
-        let entry = self.configuration.remotes.iter_mut().find(|remote| remote.runtime_id == runtime_id);
+        let entry = self.builder.configuration.remotes.iter_mut().find(|remote| remote.runtime_id == runtime_id);
         change(entry.expect("the file has an entry for it"));
         self.reload();
     }
 
     /// Adds a profile to the file, and has it read again.
     pub(crate) fn add_profile(&mut self, name: &str, profile: Profile) {
-        self.configuration.profiles.push((name.to_owned(), profile));
+        self.builder.configuration.profiles.push((name.to_owned(), profile));
         self.reload();
     }
 
+    /// Kills it and starts it anew at the same address; what it had in memory alone is gone.
+    pub(crate) async fn restart(&mut self) {
+        self.process.kill().await;
+        self.start_again().await;
+    }
+
+    /// Its data directory.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Starts it at the same address, once it has ended.
+    pub(crate) async fn start_again(&mut self) {
+        self.builder.listen = Some(self.address());
+        self.process = self.builder.launch(&self.directory).await;
+    }
+
     fn reload(&self) {
-        fs::write(self.directory.path().join("serve.toml"), self.configuration.to_toml()).unwrap();
+        fs::write(self.directory.path().join("serve.toml"), self.builder.configuration.to_toml()).unwrap();
         self.process.signal(Signal::HUP);
     }
 }
@@ -154,22 +173,37 @@ impl PlaneBuilder {
         self.remote(Remote { runtime_id, address, token_file })
     }
 
+    /// Gives it a data directory.
+    pub(crate) fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+
     /// Starts it, and waits until it listens.
     pub(crate) async fn start(self) -> Plane {
         let directory = tempfile::tempdir().unwrap();
+        let process = self.launch(&directory).await;
+        Plane { builder: self, directory, process }
+    }
+
+    async fn launch(&self, directory: &TempDir) -> Running {
         let tokens = write_secret(directory.path(), "tokens", &format!("# for the tests\ntests {TOKEN}\n"));
         let config = directory.path().join("serve.toml");
         fs::write(&config, self.configuration.to_toml()).unwrap();
-        let arguments = [
+        let listen = self.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
+        let mut arguments = vec![
             "serve",
             "--config",
             config.to_str().unwrap(),
             "--listen",
-            "127.0.0.1:0",
+            &listen,
             "--token-file",
             tokens.to_str().unwrap(),
         ];
-        let process = Running::start("the control plane", &arguments).await;
-        Plane { configuration: self.configuration, directory, process }
+        let data_dir = directory.path().join("data");
+        if self.durable {
+            arguments.extend(["--data-dir", data_dir.to_str().unwrap()]);
+        }
+        Running::start("the control plane", &arguments).await
     }
 }

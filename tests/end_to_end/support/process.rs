@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use super::within;
 
@@ -40,18 +41,33 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `workplane` with these arguments, and waits until it listens.
     pub(crate) async fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut child = binary().args(arguments).spawn().expect("the binary can be started");
+        let started = Self::try_start(name, arguments, &[]).await;
+        started.unwrap_or_else(|log| panic!("{name} does not say where it listens; its log:\n{log}"))
+    }
+
+    /// The same with something in its environment; what it logged where it ended instead of listening.
+    pub(crate) async fn try_start(
+        name: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let mut command = binary();
+        let mut child = command.args(arguments).envs(environment.iter().copied()).spawn().expect("it can be started");
         let log = Arc::default();
         let rest = Arc::default();
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        collect(child.stderr.take().expect("it is piped"), Arc::clone(&log));
+        let logging = collect(child.stderr.take().expect("it is piped"), Arc::clone(&log));
         let mut line = String::new();
         within("`listening on`", stdout.read_line(&mut line)).await.expect("it says UTF-8");
+        if line.is_empty() {
+            within("its log to end", logging).await.expect("it is read to its end");
+            return Err(std::mem::take(&mut log.lock()));
+        }
         let Some(address) = line.strip_prefix("listening on ").and_then(|at| at.trim_end().parse().ok()) else {
             panic!("{name} said {line:?} instead of where it listens; its log:\n{}", log.lock());
         };
         collect(stdout, Arc::clone(&rest));
-        Self { name: name.to_owned(), child, address, log, rest }
+        Ok(Self { name: name.to_owned(), child, address, log, rest })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -97,13 +113,13 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut from: impl tokio::io::AsyncRead + Send + Unpin + 'static, into: Arc<Mutex<String>>) {
+fn collect(mut from: impl tokio::io::AsyncRead + Send + Unpin + 'static, into: Arc<Mutex<String>>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut chunk = [0; 4096];
         while let Ok(length @ 1..) = from.read(&mut chunk).await {
             into.lock().push_str(&String::from_utf8_lossy(&chunk[..length]));
         }
-    });
+    })
 }
 
 /// Runs `workplane` to its end.

@@ -119,16 +119,20 @@ impl Worker {
 
     /// Its whole transcript, page by page.
     pub(crate) async fn transcript(&self, limit: i32) -> Vec<TranscriptItem> {
+        self.try_transcript(limit).await.unwrap()
+    }
+
+    pub(crate) async fn try_transcript(&self, limit: i32) -> Result<Vec<TranscriptItem>, Status> {
         let mut items = Vec::new();
         let mut next = Some(0);
         while let Some(start) = next {
-            let page = self.page(start, limit).await.unwrap();
+            let page = self.page(start, limit).await?;
             assert_eq!((page.state(), page.start), (OperationState::Accepted, start));
             items.extend(page.items.into_iter().map(|item| TranscriptItem::decode(item).expect("an item is an item")));
             assert!(page.total_items >= items.len() as u64);
             next = page.next_start;
         }
-        items
+        Ok(items)
     }
 
     /// Follows its transcript from the start until it has ended.
@@ -166,6 +170,13 @@ impl Worker {
         let response = within("a cancel", self.client.workers().cancel_worker(request)).await.unwrap().into_inner();
         assert_eq!(response.state(), OperationState::Accepted, "{response:?}");
         response
+    }
+
+    pub(crate) async fn try_delete(&self, force: bool, request_id: &str) -> Result<v1::DeleteWorkerResponse, Status> {
+        let (runtime_id, worker_id) = self.ids();
+        let request_id = request_id.to_owned();
+        let request = v1::DeleteWorkerRequest { runtime_id, worker_id, force, request_id };
+        Ok(within("a deletion", self.client.workers().delete_worker(request)).await?.into_inner())
     }
 
     pub(crate) fn client(&self) -> &Client {

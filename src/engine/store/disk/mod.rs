@@ -3,14 +3,26 @@
 //! All of it blocks: it is called on the store's own threads and on the runtime's threads that may block, never on one
 //! that serves.
 
+mod real;
+#[cfg(test)]
+pub(crate) mod simulated;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use real::RealDisk;
+
 /// A disk, or what stands for one.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
-    /// Makes a directory that only its owner may enter (0700), and those above it. One that is there is left as it is.
+    /// Makes a directory that only its owner may enter (0700), and those above it, durable at once. One that is there
+    /// is left as it is.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::PermissionDenied`] where others can write to one that is there, or what the system says.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Makes a file that only its owner may read and write (0600).
@@ -19,10 +31,11 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// [`io::ErrorKind::AlreadyExists`], or what the system says.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Opens a file that is there, to read only or to write as well.
+    /// Opens a file that is there, to read only or to write as well. To write, it is first made one that only its
+    /// owner may read.
     fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// The files of a directory, by their paths, in order.
+    /// What is in a directory, files and directories, by their paths, in order.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
 
     /// Gives a file another name in place of what had it. Durable once the directory is synced.

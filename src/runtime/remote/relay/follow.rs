@@ -90,7 +90,16 @@ async fn regain(
 
 async fn resume(core: &Core, worker_id: &WorkerId, follower: &mut Follower, tail: &Tail) -> Result<Upstream> {
     let from = ObserveFrom::After(follower.cursor());
-    let mut upstream = Upstream::open(core, worker_id, from, None).await?;
+    let mut upstream = match Upstream::open(core, worker_id, from, None).await {
+        Err(refused) => {
+            // What we had not read yet may be gone: then the stream goes on behind it.
+            let gap = follower.missing(&refused).ok_or(refused)?;
+            let to = gap.sequence;
+            tail.publish(|worker| worker.last_event_id = to, Progress::Done, [gap]);
+            Upstream::open(core, worker_id, ObserveFrom::After(follower.cursor()), None).await?
+        }
+        Ok(upstream) => upstream,
+    };
     let first = upstream.next(core).await?.ok_or_else(|| unreachable(&core.runtime_id))?;
     let progress = follower.resume(&first)?;
     tail.touch(SystemTime::now());

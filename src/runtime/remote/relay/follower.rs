@@ -5,9 +5,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::gap::Gap;
 use crate::engine::{Progress, Published};
 use crate::model::{
-    Activity, Cursor, CursorFault, EventKind, InProgress, Incarnation, Result, RuntimeId, Termination, Worker,
+    Activity, Cursor, CursorFault, Error, EventKind, InProgress, Incarnation, Result, RuntimeId, Termination, Worker,
     WorkerId, WorkerState,
 };
 use crate::proto::host_client::{Said, Standing, malformed, said, standing, wrong_identity};
@@ -66,6 +67,14 @@ impl Follower {
     /// The cursor after the last durable event that came.
     pub(super) fn cursor(&self) -> Cursor {
         Cursor::new(self.incarnation, &self.worker_id, self.last)
+    }
+
+    /// The host does not keep the events after our cursor any more: the frame that says so, and we stand behind it.
+    pub(super) fn missing(&mut self, refused: &Error) -> Option<Published> {
+        let (runtime_id, worker_id, incarnation) = (&self.runtime_id, &self.worker_id, self.incarnation);
+        let gap = Gap { runtime_id, worker_id, incarnation, after: self.last }.of(refused, u64::MAX - 1)?;
+        self.last = gap.sequence;
+        Some(gap)
     }
 
     /// The first frame of a stream that starts now: it says where the worker stands.
@@ -183,6 +192,8 @@ impl Publication {
             // A final state is taken over with the end, which comes with it: nothing is to be told after it.
             Change::State(state) if state.is_final() => {}
             Change::State(state) => {
+                // A worker is born before anyone can follow it: what starts now is another run.
+                worker.run_generation += u64::from(*state == WorkerState::Starting);
                 worker.state = *state;
                 worker.can_accept_input = matches!(state, WorkerState::Starting | WorkerState::Running);
             }

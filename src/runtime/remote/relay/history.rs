@@ -9,8 +9,9 @@ use super::Lease;
 use super::backoff::Backoff;
 use super::follow::is_passing;
 use super::follower::{Follower, Step};
+use super::gap::Gap;
 use super::upstream::Upstream;
-use crate::engine::{History, ObserveFrom, Published};
+use crate::engine::{History, ObserveFrom, Progress, Published, Tail};
 use crate::model::{Error, EventKind, Incarnation, Reason, Result, WorkerId};
 use crate::proto::host_client::malformed;
 
@@ -24,6 +25,7 @@ pub(super) struct HostHistory {
     pub core: Arc<Core>,
     pub worker_id: WorkerId,
     pub incarnation: Incarnation,
+    pub tail: Arc<Tail>,
     pub _lease: Lease,
 }
 
@@ -38,6 +40,7 @@ impl History for HostHistory {
                         return Err(error);
                     }
                 }
+                Err(error) => return self.gap(after, &error).map(|gap| vec![gap]).ok_or(error),
                 page => return page,
             }
         }
@@ -45,6 +48,16 @@ impl History for HostHistory {
 }
 
 impl HostHistory {
+    /// What stands for events that the host does not keep any more, where that is why it refused.
+    fn gap(&self, after: u64, error: &Error) -> Option<Published> {
+        let Self { core, worker_id, incarnation, tail, _lease } = self;
+        let gap = Gap { runtime_id: &core.runtime_id, worker_id, incarnation: *incarnation, after };
+        let gap = gap.of(error, tail.view().last_event_id)?;
+        let first = gap.sequence + 1;
+        tail.publish(|worker| worker.first_sequence = worker.first_sequence.max(first), Progress::Kept, []);
+        Some(gap)
+    }
+
     /// Events after `after`, up to `until`: at least one, each checked like a live one.
     async fn page(&self, after: u64, until: u64) -> Result<Vec<Published>> {
         let core = &self.core;

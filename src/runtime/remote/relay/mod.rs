@@ -15,11 +15,14 @@
 mod backoff;
 mod follow;
 mod follower;
+mod gap;
 mod history;
 mod upstream;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_gap;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -111,7 +114,8 @@ pub(super) async fn observe(
         ObserveFrom::After(cursor) => Some(usable(core, ctx, worker_id, &opened, cursor, until).await?),
     };
     let Opened { incarnation, tail } = opened;
-    let history = HostHistory { core: Arc::clone(core), worker_id: worker_id.clone(), incarnation, _lease: lease };
+    let (core, worker_id, told) = (Arc::clone(core), worker_id.clone(), Arc::clone(&tail));
+    let history = HostHistory { core, worker_id, incarnation, tail: told, _lease: lease };
     Ok(Observation::open(incarnation, tail, Arc::new(history), after, stop_after))
 }
 
@@ -147,6 +151,9 @@ async fn usable(
     };
     if cursor.incarnation != opened.incarnation {
         return Err(expired("the cursor is of another incarnation of the runtime"));
+    }
+    if cursor.sequence + 1 < view.first_sequence {
+        return Err(expired("the cursor is before the first event that is kept"));
     }
     if cursor.sequence > view.last_event_id {
         if cursor.sequence > core.get_worker(ctx, worker_id).await?.last_event_id {

@@ -19,13 +19,13 @@ use crate::runtime::remote::{RemoteConfig, RemoteRuntime, RemoteSettings};
 
 type Change = Box<dyn Fn(Bytes) -> Bytes + Send + Sync>;
 
-async fn observe(runtime: &RemoteRuntime, worker_id: &WorkerId, from: ObserveFrom) -> Observation {
+pub(super) async fn observe(runtime: &RemoteRuntime, worker_id: &WorkerId, from: ObserveFrom) -> Observation {
     let mut observation = runtime.observe_worker(&ctx(), worker_id, from, None).await.unwrap();
     let Some(Observed::Snapshot(_)) = observation.next().await.unwrap() else { panic!("a snapshot comes first") };
     observation
 }
 
-async fn refused(runtime: &RemoteRuntime, worker_id: &WorkerId, from: ObserveFrom) -> Error {
+pub(super) async fn refused(runtime: &RemoteRuntime, worker_id: &WorkerId, from: ObserveFrom) -> Error {
     match runtime.observe_worker(&ctx(), worker_id, from, None).await {
         Ok(_) => panic!("it opened"),
         Err(error) => error,
@@ -33,7 +33,7 @@ async fn refused(runtime: &RemoteRuntime, worker_id: &WorkerId, from: ObserveFro
 }
 
 /// Everything until the end of the stream, and how it ended.
-async fn rest(observation: &mut Observation) -> (Vec<v1::ObservationFrame>, Option<Error>) {
+pub(super) async fn rest(observation: &mut Observation) -> (Vec<v1::ObservationFrame>, Option<Error>) {
     let mut frames = Vec::new();
     loop {
         match observation.next().await {
@@ -58,7 +58,7 @@ fn durable(frames: &[v1::ObservationFrame]) -> Vec<u64> {
     frames.iter().filter(|it| is_durable(it)).map(|frame| frame.sequence).collect()
 }
 
-fn diagnostics(frames: &[v1::ObservationFrame]) -> Vec<&str> {
+pub(super) fn diagnostics(frames: &[v1::ObservationFrame]) -> Vec<&str> {
     let code = |frame: &'_ v1::ObservationFrame| match &frame.payload {
         Some(Payload::Diagnostic(said)) => Some(said.code.clone()),
         _ => None,

@@ -1,0 +1,257 @@
+//! What is removed from the front of workers' logs, and when: for its age, for the size of one log, or for the size of all.
+//! Nothing is ever removed that a live worker still needs, nor the last event there is, which is the end of one that has
+//! ended. A reader that stands before what is kept is told of the gap; a new one, that its cursor has expired.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Weak;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+
+use super::core::{Engine, Inner, Slot};
+use super::frame::Frame;
+use super::in_step::in_step;
+use super::profile::Protocol;
+use super::receipts::given_up;
+use super::row::WorkerRow;
+use super::store::{Batch, Select, StoredWorker, WorkerChange, event_bytes};
+use super::tail::Progress;
+use super::worker::{Command, Cut, CutCommand, store_error};
+use crate::failpoint::failpoint;
+use crate::model::{EventKind, MAX_PAGE_BYTES, Result, Worker, WorkerId};
+
+/// How often it is looked for what may go.
+const EVERY: Duration = Duration::from_secs(10);
+/// How many events are looked at at once.
+const PAGE: usize = 1_000;
+/// How often the largest logs are evened out in one pass.
+const ROUNDS: u32 = 8;
+
+/// What is kept. Unset: all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Events older than this go.
+    pub max_age: Option<Duration>,
+    /// How many bytes the events of one worker may take.
+    pub max_worker_bytes: Option<u64>,
+    /// How many bytes all may take that is kept: the largest logs are cut first.
+    pub max_bytes: Option<u64>,
+    /// Workers that ended longer ago than this are deleted.
+    pub ended_workers_max_age: Option<Duration>,
+}
+
+/// Up to where a log is to be cut.
+#[derive(Debug, Clone, Copy)]
+enum Goal {
+    /// Events before this.
+    Before(SystemTime),
+    /// So many bytes.
+    Bytes(u64),
+}
+
+/// Looks every now and then for what may go, for as long as the engine is there.
+pub(super) async fn run(engine: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let Some(engine) = engine.upgrade() else { return };
+        in_step(Engine(engine).retain()).await;
+    }
+}
+
+impl Engine {
+    /// Removes what need not be kept by the rules of this engine. What cannot be removed now may be the next time.
+    pub async fn retain(&self) {
+        let Retention { max_age, max_worker_bytes, max_bytes, ended_workers_max_age } = self.0.parts.limits.retention;
+        let now = self.0.parts.clock.now();
+        if let Some(before) = ended_workers_max_age.and_then(|age| now.checked_sub(age)) {
+            self.delete_ended(before).await;
+        }
+        if let Some(before) = max_age.and_then(|age| now.checked_sub(age)) {
+            for (worker_id, slot) in self.slots(|worker| worker.created_at < before) {
+                self.cut(&worker_id, &slot, Goal::Before(before)).await;
+            }
+        }
+        if let Some(most) = max_worker_bytes {
+            for (worker_id, slot) in self.slots(|_| true) {
+                let over = self.0.parts.store.worker_bytes(&worker_id).saturating_sub(most);
+                if over > 0 {
+                    self.cut(&worker_id, &slot, Goal::Bytes(over)).await;
+                }
+            }
+        }
+        if let Some(most) = max_bytes {
+            self.cut_largest(most).await;
+        }
+    }
+
+    /// Those workers of whose events more than the last is kept.
+    fn slots(&self, wanted: impl Fn(&Worker) -> bool) -> Vec<(WorkerId, Slot)> {
+        let workers = self.0.workers.read();
+        let slots = workers.iter().filter(|(_, slot)| {
+            let view = slot.tail.view();
+            !slot.quarantined && view.first_sequence < view.last_event_id && wanted(&view)
+        });
+        slots.map(|(worker_id, slot)| (worker_id.clone(), slot.clone())).collect()
+    }
+
+    async fn delete_ended(&self, before: SystemTime) {
+        let is_old = |slot: &Slot| {
+            let view = slot.tail.view();
+            !slot.quarantined && view.termination.as_ref().is_some_and(|end| end.ended_at < before)
+        };
+        let old = |workers: &BTreeMap<WorkerId, Slot>| -> Vec<_> {
+            workers.iter().filter(|(_, slot)| is_old(slot)).map(|(worker_id, _)| worker_id.clone()).collect()
+        };
+        let old = old(&self.0.workers.read());
+        for worker_id in old {
+            if let Err(error) = self.erase(&worker_id, None).await {
+                tracing::warn!(%worker_id, %error, "a worker that ended long ago could not be deleted yet");
+            }
+        }
+    }
+
+    /// Cuts the largest logs down to one level, so that all of it takes `most` bytes at most: whose log is below that
+    /// level keeps it whole, however much its neighbours say.
+    async fn cut_largest(&self, most: u64) {
+        let store = &self.0.parts.store;
+        // Logs that cannot be cut any further now.
+        let mut stuck = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            let over = store.bytes().saturating_sub(most);
+            if over == 0 {
+                return;
+            }
+            let slots = self.slots(|_| true).into_iter().filter(|(id, _)| !stuck.contains(id));
+            let logs: Vec<_> = slots.map(|(id, slot)| (store.worker_bytes(&id), id, slot)).collect();
+            let level = level(logs.iter().map(|(bytes, ..)| *bytes).collect(), over);
+            for (bytes, worker_id, slot) in logs {
+                if bytes > level && !self.cut(&worker_id, &slot, Goal::Bytes(bytes - level)).await {
+                    stuck.insert(worker_id);
+                }
+            }
+        }
+    }
+
+    /// Cuts a worker's log: whether anything was removed.
+    async fn cut(&self, worker_id: &WorkerId, slot: &Slot, goal: Goal) -> bool {
+        let cut = match self.try_cut(worker_id, slot, goal).await {
+            Ok(cut) => cut,
+            Err(error) => {
+                tracing::warn!(%worker_id, %error, "old events could not be removed yet");
+                false
+            }
+        };
+        if cut {
+            tracing::debug!(%worker_id, first_sequence = slot.tail.view().first_sequence, "old events were removed");
+        }
+        cut
+    }
+
+    async fn try_cut(&self, worker_id: &WorkerId, slot: &Slot, goal: Goal) -> Result<bool> {
+        let stored = self.0.parts.store.worker(worker_id).await.map_err(|fault| self.read_fault(worker_id, fault))?;
+        let Some(StoredWorker { revision, mut row }) = stored else { return Ok(false) };
+        let Some(cut) = self.find_cut(&row, goal).await? else { return Ok(false) };
+        failpoint!("retention-before-cut");
+        if let Some(inbox) = &slot.inbox {
+            let (reply, answer) = oneshot::channel();
+            // A task that is gone has ended its worker: there is a next time.
+            let told = inbox.send(Command::Cut(CutCommand { cut, reply })).await.is_ok();
+            return if told { answer.await.unwrap_or_else(|_| Err(given_up())).map(|()| true) } else { Ok(false) };
+        }
+        row.first_sequence = cut.first_sequence;
+        row.removed_items = cut.removed_items;
+        let change = WorkerChange { worker_id: worker_id.clone(), revision, events: Vec::new(), row: row.clone() };
+        let batch = Batch { worker: Some(change), vital: true, ..Batch::default() };
+        self.0.parts.store.commit(batch).await.map_err(store_error)?;
+        failpoint!("retention-after-cut");
+        slot.tail.publish(|view| row.refresh(view), Progress::Kept, []);
+        Ok(true)
+    }
+
+    /// How far a log can be cut towards a goal.
+    async fn find_cut(&self, row: &WorkerRow, goal: Goal) -> Result<Option<Cut>> {
+        if let (Some(end), Goal::Before(before)) = (&row.termination, goal)
+            && end.ended_at < before
+        {
+            let cut = Cut { first_sequence: row.last_sequence, removed_items: row.transcript_length };
+            return Ok((cut.first_sequence > row.first_sequence).then_some(cut));
+        }
+        let mut cut = Cut { first_sequence: row.first_sequence, removed_items: row.removed_items };
+        let mut won = 0;
+        loop {
+            let select = Select::EventsAfter(cut.first_sequence - 1);
+            let read = self.0.parts.store.read(row.worker_id(), select, PAGE, MAX_PAGE_BYTES).await;
+            let frames = read.map_err(|fault| self.read_fault(row.worker_id(), fault))?;
+            let done = frames.is_empty();
+            for frame in frames {
+                if is_needed(row, &frame) || goal.is_reached(&frame, won) {
+                    return Ok((cut.first_sequence > row.first_sequence).then_some(cut));
+                }
+                won += event_bytes(frame.body.len());
+                cut.first_sequence = frame.sequence + 1;
+                cut.removed_items += u64::from(frame.kind == EventKind::ItemAppended);
+            }
+            if done {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Goal {
+    /// Whether what stands before this event is enough.
+    fn is_reached(self, frame: &Frame, won: u64) -> bool {
+        match self {
+            Self::Before(before) => frame.observed_at >= before,
+            Self::Bytes(bytes) => won >= bytes,
+        }
+    }
+}
+
+/// Whether an event must stay: the last one, and from the first input of a live worker on whose turn has not ended.
+fn is_needed(row: &WorkerRow, frame: &Frame) -> bool {
+    let has_turns = row.origin.display_hint != Protocol::Catalog.as_str() && !row.state.is_final();
+    let waits = has_turns && frame.kind == EventKind::InputAccepted && frame.sequence > row.turns_ended;
+    frame.sequence >= row.last_sequence || waits
+}
+
+/// The highest level to which logs can be cut so that at least `over` bytes are won.
+fn level(mut logs: Vec<u64>, over: u64) -> u64 {
+    logs.sort_unstable_by(|a, b| b.cmp(a));
+    let mut sum = 0_u64;
+    for (count, bytes) in (1_u64..).zip(&logs) {
+        sum += bytes;
+        let next = usize::try_from(count).ok().and_then(|at| logs.get(at)).copied().unwrap_or(0);
+        let level = sum.saturating_sub(over) / count;
+        if level >= next {
+            return level;
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_are_cut_first_and_alike() {
+        assert_eq!(level(vec![10, 100, 40], 50), 50);
+        assert_eq!(level(vec![10, 100, 40], 100), 20);
+        assert_eq!(level(vec![10, 100, 40], 140), 3);
+        assert_eq!(level(vec![10, 100, 40], 1_000), 0);
+        assert_eq!(level(Vec::new(), 1), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn a_level_wins_enough_and_a_higher_one_does_not(logs in proptest::collection::vec(0_u64..1_000, 0..20), over in 1_u64..5_000) {
+            let won = |level: u64| logs.iter().map(|log| log.saturating_sub(level)).sum::<u64>();
+            let level = level(logs.clone(), over);
+            prop_assert!(won(level) >= over.min(won(0)));
+            prop_assert!(won(level + 1) < over);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a data directory promises, on a real disk.
+
+use std::fs;
+
+use super::*;
+use crate::engine::store::disk::RealDisk;
+
+fn open(dir: &Path, role: DirRole, asked: Option<&str>) -> Result<DataDir, DataDirError> {
+    let asked = asked.map(|id| RuntimeId::new(id).unwrap());
+    DataDir::open(Arc::new(RealDisk), dir, role, asked.as_ref())
+}
+
+fn host(dir: &Path) -> DataDir {
+    open(dir, DirRole::Host, None).unwrap()
+}
+
+#[test]
+fn a_runtime_without_an_id_keeps_the_one_that_was_made_for_it() {
+    // acceptance 36
+    let top = tempfile::tempdir().unwrap();
+    let dir = top.path().join("data");
+    let first = host(&dir);
+    let (id, incarnation) = (first.runtime_id().cloned(), first.incarnation());
+    assert!(id.is_some());
+    drop(first);
+    let again = host(&dir);
+    assert_eq!((again.runtime_id().cloned(), again.incarnation()), (id.clone(), incarnation));
+    drop(again);
+    assert_eq!(open(&dir, DirRole::Host, id.as_ref().map(RuntimeId::as_str)).unwrap().incarnation(), incarnation);
+}
+
+#[test]
+fn another_runtime_and_the_other_role_are_refused_by_name() {
+    // acceptance 130
+    let top = tempfile::tempdir().unwrap();
+    drop(open(top.path(), DirRole::Host, Some("host-a")).unwrap());
+    let refused = open(top.path(), DirRole::Host, Some("host-b")).unwrap_err().to_string();
+    assert!(refused.contains("the runtime host-a, and not to host-b"), "{refused}");
+    let refused = open(top.path(), DirRole::ControlPlane, Some("host-a")).unwrap_err().to_string();
+    assert!(refused.contains("`workplane runtime`, and not to `workplane serve`"), "{refused}");
+    assert!(refused.starts_with(&top.path().display().to_string()));
+}
+
+#[test]
+fn a_control_plane_notes_its_embedded_runtime_once_it_has_one() {
+    let top = tempfile::tempdir().unwrap();
+    let plane = |asked| open(top.path(), DirRole::ControlPlane, asked);
+    let first = plane(None).unwrap();
+    assert_eq!(first.runtime_id(), None);
+    let incarnation = first.incarnation();
+    drop(first);
+    drop(plane(Some("here")).unwrap());
+    assert_eq!(plane(None).unwrap().runtime_id().unwrap().as_str(), "here");
+    assert!(plane(Some("there")).is_err());
+    assert_eq!(plane(Some("here")).unwrap().incarnation(), incarnation);
+}
+
+#[test]
+fn one_process_has_it_at_a_time_and_is_named() {
+    let top = tempfile::tempdir().unwrap();
+    let first = host(top.path());
+    let refused = open(top.path(), DirRole::Host, None).unwrap_err();
+    let DataDirError::InUse { dir, pid } = &refused else { panic!("{refused}") };
+    assert_eq!((dir.as_path(), *pid), (top.path(), Some(std::process::id())));
+    fs::write(top.path().join("LOCK"), "nobody\n").unwrap();
+    let refused = open(top.path(), DirRole::Host, None).unwrap_err().to_string();
+    assert!(refused.ends_with("is in use by another process"), "{refused}");
+    drop(first);
+    host(top.path());
+}
+
+#[test]
+fn a_copy_is_another_incarnation_from_its_first_start_on() {
+    let top = tempfile::tempdir().unwrap();
+    let (old, new) = (top.path().join("old"), top.path().join("new"));
+    let first = host(&old);
+    let (id, incarnation) = (first.runtime_id().cloned(), first.incarnation());
+    drop(first);
+    RealDisk.create_dir(&new).unwrap();
+    fs::copy(old.join("identity"), new.join("identity")).unwrap();
+    let copy = host(&new);
+    assert_ne!(copy.incarnation(), incarnation);
+    assert_eq!(copy.runtime_id().cloned(), id);
+    let drawn = copy.incarnation();
+    drop(copy);
+    assert_eq!(host(&new).incarnation(), drawn);
+    assert_eq!(host(&old).incarnation(), incarnation);
+    // Moved within its file system it is the same.
+    fs::rename(&old, top.path().join("moved")).unwrap();
+    assert_eq!(host(&top.path().join("moved")).incarnation(), incarnation);
+}
+
+#[test]
+fn formats_that_are_not_known_are_refused_in_plain_words_and_left_alone() {
+    // acceptance 130
+    let top = tempfile::tempdir().unwrap();
+    let refused = |version: u32| {
+        let text = format!("workplane data directory\nversion {version}\n");
+        fs::write(top.path().join("identity"), &text).unwrap();
+        let refused = open(top.path(), DirRole::Host, None).unwrap_err();
+        assert_eq!(fs::read_to_string(top.path().join("identity")).unwrap(), text);
+        refused
+    };
+    assert!(matches!(refused(0), DataDirError::Older { version: 0, .. }));
+    let newer = refused(2);
+    assert!(matches!(newer, DataDirError::Newer { version: 2, .. }));
+    assert!(newer.to_string().contains("has format 2, and this program knows up to 1"), "{newer}");
+}
+
+#[test]
+fn what_is_no_directory_is_said_to_be_none() {
+    // acceptance 130
+    let top = tempfile::tempdir().unwrap();
+    let file = top.path().join("file");
+    fs::write(&file, "precious").unwrap();
+    let refused = open(&file, DirRole::Host, None).unwrap_err().to_string();
+    assert!(refused.ends_with("file: not a directory"), "{refused}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+}
+
+#[test]
+fn a_hit_identity_is_mended_and_a_lost_one_is_never_made_up() {
+    // acceptance 130
+    let top = tempfile::tempdir().unwrap();
+    let first = host(top.path());
+    let incarnation = first.incarnation();
+    drop(first);
+    let file = top.path().join("identity");
+    let good = fs::read(&file).unwrap();
+    let mut hit = good.clone();
+    hit[100] ^= 1;
+    fs::write(&file, &hit).unwrap();
+    assert_eq!(host(top.path()).incarnation(), incarnation);
+    assert_eq!(fs::read(&file).unwrap().len(), good.len());
+    assert_eq!(Identity::decode(&fs::read(&file).unwrap()).unwrap().damaged_at, None);
+
+    fs::write(&file, "rubbish").unwrap();
+    let refused = open(top.path(), DirRole::Host, None).unwrap_err().to_string();
+    assert!(refused.contains("identity: offset 0: it is damaged"), "{refused}");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(top.path().join("log")).unwrap();
+    fs::write(top.path().join("log/00000000000000000001.seg"), "").unwrap();
+    let refused = open(top.path(), DirRole::Host, None).unwrap_err().to_string();
+    assert!(refused.contains("it is missing, though there is a log"), "{refused}");
+}

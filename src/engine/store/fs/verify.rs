@@ -1,0 +1,162 @@
+//! Looks through a data directory whose server does not run, and changes nothing in it: what it finds is what a server
+//! would say of it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::restore::{Restoring, named};
+use super::slot::{RUNTIME, worker_of};
+use crate::engine::store::disk::Disk;
+use crate::engine::store::log::{Damage, Reader, Recovered};
+use crate::engine::store::{DataDir, DataDirError, Quarantined, RecordCodec};
+use crate::model::{EventKind, WorkerId};
+
+/// The logs that a data directory may have: the runtime's, and the control plane's own.
+const LOGS: [&str; 2] = ["log", "control"];
+
+/// What was found in a data directory.
+#[derive(Debug, Clone, Default)]
+pub struct Verified {
+    /// How many segments were read.
+    pub segments: usize,
+    /// How many bytes they hold.
+    pub bytes: u64,
+    /// How many workers have anything in it.
+    pub workers: usize,
+    /// How many events they have.
+    pub events: u64,
+    /// How many records beside events there are, of the runtime and of the control plane too.
+    pub records: usize,
+    /// What is not as it was acknowledged.
+    pub findings: Vec<Finding>,
+    /// What is not as it was written and costs nothing, as `FILE: offset N: what`.
+    pub notes: Vec<String>,
+}
+
+/// Something that is damaged or missing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// As `FILE: offset N: what`; the file by its name in the data directory.
+    pub place: String,
+    /// Whose it is, where that can be told and it is a worker's.
+    pub worker_id: Option<WorkerId>,
+}
+
+/// Why a directory was not looked through, or not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CareError {
+    /// It is no data directory that can be held.
+    #[error("{0}")]
+    Dir(#[from] DataDirError),
+    /// There is nothing in it.
+    #[error("{}: there is no store in this directory", .0.display())]
+    NoStore(PathBuf),
+    /// The new directory is one already.
+    #[error("{}: is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// The system refused something; it says what.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Reads all of a data directory, which no server has meanwhile.
+///
+/// # Errors
+/// [`CareError`]. Damage is none.
+pub fn verify(disk: &dyn Disk, dir: &Path, codec: &dyn RecordCodec) -> Result<Verified, CareError> {
+    let _held = DataDir::hold_to_read(disk, dir)?;
+    let logs = logs(disk, dir)?;
+    let mut verified = Verified::default();
+    match DataDir::look(disk, dir) {
+        Ok(looked) => verified.notes.extend(looked.hit),
+        Err(DataDirError::Damaged { problem, .. }) => {
+            let place = format!("identity: offset 0: {problem}");
+            verified.findings.push(Finding { place, worker_id: None });
+        }
+        Err(other) => return Err(other.into()),
+    }
+    for log in logs {
+        let opened = OpenedLog::open(disk, dir, log, codec)?;
+        verified.add(&opened, codec);
+    }
+    Ok(verified)
+}
+
+impl Verified {
+    fn add(&mut self, opened: &OpenedLog<'_>, codec: &dyn RecordCodec) {
+        let stats = opened.reader.stats();
+        self.segments += stats.segments;
+        self.bytes += stats.bytes;
+        for state in opened.reader.owners() {
+            self.workers += usize::from(state.owner != RUNTIME);
+            self.events += state.last_sequence + 1 - state.first_sequence;
+            self.records += state.slots.len();
+        }
+        self.findings.extend(opened.findings(codec));
+        self.notes.extend(opened.recovered.notes.iter().map(|note| opened.place(note)));
+    }
+}
+
+/// A log that was read, and where it lies.
+pub(super) struct OpenedLog<'d> {
+    dir: &'d Path,
+    pub(super) name: &'static str,
+    pub(super) reader: Reader,
+    pub(super) recovered: Recovered,
+}
+
+impl<'d> OpenedLog<'d> {
+    pub(super) fn open(
+        disk: &dyn Disk,
+        dir: &'d Path,
+        name: &'static str,
+        codec: &dyn RecordCodec,
+    ) -> io::Result<Self> {
+        let (reader, recovered) = Reader::open(disk, &dir.join(name), Some(codec.tag(EventKind::ItemAppended)))?;
+        Ok(Self { dir, name, reader, recovered })
+    }
+
+    /// Whether it is the log of a runtime, whose owners are workers.
+    pub(super) fn is_runtime(&self) -> bool {
+        self.name == "log"
+    }
+
+    /// What the log says is damaged.
+    pub(super) fn damage(&self) -> impl Iterator<Item = Finding> {
+        let worker = |damage: &Damage| damage.owner.filter(|owner| *owner != RUNTIME).map(worker_of);
+        let finding = move |damage| Finding { place: self.place(damage), worker_id: worker(damage) };
+        self.recovered.damage.iter().map(finding)
+    }
+
+    /// All that is wrong: what the log says, and in a runtime's what does not decode or does not fit together.
+    fn findings(&self, codec: &dyn RecordCodec) -> BTreeSet<Finding> {
+        let mut findings: BTreeSet<_> = self.damage().collect();
+        if self.is_runtime() {
+            let damage = &self.recovered.damage;
+            let restored = Restoring { reader: &self.reader, codec, damage, above: self.dir }.restore();
+            let quarantined = |it: Quarantined| Finding { place: it.place, worker_id: Some(it.worker_id) };
+            findings.extend(restored.quarantined.into_iter().map(quarantined));
+            findings.extend(restored.warnings.into_iter().map(|place| Finding { place, worker_id: None }));
+        }
+        findings
+    }
+
+    fn place(&self, damage: &Damage) -> String {
+        let Damage { file, offset, what, owner: _ } = damage;
+        named(self.dir, file, *offset, what)
+    }
+}
+
+/// The logs that are there, by their names.
+pub(super) fn logs(disk: &dyn Disk, dir: &Path) -> Result<Vec<&'static str>, CareError> {
+    let mut logs = Vec::new();
+    for name in LOGS {
+        match disk.list(&dir.join(name)) {
+            Ok(_) => logs.push(name),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if logs.is_empty() { Err(CareError::NoStore(dir.to_owned())) } else { Ok(logs) }
+}

@@ -1,0 +1,228 @@
+//! Makes room: what still counts in the oldest segment is copied to the head, a piece at a time, then the segment goes.
+//!
+//! Only the oldest segment is cleaned, so that segments always follow each other without a gap, and a removal can be
+//! forgotten with its segment: all that it removes is older. A segment that holds the evidence of damage stays.
+
+use std::sync::Arc;
+
+use super::damage::Pin;
+use super::format::{Kind, MOVED, RecordHeader};
+use super::group::{GROUP_OVERHEAD, record_cost};
+use super::index::Loc;
+use super::read::Reader;
+use super::segment::Room;
+use super::walk::{Item, Step, Walk};
+use super::window::Window;
+use super::writer::Writer;
+
+/// One piece of work: so much is copied, or looked at, before commits come in again.
+const COPIED: u64 = 256 << 10;
+const LOOKED_AT: u64 = 1 << 20;
+/// Beside work, one piece is done for so many bytes written.
+const WRITTEN: u64 = 256 << 10;
+
+#[derive(Debug, Default)]
+pub(super) struct Cleaning {
+    /// The segment that is being cleaned.
+    current: Option<Pass>,
+    pub(super) pins: Vec<Pin>,
+    /// Written since the last piece.
+    pub(super) written: u64,
+    /// It could not go on; it is tried again after the next commit.
+    stuck: bool,
+}
+
+#[derive(Debug)]
+struct Pass {
+    segment: u32,
+    walk: Walk,
+    /// Items of the group that the walk is in.
+    items: Vec<Item>,
+    /// It is the second one of this segment.
+    again: bool,
+}
+
+impl Cleaning {
+    pub(super) fn new(pins: Vec<Pin>) -> Self {
+        Self { pins, ..Self::default() }
+    }
+}
+
+impl Writer {
+    /// Whether there is something to clean that can be cleaned.
+    pub(super) fn is_cleaning_due(&self) -> bool {
+        if self.cleaning.stuck || self.active.is_none() {
+            return false;
+        }
+        if self.cleaning.current.is_some() {
+            return true;
+        }
+        let state = self.shared.state.read();
+        let Some(oldest) = state.segments.keys().next().copied().filter(|oldest| *oldest < self.head.newest) else {
+            return false;
+        };
+        if self.cleaning.pins.iter().any(|pin| pin.segment <= oldest) {
+            return false;
+        }
+        let all = state.index.weight_of_all();
+        state.index.weight(oldest).live == 0 || all.live * 2 < all.total
+    }
+
+    /// A piece of cleaning between commits, if enough was written since the last one.
+    pub(super) fn clean_beside_work(&mut self) {
+        self.cleaning.stuck = false;
+        if self.cleaning.written >= WRITTEN && self.is_cleaning_due() {
+            self.clean();
+        }
+    }
+
+    /// One piece of cleaning.
+    pub(super) fn clean(&mut self) {
+        self.cleaning.written = 0;
+        let Some(mut pass) = self.cleaning.current.take().or_else(|| self.begin_pass()) else {
+            self.cleaning.stuck = true;
+            return;
+        };
+        match self.clean_piece(&mut pass) {
+            Ok(true) => {}
+            Ok(false) => self.cleaning.current = Some(pass),
+            // From the beginning, then: what was moved does not count there any more.
+            Err(Stuck) => self.cleaning.stuck = true,
+        }
+    }
+
+    fn begin_pass(&self) -> Option<Pass> {
+        let state = self.shared.state.read();
+        let (number, segment) = state.segments.iter().next()?;
+        let end = state.ends.get(number).copied()?;
+        let window = Window::new(Arc::clone(&segment.file), end);
+        Some(Pass {
+            segment: *number,
+            walk: Walk::new(window, self.shared.seal(*number)),
+            items: Vec::new(),
+            again: false,
+        })
+    }
+
+    /// `true`: the segment is gone.
+    fn clean_piece(&mut self, pass: &mut Pass) -> Result<bool, Stuck> {
+        let live = self.shared.state.read().index.weight(pass.segment).live;
+        // What is copied is given back soon; it may use the reserve where that is sure to be enough.
+        let room = if live * 2 <= self.options.reserve_bytes { Room::Vital } else { Room::Ordinary };
+        let (chosen, at_end) = self.choose(pass);
+        if !chosen.is_empty() {
+            self.copy(pass.segment, &chosen, room)?;
+        }
+        if !at_end {
+            return Ok(false);
+        }
+        let is_done = self.shared.state.read().index.is_done_with(pass.segment);
+        if !is_done && !pass.again {
+            // What went with an owner that had nothing counts again where the owner got something meanwhile.
+            let Some(again) = self.begin_pass() else { return Err(Stuck) };
+            *pass = Pass { again: true, ..again };
+            return Ok(false);
+        }
+        if !is_done {
+            // Something that counts was not found where it was written: its evidence stays.
+            tracing::error!(
+                "segment {}: offset 0: what counts in it could not all be read, and it stays",
+                pass.segment
+            );
+            self.cleaning.pins.push(Pin { segment: pass.segment, owner: None });
+            return Err(Stuck);
+        }
+        self.remove(pass.segment)?;
+        Ok(true)
+    }
+
+    /// What still counts in the next piece of the segment; whether that was the last one.
+    fn choose(&self, pass: &mut Pass) -> (Vec<(RecordHeader, Loc)>, bool) {
+        let state = self.shared.state.read();
+        let (mut chosen, mut bytes) = (Vec::new(), 0);
+        let from = pass.walk.at();
+        loop {
+            while let Some(item) = pass.items.pop() {
+                let Item::Record { offset, header, .. } = item else { continue };
+                let loc = Loc::new(pass.segment, offset, header.total());
+                if state.index.is_live(&header, loc) {
+                    bytes += header.total();
+                    chosen.push((header, loc));
+                }
+                if bytes >= COPIED {
+                    return (chosen, false);
+                }
+            }
+            if pass.walk.at() - from >= LOOKED_AT {
+                return (chosen, false);
+            }
+            match pass.walk.next() {
+                Step::End { .. } => return (chosen, true),
+                Step::Group { mut items, .. } | Step::Stray { mut items, .. } => {
+                    // Taken from the back.
+                    items.reverse();
+                    pass.items = items;
+                }
+            }
+        }
+    }
+
+    /// Copies records to the head, in one group.
+    fn copy(&mut self, segment: u32, chosen: &[(RecordHeader, Loc)], room: Room) -> Result<(), Stuck> {
+        let reader = Reader { shared: Arc::clone(&self.shared) };
+        let mut records = Vec::with_capacity(chosen.len());
+        for (header, loc) in chosen {
+            let Ok((_, payload)) = reader.record_at(*loc) else {
+                // It was sound when it was written. The owner's readers are told; the segment stays.
+                self.cleaning.pins.push(Pin { segment, owner: Some(header.owner) });
+                return Err(Stuck);
+            };
+            records.push((header, payload));
+        }
+        let bytes = records.iter().map(|(_, payload)| record_cost(payload.len())).sum::<u64>();
+        self.make_room(GROUP_OVERHEAD + bytes, room).map_err(|_| Stuck)?;
+        self.begin_group();
+        {
+            let state = self.shared.state.read();
+            for (header, payload) in records {
+                self.stage.moved(&state.index, &mut self.group, header, &payload);
+            }
+        }
+        self.write_group(MOVED, 0).map_err(|_| Stuck)?;
+        self.marked = false;
+        Ok(())
+    }
+
+    /// Removes the oldest segment, in which nothing counts any more.
+    fn remove(&mut self, segment: u32) -> Result<(), Stuck> {
+        // From here on the log says of itself that it begins later; a file that stays behind is a leftover.
+        self.make_room(GROUP_OVERHEAD, Room::Vital).map_err(|_| Stuck)?;
+        self.begin_group();
+        self.write_group_of(MOVED, 0, segment + 1).map_err(|_| Stuck)?;
+        let removed = {
+            let mut state = self.shared.state.write();
+            state.index.forget_segment(segment);
+            state.ends.remove(&segment);
+            state.segments.remove(&segment)
+        };
+        let Some(removed) = removed else { return Ok(()) };
+        let gone = self.disk.remove(&removed.path).and_then(|()| self.disk.sync_dir(&self.dir));
+        if let Err(error) = gone {
+            tracing::warn!(
+                "{}: offset 0: the segment is not needed any more and stays: {error}",
+                removed.path.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Damage to what an owner had does not count any more once the owner was wiped.
+    pub(super) fn unpin_wiped(&mut self) {
+        for placed in self.group.records().iter().filter(|placed| placed.header.kind == Kind::Wipe) {
+            self.cleaning.pins.retain(|pin| pin.owner != Some(placed.header.owner));
+        }
+    }
+}
+
+/// Cleaning cannot go on for now.
+struct Stuck;

@@ -1,0 +1,16 @@
+//! What the log promises, held against faults, cuts and flips. Lives by seed, against a model, are in `simulations`.
+
+mod absurd;
+mod bed;
+mod broken;
+mod clean;
+mod cuts;
+mod faults;
+mod flips;
+mod format;
+mod index;
+mod leftovers;
+mod odd;
+mod plain;
+mod stories;
+mod writer;

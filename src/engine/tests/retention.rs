@@ -1,0 +1,226 @@
+//! What is removed from the front, and how it is told.
+
+use super::*;
+use crate::model::{Cursor, Reason};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// An engine with rules, and its clock.
+async fn ruled(profile: Profile, retention: Retention) -> (Stage, Arc<HandClock>) {
+    let (parts, clock) = ruled_parts(profile, retention);
+    (Stage::open(parts).await, clock)
+}
+
+fn ruled_parts(profile: Profile, retention: Retention) -> (EngineParts, Arc<HandClock>) {
+    let clock = Arc::new(HandClock::default());
+    let mut parts = parts(store(), [("it", profile)]);
+    parts.clock = clock.clone();
+    parts.limits.retention = retention;
+    (parts, clock)
+}
+
+impl Stage {
+    async fn say(&self, worker: &Worker, contents: impl IntoIterator<Item = usize>) {
+        for n in contents {
+            self.send(worker, &format!("{n}")).await.unwrap();
+        }
+    }
+
+    fn now(&self, worker: &Worker) -> Arc<Worker> {
+        self.engine.get_worker(&worker.worker_id).unwrap()
+    }
+
+    fn cursor(&self, worker: &Worker, sequence: u64) -> ObserveFrom {
+        ObserveFrom::After(Cursor::new(self.parts.incarnation, &worker.worker_id, sequence))
+    }
+}
+
+/// The frames of a stream to its end: the first missing and the last missing, and what comes behind.
+async fn with_a_gap(mut stream: Observation, after: u64) -> (u64, Vec<(u64, String)>) {
+    let gap = within(next_frame(&mut stream)).await.unwrap();
+    assert_eq!(gap.kind, EventKind::Gap);
+    let told = text(&gap.wire);
+    assert!(told.contains(&format!("from: {},", after + 1)) && told.contains("Retention"), "{told}");
+    (gap.sequence, within(to_the_end(stream, gap.sequence)).await)
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_removed_and_every_reader_is_told() {
+    let rules = Retention { max_age: Some(30 * DAY), ..Retention::default() };
+    let (stage, clock) = ruled(Profile::catalog(), rules).await;
+    let worker = stage.spawn().await;
+    stage.say(&worker, 0..10).await;
+    // The first two events are its birth, and each input has three; the first reader has read nothing yet.
+    let (slow, old) = (stage.observe(&worker, ObserveFrom::Beginning), stage.cursor(&worker, 5));
+    clock.pass(20 * DAY);
+    stage.say(&worker, 10..20).await;
+    stage.engine.retain().await;
+    assert_eq!(stage.now(&worker).first_sequence, 1, "nothing is old enough");
+    clock.pass(11 * DAY);
+    let all = stage.transcript(&worker).await;
+    stage.engine.retain().await;
+    let now = stage.now(&worker);
+    assert_eq!((now.first_sequence, now.first_item_sequence, now.transcript_length), (33, 21, 40));
+
+    // A new reader with an old cursor is refused, and told from where it can go on.
+    let refused = stage.engine.observe_worker(&worker.worker_id, old, None).err().unwrap();
+    assert_eq!(refused.reason(), Reason::CursorExpired);
+    let oldest = &refused.metadata().iter().find(|(key, _)| *key == "oldest_cursor").unwrap().1;
+    let oldest = ObserveFrom::After(Cursor::decode(oldest, &worker.worker_id).unwrap());
+    let refused = stage.engine.read_transcript(&worker.worker_id, 19, 9).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::CursorExpired);
+    assert!(refused.metadata().contains(&("oldest_start", "20".to_owned())), "{refused:?}");
+    let page = stage.engine.read_transcript(&worker.worker_id, 20, 256).await.unwrap();
+    assert_eq!(page.frames.iter().map(|frame| text(&frame.body)).collect::<Vec<_>>(), all[20..]);
+
+    stage.say(&worker, 20..21).await;
+    stage.stop(&worker, TerminalIntent::Stop, StopMode::Graceful).await;
+    let expected = to_the_end(stage.observe(&worker, oldest), 32).await;
+    assert_eq!(to_the_end(stage.observe(&worker, ObserveFrom::Beginning), 32).await, expected);
+    assert_eq!(with_a_gap(slow, 0).await, (32, expected));
+
+    // All that is left in the end is the end; also after a restart.
+    clock.pass(31 * DAY);
+    stage.engine.retain().await;
+    let stage = Stage::open(stage.parts.clone()).await;
+    let ended = stage.now(&worker);
+    assert_eq!((ended.first_sequence, ended.first_item_sequence), (ended.last_event_id, 43));
+    let left = to_the_end(stage.observe(&worker, ObserveFrom::Beginning), ended.last_event_id - 1).await;
+    assert!(left.len() == 1 && left[0].1.starts_with("End("), "{left:?}");
+    assert_eq!(stage.engine.read_transcript(&worker.worker_id, 42, 9).await.unwrap().frames.len(), 0);
+}
+
+#[tokio::test]
+async fn a_live_reader_that_falls_behind_what_is_kept_is_told_of_the_gap() {
+    let rules = Retention { max_worker_bytes: Some(64 << 10), ..Retention::default() };
+    let (stage, _) = ruled(Profile::catalog(), rules).await;
+    let worker = stage.spawn().await;
+    let mut slow = stage.observe(&worker, ObserveFrom::Now);
+    stage.say(&worker, 0..1).await;
+    let seen = within(next_frame(&mut slow)).await.unwrap().sequence;
+    stage.say(&worker, 0..1_000).await;
+    stage.engine.retain().await;
+    let kept = stage.now(&worker).first_sequence;
+    assert!(stage.parts.store.worker_bytes(&worker.worker_id) <= 64 << 10 && kept > 1_000, "{kept}");
+    stage.stop(&worker, TerminalIntent::Stop, StopMode::Graceful).await;
+    // What the ring gave it before is its own.
+    let mut last = seen;
+    let gap = loop {
+        let frame = within(next_frame(&mut slow)).await.unwrap();
+        if frame.kind == EventKind::Gap {
+            break frame.sequence;
+        }
+        assert_eq!(frame.sequence, last + 1);
+        last = frame.sequence;
+    };
+    let frames = within(to_the_end(slow, gap)).await;
+    assert!(frames.last().unwrap().1.starts_with("End(") && gap >= kept - 1, "{gap} {kept}");
+}
+
+#[tokio::test]
+async fn noisy_neighbour_keeps_cursors_when_all_of_it_must_shrink() {
+    // acceptance 115
+    let mut rules = Retention { max_bytes: Some(1 << 20), ..Retention::default() };
+    let (stage, _) = ruled(Profile::catalog(), rules).await;
+    let (quiet, noisy, loud) = (stage.spawn().await, stage.spawn().await, stage.spawn().await);
+    stage.say(&quiet, 0..50).await;
+    stage.say(&noisy, 0..4_000).await;
+    stage.say(&loud, 0..3_000).await;
+    assert!(stage.parts.store.bytes() > 1 << 20);
+    stage.engine.retain().await;
+    assert!(stage.parts.store.bytes() <= 1 << 20);
+    assert_eq!(stage.now(&quiet).first_sequence, 1, "who says little keeps it");
+    let [one, other] = [&noisy, &loud].map(|worker| stage.parts.store.worker_bytes(&worker.worker_id));
+    assert!(one.abs_diff(other) < 4_096 && one > 100_000, "{one} {other}");
+
+    // What is needed more than the limit allows stays, and nobody else pays for it.
+    rules.max_bytes = Some(1);
+    stage.stop(&quiet, TerminalIntent::Stop, StopMode::Graceful).await;
+    let mut parts = stage.parts.clone();
+    parts.limits.retention = rules;
+    let stage = Stage::open(parts).await;
+    stage.engine.retain().await;
+    for worker in [&quiet, &noisy, &loud] {
+        let now = stage.now(worker);
+        assert_eq!(now.first_sequence, now.last_event_id);
+    }
+}
+
+#[tokio::test]
+async fn what_a_live_worker_still_needs_is_never_removed() {
+    let rules = Retention { max_age: Some(DAY), max_worker_bytes: Some(1), ..Retention::default() };
+    // It reads nothing, so that more than its pipe holds waits.
+    let (parts, clock) = ruled_parts(sh("sleep 1000"), rules);
+    let (apart, first) = engine_apart(&parts);
+    let stage = Stage::open(first).await;
+    let worker = stage.spawn().await;
+    let mut stream = stage.observe(&worker, ObserveFrom::Beginning);
+    let mut accepted = Vec::new();
+    for _ in 0..3 {
+        accepted.push(stage.send(&worker, &"x".repeat(60_000)).await.unwrap().event_id);
+    }
+    // The first fits its pipe and is written, the second does not.
+    while !text(&within(next_frame(&mut stream)).await.unwrap().wire).starts_with("TurnEnded") {}
+    clock.pass(2 * DAY);
+    stage.engine.retain().await;
+    assert_eq!(stage.now(&worker).first_sequence, accepted[1]);
+    gone(apart).await;
+    let again = Stage::open(parts).await;
+    let frames = within(to_the_end(again.observe(&worker, ObserveFrom::Beginning), accepted[1] - 1)).await;
+    let lost = frames.iter().filter(|(_, payload)| payload.starts_with("TurnEnded") && payload.contains("RuntimeLost"));
+    assert_eq!(lost.count(), 2, "{frames:?}");
+}
+
+#[tokio::test]
+async fn workers_that_ended_long_ago_are_deleted_where_that_is_wanted() {
+    for (wanted, left) in [(Some(7 * DAY), 2), (None, 3)] {
+        let rules = Retention { ended_workers_max_age: wanted, max_age: Some(1_000 * DAY), ..Retention::default() };
+        let (stage, clock) = ruled(Profile::catalog(), rules).await;
+        let (old, live, young) = (stage.spawn().await, stage.spawn().await, stage.spawn().await);
+        stage.stop(&old, TerminalIntent::Stop, StopMode::Graceful).await;
+        clock.pass(7 * DAY);
+        stage.stop(&young, TerminalIntent::Stop, StopMode::Graceful).await;
+        clock.pass(DAY);
+        stage.engine.retain().await;
+        assert_eq!(stage.engine.counts().total, left);
+        for worker in [&live, &young] {
+            assert!(stage.engine.get_worker(&worker.worker_id).is_ok());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_removed_while_commits_fail_is_removed_once() {
+    for seed in 0..3 {
+        let how = Unsteadiness { seed, delay: Duration::from_millis(1), failure: 0.1 };
+        let store = UnsteadyStore::new(how, &tokio::runtime::Handle::current());
+        let mut parts = parts(store.clone(), [("it", sh("exec cat"))]);
+        parts.limits.retention = Retention { max_worker_bytes: Some(1_000), ..Retention::default() };
+        let stage = Stage::open(parts).await;
+        let worker = loop {
+            if let Ok(made) = stage.engine.create_worker(&context(Some("s"), 1), request(builtin("it"))).await {
+                break made.worker;
+            }
+        };
+        let mut taken = 0;
+        while taken < 40 {
+            taken += usize::from(stage.send(&worker, "0123456789").await.is_ok());
+            stage.engine.retain().await;
+        }
+        store.fail(0.0);
+        stage.stop(&worker, TerminalIntent::Stop, StopMode::Graceful).await;
+        // While its task goes, an ended worker's log is left for the next time.
+        let cut = async {
+            while store.worker_bytes(&worker.worker_id) > 1_000 {
+                stage.engine.retain().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        within(cut).await;
+        let now = stage.now(&worker);
+        assert!(now.first_sequence > 100, "seed {seed}");
+        let start = now.first_item_sequence - 1;
+        let page = stage.engine.read_transcript(&worker.worker_id, start, 256).await.unwrap();
+        assert!(text(&page.frames[0].body).contains(&format!(":{}:", start + 1)), "items keep their numbers");
+    }
+}

@@ -1,0 +1,113 @@
+//! What a program said and the store did not take: it is held, in order, until the store takes something again.
+
+use std::collections::VecDeque;
+
+use crate::engine::driver::Utterance;
+use crate::model::{Role, TranscriptItem, TurnId};
+
+/// How much is held while the worker ends, in bytes. Before that the program itself waits.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What stands in a transcript instead of what could not be stored; its size is in `truncated_bytes`.
+const INSTEAD: &str = "What was said here could not be stored: the store was full.";
+
+/// Held output.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    said: VecDeque<Utterance>,
+    bytes: usize,
+    /// What came when no more could be held.
+    dropped: u64,
+}
+
+impl Held {
+    pub(super) fn is_empty(&self) -> bool {
+        self.said.is_empty() && self.dropped == 0
+    }
+
+    /// Something new was said.
+    pub(super) fn push(&mut self, utterance: Utterance) {
+        // What is told is told whole up to a point, and nothing after it.
+        if self.dropped > 0 || self.bytes + utterance.content.len() > MAX_BYTES {
+            self.dropped += size(&utterance);
+        } else {
+            self.bytes += utterance.content.len();
+            self.said.push_back(utterance);
+        }
+    }
+
+    /// This was said before all that is held, and did not land.
+    pub(super) fn put_back(&mut self, said: Vec<Utterance>) {
+        for utterance in said.into_iter().rev() {
+            self.bytes += utterance.content.len();
+            self.said.push_front(utterance);
+        }
+    }
+
+    /// The next to be staged.
+    pub(super) fn pop(&mut self) -> Option<Utterance> {
+        let Some(next) = self.said.pop_front() else {
+            return (self.dropped > 0).then(|| instead(std::mem::take(&mut self.dropped)));
+        };
+        self.bytes -= next.content.len();
+        Some(next)
+    }
+
+    /// Gives all of it up: what is said instead.
+    pub(super) fn give_up(&mut self) -> Option<Utterance> {
+        let lost = self.dropped + self.said.iter().map(size).sum::<u64>();
+        *self = Self::default();
+        (lost > 0).then(|| instead(lost))
+    }
+}
+
+/// Whether an item only stands for what could not be stored.
+pub(super) fn is_told_instead(item: &TranscriptItem) -> bool {
+    item.truncated_bytes > 0 && item.content == INSTEAD
+}
+
+fn instead(lost: u64) -> Utterance {
+    let (content, turn_id) = (INSTEAD.to_owned(), TurnId::from(""));
+    Utterance { role: Role::System, content, turn_id, continues: false, truncated_bytes: lost }
+}
+
+/// What an utterance stands for, in bytes.
+fn size(utterance: &Utterance) -> u64 {
+    let own = if utterance.truncated_bytes > 0 && utterance.content == INSTEAD { 0 } else { utterance.content.len() };
+    own as u64 + utterance.truncated_bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(content: &str) -> Utterance {
+        let turn_id = TurnId::from("");
+        Utterance { role: Role::Assistant, content: content.to_owned(), turn_id, continues: false, truncated_bytes: 0 }
+    }
+
+    #[test]
+    fn what_is_given_up_is_counted_once_however_often() {
+        let mut held = Held::default();
+        held.push(said("abc"));
+        held.put_back(vec![said("de")]);
+        let told = held.give_up().unwrap();
+        assert_eq!(told.truncated_bytes, 5);
+        held.put_back(vec![told]);
+        held.push(said("f"));
+        assert_eq!(held.give_up().unwrap().truncated_bytes, 6);
+        assert!(held.is_empty() && held.give_up().is_none());
+    }
+
+    #[test]
+    fn what_is_held_comes_out_in_order_and_the_rest_is_counted_behind_it() {
+        let mut held = Held::default();
+        let large = "x".repeat(MAX_BYTES - 1);
+        for content in ["b", &large, "cd", "e"] {
+            held.push(said(content));
+        }
+        held.put_back(vec![said("a")]);
+        let out: Vec<_> = std::iter::from_fn(|| held.pop()).map(|it| (it.content, it.truncated_bytes)).collect();
+        let expected = [("a", 0), ("b", 0), (&*large, 0), (INSTEAD, 3)].map(|(text, lost)| (text.to_owned(), lost));
+        assert!(out == expected && held.is_empty());
+    }
+}

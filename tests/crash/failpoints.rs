@@ -1,0 +1,244 @@
+//! The process stops between two steps, or stands still there for a second. Whatever was acknowledged is there, a request
+//! that is sent again has one effect, nothing that ran is left over, and it serves again.
+//!
+//! Each point is one of `src/failpoint.rs`; what it does is said in the environment of the real binary.
+
+use std::time::Duration;
+
+use crate::jobs::Jobs;
+use crate::load::Load;
+use crate::scene::{Scene, Setting};
+use crate::server::Server;
+use crate::support::{EMBEDDED, Profile, Worker, until, within};
+
+/// How long a point stands still.
+const STALL: Duration = Duration::from_secs(1);
+/// What the writer's end, or that of a task that keeps memory in step with it, is told as.
+const LAST_WORDS: &str = "ending at once, to be restored at the next start";
+/// What is said when a point is passed after it has stood still.
+const PASSED: &str = "passed-after-the-stall";
+/// What the environment says of the points.
+const ENVIRONMENT: &str = "FAILPOINTS";
+
+/// A point, and what becomes of a process that panics there.
+struct Point {
+    name: &'static str,
+    /// How often it is passed before it acts: what is done at the start is not meant.
+    after: usize,
+    panic: Panic,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Panic {
+    /// It ends the process: memory is not what the disk is.
+    Ends,
+    /// The process never serves.
+    EndsTheStart,
+    /// The one request breaks, of which nothing is known anywhere.
+    BreaksOne,
+}
+
+const fn point(name: &'static str, after: usize, panic: Panic) -> Point {
+    Point { name, after, panic }
+}
+
+impl Point {
+    /// What the environment says so that it does this, once.
+    fn doing(&self, action: &str) -> String {
+        let Self { name, after, .. } = self;
+        format!("{name}={after}*off->1*{action}")
+    }
+}
+
+/// Stands still once, and says so when it is passed again.
+fn stall() -> String {
+    format!("sleep({})->print({PASSED})", STALL.as_millis())
+}
+
+impl Scene {
+    /// Tells its workers things and asks for others until `done` is; then looks at all that was answered.
+    async fn tell_and_ask(&mut self, name: &str, done: impl AsyncFnOnce(&mut Server, &Load)) {
+        let load = Load::new();
+        let mut jobs = Jobs::new(self.server.client(), name);
+        let Self { server, books, chance, .. } = self;
+        let done = async {
+            done(server, &load).await;
+            load.end();
+        };
+        tokio::join!(done, load.run(books, name, chance), jobs.run(&load, &[EMBEDDED]));
+        self.check().await;
+        jobs.check().await;
+    }
+
+    /// Looks at all, and lays the books of those aside that have ended.
+    async fn retire(&mut self) {
+        self.check().await;
+        for book in std::mem::take(&mut self.books) {
+            if !book.has_ended().await {
+                self.books.push(book);
+            }
+        }
+    }
+}
+
+/// A server that was killed after its workers were told something.
+async fn after_a_life(setting: Setting<'_>) -> Scene {
+    let mut scene = Scene::new(setting).await;
+    let load = Load::new();
+    let some = async |_: &mut Server| {
+        until("some inputs", || async { (load.acknowledged() >= 50).then_some(()) }).await;
+    };
+    scene.tell(&load, "before", some).await;
+    scene.server.kill().await;
+    scene
+}
+
+/// Panics at a point under load, and looks at what the next start finds.
+async fn panics(point: Point) {
+    let mut scene = after_a_life(Setting::default()).await;
+    let action = point.doing("panic->off");
+    if point.panic == Panic::EndsTheStart {
+        let log = scene.server.try_start(&[(ENVIRONMENT, &action)]).await.expect_err("it ends before it serves");
+        assert!(log.contains("a task panicked"), "{log}");
+        scene.server.start().await;
+        scene.nothing_is_left().await;
+        scene.check().await;
+        return;
+    }
+    scene.server.start_with(&[(ENVIRONMENT, &action)]).await;
+    scene.nothing_is_left().await;
+    scene.retire().await;
+    scene.man().await;
+    let done = async |server: &mut Server, load: &Load| {
+        if point.panic == Panic::Ends {
+            let log = server.ended().await;
+            let name = point.name;
+            assert!(log.trim_end().ends_with(LAST_WORDS), "{name} is not the last that is heard of it: {log}");
+        } else {
+            server.says("a task panicked").await;
+            // All others go on, and so does who asked, under the same id.
+            let before = load.acknowledged();
+            until("more inputs", || async { (load.acknowledged() > before + 20).then_some(()) }).await;
+            server.serving().await;
+            server.kill().await;
+        }
+        server.start().await;
+    };
+    scene.tell_and_ask("armed", done).await;
+    scene.nothing_is_left().await;
+}
+
+/// Stands still at a point under load: it takes longer, and nothing else.
+async fn stalls(point: Point) {
+    let mut scene = after_a_life(Setting::default()).await;
+    let took = scene.server.start_with(&[(ENVIRONMENT, &point.doing(&stall()))]).await;
+    let is_over = point.panic == Panic::EndsTheStart;
+    assert!(!is_over || took >= STALL, "{took:?}");
+    scene.retire().await;
+    scene.man().await;
+    let done = async |server: &mut Server, _: &Load| {
+        if !is_over {
+            server.says(PASSED).await;
+        }
+    };
+    scene.tell_and_ask("armed", done).await;
+    scene.server.kill().await;
+    scene.server.start().await;
+    scene.nothing_is_left().await;
+    scene.check().await;
+}
+
+/// Two tests for each point.
+macro_rules! points {
+    ($($test:ident: $name:literal, $after:literal, $panic:ident;)*) => {
+        mod a_panic {
+            use super::{Panic, panics, point};
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    panics(point($name, $after, Panic::$panic)).await;
+                }
+            )*
+        }
+        mod a_stall {
+            use super::{Panic, point, stalls};
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    stalls(point($name, $after, Panic::$panic)).await;
+                }
+            )*
+        }
+    };
+}
+
+points! {
+    before_the_write: "log-before-write", 100, Ends;
+    after_the_write: "log-after-write", 100, Ends;
+    after_the_sync: "log-after-sync", 100, Ends;
+    before_it_is_published: "worker-before-publish", 100, Ends;
+    before_it_is_answered: "worker-before-answer", 100, Ends;
+    before_the_program_is_executed: "spawn-before-exec", 3, BreaksOne;
+    before_the_program_is_recorded: "spawn-before-record", 6, BreaksOne;
+    before_the_spawn_is_answered: "spawn-before-answer", 6, Ends;
+    before_the_program_is_told_to_stop: "stop-before-order", 2, Ends;
+    before_the_bundle_is_answered: "bundle-before-answer", 2, Ends;
+    half_way_through_a_restore: "restore-half-way", 2, EndsTheStart;
+}
+
+/// Says more than retention keeps, and ends.
+const LONG: (&str, u64) = ("builtin:long", 8_000);
+
+/// What retention does beside is shown on a worker of which it cuts most; the others are far below its limit.
+async fn retention(point: &str, panics: bool) {
+    let (profile, items) = LONG;
+    let says_much = (profile.to_owned(), Profile::text(["seq", "-f", "%0200g", &items.to_string()]));
+    let text = "[retention]\nmax_worker_bytes = \"1MiB\"\n";
+    let mut scene = after_a_life(Setting { profiles: vec![says_much], text, data: None }).await;
+    let action = if panics { "panic->off".to_owned() } else { stall() };
+    scene.server.start_with(&[(ENVIRONMENT, &format!("{point}=1*{action}"))]).await;
+    let worker = Worker::spawn(scene.server.client(), EMBEDDED, profile).await;
+    assert_eq!(worker.follow().await.len() as u64, items);
+    if panics {
+        let log = scene.server.ended().await;
+        assert!(log.trim_end().ends_with(LAST_WORDS), "{log}");
+        scene.server.start().await;
+    }
+    let is_cut = |worker: Worker| async move { worker.try_get().await.ok().filter(|worker| worker.first_sequence > 1) };
+    let cut = until("its front to be cut", || is_cut(worker.clone())).await;
+    if !panics {
+        // The next one is cut without delay.
+        Worker::spawn(scene.server.client(), EMBEDDED, profile).await;
+        scene.server.says(PASSED).await;
+    }
+    scene.server.kill().await;
+    scene.server.start().await;
+    // What was cut stays so, and all that was kept is there.
+    let now = worker.get().await;
+    assert!(now.first_sequence >= cut.first_sequence);
+    assert_eq!(now.last_event_id, cut.last_event_id);
+    let page = within("a page", worker.page(items - 1, 1)).await.unwrap();
+    assert_eq!((page.total_items, page.items.len()), (items, 1));
+    scene.nothing_is_left().await;
+    scene.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_breaks_before_it_cuts() {
+    retention("retention-before-cut", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_breaks_before_it_tells_what_it_cut() {
+    retention("retention-after-cut", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_stands_still_before_it_cuts() {
+    retention("retention-before-cut", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_stands_still_before_it_tells_what_it_cut() {
+    retention("retention-after-cut", false).await;
+}
