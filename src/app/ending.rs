@@ -9,11 +9,11 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::engine::Engine;
-use crate::model::{CallContext, StopMode, StopWorker, TerminalIntent, WorkerFilter};
+use crate::model::{CallContext, StopMode, StopWorker, TerminalIntent, Worker, WorkerFilter};
 use crate::server::{Drain, Health};
 
-/// An end takes this long at most, whatever happens.
-const HARD_END: Duration = Duration::from_secs(30);
+/// An end takes this long at most, whatever happens; with the store's, 30 s.
+const HARD_END: Duration = Duration::from_secs(28);
 /// Unary calls have this long to finish.
 const CALLS: Duration = Duration::from_secs(10);
 /// Observers have this long to read how their streams end; a client that keeps its connection beyond that loses it with
@@ -66,16 +66,22 @@ async fn end_workers(engine: &Engine, deadline: Instant) {
         return;
     }
     tracing::warn!("workers take too long to end: they are killed");
-    let workers = engine.list_workers(&WorkerFilter::default(), None, usize::MAX).workers;
-    let live = workers.into_iter().filter(|worker| !worker.state.is_final());
-    let killed = live.map(|worker| async move {
+    let killed = live_workers(engine).map(|worker| async move {
         let context = CallContext::internal(worker.workspace_id, FORCE);
         let (intent, mode) = (TerminalIntent::Stop, StopMode::Force);
         let request = StopWorker { worker_id: worker.worker_id, intent, reason: String::new(), mode };
         engine.stop_worker(&context, request).await
     });
-    if timeout_at(deadline, join_all(killed)).await.is_err() {
-        tracing::warn!("workers do not end: ending without them");
+    let _ = timeout_at(deadline, join_all(killed)).await;
+    // Also where a store that takes nothing answered at once: what is not stored was not done.
+    let live = live_workers(engine).count();
+    if live > 0 {
+        tracing::warn!(live, "workers do not end: their programs are killed, and the next start tells of them");
         engine.abandon();
     }
+}
+
+fn live_workers(engine: &Engine) -> impl Iterator<Item = Worker> {
+    let workers = engine.list_workers(&WorkerFilter::default(), None, usize::MAX).workers;
+    workers.into_iter().filter(|worker| !worker.state.is_final())
 }

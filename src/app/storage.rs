@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::AppError;
 use crate::engine::store::disk::{Disk, RealDisk};
@@ -11,6 +13,9 @@ use crate::engine::store::{DataDir, DirRole, FsStore, MemoryStore, Store};
 use crate::model::{Incarnation, RuntimeId};
 use crate::proto::ProtoRecords;
 use crate::registry::ledger::{FileLedger, Ledger, MemoryLedger};
+
+/// How long a disk may take for the last of what is written.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// The state of this process, held by it alone until the value is dropped.
 #[derive(Debug)]
@@ -101,8 +106,12 @@ impl Storage {
             drop(dir);
             Ok::<_, AppError>(())
         });
-        if let Err(error) = closed.await {
-            tracing::warn!(%error, "the store was not closed in order: the next start looks through it");
+        match timeout(CLOSING, closed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the store was not closed in order: the next start looks through it");
+            }
+            Err(_) => tracing::warn!("the disk does not answer: ending without closing the store in order"),
         }
     }
 }

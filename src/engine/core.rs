@@ -26,6 +26,8 @@ use crate::model::{
 const INBOX: usize = 1_024;
 /// How many programs may be on their way to being executed at once.
 const BIRTHS: u32 = 64;
+/// After how long a worker is asked to end once more, where that could not be stored.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How often old receipts are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_mins(10);
 /// How many of them in one batch.
@@ -180,6 +182,9 @@ impl Engine {
                 }
                 if matches!(answer.await, Ok(Ok(()))) {
                     slot.tail.wait_for(|worker| worker.state.is_final()).await;
+                } else {
+                    // A store that takes nothing now may do so in a moment.
+                    tokio::time::sleep(ASK_AGAIN).await;
                 }
             }
         });

@@ -11,7 +11,7 @@ use workplane::proto::v1::observation_frame::Payload;
 use workplane::proto::v1::{RuntimeStatus, SendInputRequest, StopMode, TerminationReason, WorkerState};
 
 use crate::processes::{STAY, alive, ids};
-use crate::support::{Client, EMBEDDED, Frame, Host, Plane, Profile, Worker, until};
+use crate::support::{Client, EMBEDDED, Frame, Host, Plane, Profile, Worker, refusal, until};
 
 /// Where a worker runs whose runtime is to be killed, with a data directory: in a control plane, or on a host.
 struct Place {
@@ -188,4 +188,32 @@ async fn what_was_not_picked_up_goes_to_the_next_run_and_what_was_is_never_given
         let next = (picked_up + 1..=INPUTS).map(|n| format!("2 heard {n}"));
         assert_eq!(said, ["1 heard 1".to_owned()].into_iter().chain(next).collect::<Vec<_>>());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credential_after_restore() {
+    // A restored worker looked healthy, and whoever spoke to it was not let in.
+    let mut place = Place::host("one", Profile::text(["cat"]).restarting()).await;
+    let worker = place.spawn().await;
+    place.kill().await;
+    let host = place.host.as_mut().unwrap();
+    host.exchange_token("another-token");
+    host.start_again().await;
+    let is_refused = async || {
+        let refused = worker.try_send(worker.input("too early")).await.err()?;
+        (refusal(&refused).reason == "REMOTE_RUNTIME_AUTH_FAILED").then_some(())
+    };
+    until("an input to be refused for the token", is_refused).await;
+    let runtime = place.plane.runtime("one").await.unwrap();
+    assert_eq!(runtime.status(), RuntimeStatus::Unavailable);
+    assert_eq!(runtime.diagnostics[0].code, "remote_runtime_auth_failed");
+    assert_eq!(refusal(&worker.try_get().await.unwrap_err()).reason, "REMOTE_RUNTIME_AUTH_FAILED");
+
+    place.plane.change("one", |_| {});
+    place.plane.runtime_is("one", RuntimeStatus::Running).await;
+    let now = worker.state_is(WorkerState::Running).await;
+    assert!(!now.stale, "{now:?}");
+    worker.try_send(worker.input("let in")).await.unwrap();
+    let answered = |frame: &Frame| frame.item().is_some_and(|item| item.content == "let in");
+    worker.observe().await.up_to("an answer", answered).await;
 }

@@ -13,6 +13,7 @@ use super::{Client, Running};
 #[derive(Debug)]
 pub(crate) struct HostBuilder {
     runtime_id: String,
+    token: String,
     configuration: Configuration,
     listen: Option<SocketAddr>,
     durable: bool,
@@ -31,6 +32,7 @@ impl Host {
     pub(crate) fn named(runtime_id: &str) -> HostBuilder {
         HostBuilder {
             runtime_id: runtime_id.to_owned(),
+            token: format!("token-of-{runtime_id}"),
             configuration: Configuration::default(),
             listen: None,
             durable: false,
@@ -51,7 +53,7 @@ impl Host {
 
     /// A client of the host itself, with the control plane's token.
     pub(crate) fn client(&self) -> Client {
-        Client::new(self.address(), Some(&self.builder.token()))
+        Client::new(self.address(), Some(&self.builder.token))
     }
 
     /// The entry for this host in a control plane's file, reached at `address`.
@@ -63,6 +65,11 @@ impl Host {
     /// Its data directory.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.directory.path().join("data")
+    }
+
+    /// Asks for another token from its next start on. Control planes that run do not know it before they read it anew.
+    pub(crate) fn exchange_token(&mut self, token: &str) {
+        token.clone_into(&mut self.builder.token);
     }
 
     /// Kills it and starts it anew at the same address; what it had in memory alone is gone.
@@ -98,12 +105,8 @@ impl HostBuilder {
         Host { builder: self, directory, process }
     }
 
-    fn token(&self) -> String {
-        format!("token-of-{}", self.runtime_id)
-    }
-
     async fn launch(&self, directory: &TempDir) -> Running {
-        let tokens = write_secret(directory.path(), "tokens", &format!("plane {}\n", self.token()));
+        let tokens = write_secret(directory.path(), "tokens", &format!("plane {}\n", self.token));
         let config = directory.path().join("runtime.toml");
         fs::write(&config, self.configuration.to_toml()).unwrap();
         let listen = self.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());

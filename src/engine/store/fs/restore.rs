@@ -17,10 +17,15 @@ use crate::engine::store::{Quarantined, RecordCodec, RecordFault, Restored, Stor
 #[derive(Default)]
 struct Found {
     origin: Option<Arc<WorkerOrigin>>,
-    /// It decodes to more than its origin, and so waits for that.
-    row: Option<Bytes>,
+    row: Option<Row>,
     /// The first thing that is wrong with it, and where.
     fault: Option<String>,
+}
+
+/// A row needs its origin to be read, which mostly lies before it.
+enum Row {
+    Read(StoredWorker),
+    Waiting(Bytes),
 }
 
 impl Found {
@@ -96,8 +101,14 @@ impl Restoring<'_> {
                 }
                 workers.entry(owner).or_default().origin = Some(Arc::new(origin));
             }
-            // A copy: what was read is part of a much larger piece of the log, which is to go again.
-            Kind::Row => workers.entry(owner).or_default().row = Some(Bytes::copy_from_slice(&value)),
+            Kind::Row => {
+                let found = workers.entry(owner).or_default();
+                found.row = Some(match &found.origin {
+                    Some(origin) => Row::Read(self.codec.read_row(Arc::clone(origin), &value)?),
+                    // A copy: what was read is part of a much larger piece of the log, which is to go again.
+                    None => Row::Waiting(Bytes::copy_from_slice(&value)),
+                });
+            }
             Kind::Receipt => {
                 let receipt = self.codec.read_receipt(&value)?;
                 if (slot::receipt(&receipt.key), slot::owner_of_receipt(&receipt)) != (slot, owner) {
@@ -124,7 +135,8 @@ impl Restoring<'_> {
         let stored = match (origin, row) {
             // A worker that was deleted, and whose receipts are kept.
             (None, None) if fault.is_none() && !has_events => return,
-            (Some(origin), Some(row)) => self.codec.read_row(origin, &row).map(Some),
+            (Some(_), Some(Row::Read(stored))) => Ok(Some(stored)),
+            (Some(origin), Some(Row::Waiting(row))) => self.codec.read_row(origin, &row).map(Some),
             (None, _) => Err(RecordFault("worker_origin: it is missing".to_owned())),
             (_, None) => Err(RecordFault("worker_row: it is missing".to_owned())),
         };

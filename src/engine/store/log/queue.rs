@@ -46,9 +46,9 @@ pub(super) enum Next {
 /// A group takes at most this many submissions and, but for its first one, this many bytes.
 const GROUP_SUBMISSIONS: usize = 1_024;
 const GROUP_BYTES: u64 = 4 << 20;
-/// Those who were answered just now are likely to come again: with them the next group is twice as large, and there are
-/// half as many syncs. So they are waited for, as long as a sync takes lately: longer than this would cost more than it
-/// wins. But at least:
+/// Those who were answered just now are likely to come again: with them the next group is larger, and there are fewer
+/// syncs. So half of those in flight are waited for (while their group syncs, the other half is on its way), as long as a
+/// sync takes lately: longer than this would cost more than it wins. But at least:
 const SHORTEST_GATHER: Duration = Duration::from_micros(50);
 /// When nobody came for this share of that time, nobody will.
 const LULL: u32 = 8;
@@ -151,14 +151,15 @@ impl Queue {
         }
         let patience = inner.sync.max(SHORTEST_GATHER);
         let (until, lull) = (Instant::now() + patience, SHORTEST_GATHER.max(patience / LULL));
-        inner.wake_at = inner.in_flight;
-        while inner.events < inner.in_flight && inner.waiting.len() < GROUP_SUBMISSIONS && !inner.closed {
+        let enough = inner.in_flight.div_ceil(2);
+        inner.wake_at = enough;
+        while inner.events < enough && inner.waiting.len() < GROUP_SUBMISSIONS && !inner.closed {
             let before = inner.events;
             let left = until.saturating_duration_since(Instant::now());
             let is_late = self.came.wait_for(inner, left.min(lull)).timed_out();
             if is_late && (inner.events == before || left <= lull) {
                 // A few who went for good are no reason to do without the others.
-                let most = inner.events * 8 >= inner.in_flight * 7;
+                let most = inner.events * 8 >= enough * 7;
                 inner.discouraged = if most { 0 } else { DISCOURAGED };
                 return;
             }
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn those_who_were_answered_just_now_are_waited_for_by_their_events() {
         let queue = Queue::new(16, 1 << 20);
-        queue.settled(4, LONG);
+        queue.settled(8, LONG);
         drop(queue.submit(submission(2)));
         thread::scope(|scope| {
             scope.spawn(|| drop(queue.submit(submission(2))));
@@ -229,13 +230,13 @@ mod tests {
     #[test]
     fn who_does_not_come_again_is_not_waited_for_again_and_again() {
         let queue = Queue::new(16, 1 << 20);
-        queue.settled(2, Duration::ZERO);
+        queue.settled(4, Duration::ZERO);
         for _ in 0..DISCOURAGED {
             drop(queue.submit(submission(1)));
             let begun = Instant::now();
             assert_eq!(group(&queue), 1);
             assert!(begun.elapsed() < LONG / 4 / LULL);
-            queue.settled(2, LONG);
+            queue.settled(4, LONG);
         }
     }
 }
