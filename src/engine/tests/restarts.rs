@@ -184,6 +184,31 @@ async fn a_budget_is_not_given_anew_by_a_restart_of_the_runtime() {
 }
 
 #[tokio::test]
+async fn a_runtime_opens_on_a_full_store_where_a_lost_worker_has_another_run() {
+    let store = MemoryStore::new();
+    let parts = parts_of(store.clone(), "sleep 1000", SOON, 5);
+    let (apart, first) = engine_apart(&parts);
+    let first = Stage::open(first).await;
+    let worker = first.spawn().await;
+    let mut stream = first.observe(&worker, ObserveFrom::Beginning);
+    // More than a pipe holds: its turn is under way when the runtime goes.
+    first.send(&worker, &"x".repeat(100_000)).await.unwrap();
+    while !text(&within(next_frame(&mut stream)).await.unwrap().wire).starts_with("TurnStarted") {}
+    gone(apart).await;
+
+    store.leave_room(Some(0));
+    let again = within(Stage::open(parts)).await;
+    state_is(&again, &worker, WorkerState::Starting, 2).await;
+    assert_eq!(again.send(&worker, "x").await.unwrap_err().reason(), Reason::StoreFull);
+    store.leave_room(None);
+    state_is(&again, &worker, WorkerState::Running, 2).await;
+    within(again.stop(&worker, TerminalIntent::Stop, StopMode::Force)).await;
+    let frames = within(to_the_end(again.observe(&worker, ObserveFrom::Beginning), 0)).await;
+    let lost = frames.iter().filter(|(_, payload)| payload.starts_with("TurnEnded") && payload.contains("RuntimeLost"));
+    assert_eq!(lost.count(), 1);
+}
+
+#[tokio::test]
 async fn a_worker_that_was_asked_to_end_has_no_other_run() {
     let mut parts = parts_of(MemoryStore::new(), "trap : TERM; while :; do sleep 1000; done", SOON, 5);
     parts.limits.stop_grace = NEVER;

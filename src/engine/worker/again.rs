@@ -97,6 +97,7 @@ impl Stage {
         });
         self.inputs = inputs;
         self.row.process = None;
+        self.draft.concludes_lost |= exit.lost;
         match starts {
             Ok(starts) => {
                 self.row.last_failure = Some(self.termination(exit, self.row.last_sequence + 1));

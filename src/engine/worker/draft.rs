@@ -14,6 +14,8 @@ pub(in crate::engine) struct Draft {
     pub receipts: Vec<Receipt>,
     /// Events are removed from the front.
     pub trimmed: bool,
+    /// A run that was lost with its runtime is concluded, also where another one follows: a start waits for it.
+    pub concludes_lost: bool,
 }
 
 /// One event of a draft.
@@ -42,7 +44,7 @@ impl Draft {
 
     /// Whether it ends something, or makes room, and brings nothing that could be large.
     fn is_vital(&self, state: WorkerState) -> bool {
-        let ends = state == WorkerState::Stopping || state.is_final();
+        let ends = state == WorkerState::Stopping || state.is_final() || self.concludes_lost;
         let is_small = |step: &Step| match &step.event {
             Event::ItemAppended(item) => is_told_instead(item),
             event => event.kind() != EventKind::InputAccepted,

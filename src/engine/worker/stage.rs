@@ -53,7 +53,7 @@ pub(in crate::engine) struct Stage {
     /// What the program said since the store took nothing; the end comes behind it.
     held: Held,
     holding: bool,
-    draft: Draft,
+    pub(super) draft: Draft,
     pub(super) now: SystemTime,
 }
 
