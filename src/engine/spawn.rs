@@ -17,7 +17,7 @@ use super::frame::Frame;
 use super::in_step::in_step;
 use super::profile::{Profile, Protocol};
 use super::receipts::{Claim, Hold, Outcome, refused};
-use super::row::{WorkerOrigin, WorkerRow};
+use super::row::{ProcessRecord, WorkerOrigin, WorkerRow};
 use super::store::{Restored, Select, StoredWorker};
 use super::tail::Tail;
 use super::worker::{Stage, Task, TaskParts, store_error};
@@ -210,8 +210,9 @@ impl Engine {
     pub(super) async fn restore(&self) -> Result<()> {
         let Restored { workers, bundles, receipts, quarantined, warnings } =
             self.0.parts.store.restore().await.map_err(store_error)?;
+        let readable = workers.iter().map(|it| &it.row).chain(quarantined.iter().filter_map(|it| it.row.as_ref()));
+        self.clear_left_behind(readable.filter_map(|row| row.process).collect()).await;
         self.restore_damaged(quarantined, &warnings);
-        self.clear_left_behind(&workers).await;
         self.0.bundles.restore(bundles);
         self.0.receipts.restore(receipts);
         let mut lost = BTreeMap::new();
@@ -245,9 +246,8 @@ impl Engine {
     }
 
     /// Ends what a runtime before this one left running, before anything else starts.
-    async fn clear_left_behind(&self, workers: &[StoredWorker]) {
+    async fn clear_left_behind(&self, recorded: Vec<ProcessRecord>) {
         let parts = &self.0.parts;
-        let recorded = workers.iter().filter_map(|stored| stored.row.process).collect();
         let (machine, incarnation, root) = (parts.machine.clone(), parts.incarnation, parts.limits.cgroup.clone());
         if parts.handle.spawn_blocking(move || machine.clear(incarnation, recorded, &root)).await.is_err() {
             tracing::error!("it is not known whether a runtime before this one left anything running");

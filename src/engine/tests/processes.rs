@@ -8,6 +8,7 @@ use tokio::process::{Child, Command};
 
 use super::*;
 use crate::engine::process::{boot, start_time};
+use crate::engine::store::{Batch, StoredWorker, WorkerChange};
 
 const NONE: [i32; 0] = [];
 
@@ -100,13 +101,30 @@ async fn a_program_that_was_executed_and_never_recorded_is_ended_at_the_next_sta
     assert!(neighbour.try_wait().unwrap().is_none(), "another runtime's was ended");
 }
 
+/// What a row has of this process.
+fn record(child: &Child) -> ProcessRecord {
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    ProcessRecord { pid, start_time: start_time(pid).unwrap(), boot: boot() }
+}
+
+#[tokio::test]
+async fn the_process_of_a_quarantined_worker_is_ended_at_the_next_start() {
+    let store = MemoryStore::new();
+    let parts = parts(store.clone(), [("it", Profile::catalog())]);
+    let worker_id = Stage::open(parts.clone()).await.spawn().await.worker_id;
+    let StoredWorker { revision, mut row } = store.worker(&worker_id).await.unwrap().unwrap();
+    let mut program = sleeper().spawn().unwrap();
+    row.process = Some(record(&program));
+    let change = WorkerChange { worker_id: worker_id.clone(), revision, events: Vec::new(), row };
+    store.commit(Batch { worker: Some(change), ..Batch::default() }).await.unwrap();
+    store.spoil(&worker_id, "x.seg: offset 0: x");
+    within(Stage::open(parts)).await;
+    assert_eq!(within(program.wait()).await.unwrap().signal(), Some(9));
+}
+
 #[tokio::test]
 async fn a_recorded_process_is_ended_without_its_marker_unless_its_id_is_another_ones_now() {
     let (mut recorded, mut later) = (sleeper().spawn().unwrap(), sleeper().spawn().unwrap());
-    let record = |child: &Child| {
-        let pid = i32::try_from(child.id().unwrap()).unwrap();
-        ProcessRecord { pid, start_time: start_time(pid).unwrap(), boot: boot() }
-    };
     let (ours, mut theirs) = (record(&recorded), record(&later));
     theirs.start_time -= 1;
     Machine::default().clear(Incarnation::generate(), vec![ours, theirs], &CgroupRoot::Off);
@@ -118,9 +136,7 @@ async fn a_recorded_process_is_ended_without_its_marker_unless_its_id_is_another
 async fn a_copy_of_a_store_does_not_end_what_its_original_goes_on_with() {
     let other = format!("{}/{}/1", Incarnation::generate(), WorkerId::generate());
     let mut originals = sleeper().env("WORKPLANE_WORKER", other).spawn().unwrap();
-    let pid = i32::try_from(originals.id().unwrap()).unwrap();
-    let recorded = ProcessRecord { pid, start_time: start_time(pid).unwrap(), boot: boot() };
-    Machine::default().clear(Incarnation::generate(), vec![recorded], &CgroupRoot::Off);
+    Machine::default().clear(Incarnation::generate(), vec![record(&originals)], &CgroupRoot::Off);
     assert!(originals.try_wait().unwrap().is_none(), "another runtime's was ended");
 }
 
