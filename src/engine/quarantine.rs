@@ -39,17 +39,22 @@ impl Engine {
             told.push(Diagnostic::warning("store_damaged", format!("the store was damaged in {more} more places")));
         }
         *self.0.warnings.write() = told;
-        for Quarantined { worker_id, row, place } in quarantined {
-            tracing::error!(%worker_id, %place, "a worker's records were damaged: it is quarantined");
-            let row = row.unwrap_or_else(|| Box::new(nameless(worker_id.clone())));
-            let mut worker = (*self.view(&row)).clone();
-            worker.state = WorkerState::Failed;
-            worker.can_accept_input = false;
-            worker.can_stop = false;
-            worker.diagnostics.insert(0, damaged("worker_quarantined", Some(&place)));
-            let slot = Slot { tail: Arc::new(Tail::new(Arc::new(worker))), inbox: None, quarantined: true };
-            self.0.workers.write().insert(worker_id, slot);
+        for hit in quarantined {
+            self.quarantine(hit);
         }
+    }
+
+    /// Lists a worker with which nothing can be done but to delete it.
+    pub(super) fn quarantine(&self, Quarantined { worker_id, row, place }: Quarantined) {
+        tracing::error!(%worker_id, %place, "a worker's records were damaged: it is quarantined");
+        let row = row.unwrap_or_else(|| Box::new(nameless(worker_id.clone())));
+        let mut worker = (*self.view(&row)).clone();
+        worker.state = WorkerState::Failed;
+        worker.can_accept_input = false;
+        worker.can_stop = false;
+        worker.diagnostics.insert(0, damaged("worker_quarantined", Some(&place)));
+        let slot = Slot { tail: Arc::new(Tail::new(Arc::new(worker))), inbox: None, quarantined: true };
+        self.0.workers.write().insert(worker_id, slot);
     }
 
     /// A worker with which something can be done.

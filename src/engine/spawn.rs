@@ -18,7 +18,7 @@ use super::in_step::in_step;
 use super::profile::{Profile, Protocol};
 use super::receipts::{Claim, Hold, Outcome, refused};
 use super::row::{ProcessRecord, WorkerOrigin, WorkerRow};
-use super::store::{Restored, Select, StoredWorker};
+use super::store::{Quarantined, Restored, Select, StoreFault, StoredWorker};
 use super::tail::Tail;
 use super::worker::{Stage, Task, TaskParts, store_error};
 use crate::failpoint::failpoint;
@@ -227,13 +227,7 @@ impl Engine {
             }
             failpoint!("restore-half-way");
             lost.insert(stored.row.worker_id().clone(), stored.row.run_generation);
-            let profile = self.profile_of(&stored.row);
-            let mut stage = self.stage(&stored.row, &profile, stored.revision);
-            self.restore_inputs(&mut stage, &stored.row).await?;
-            stage.exited(Exit { lost: true, ..Exit::default() });
-            // Those that have another run keep their places, also where there are fewer now.
-            let permit = Arc::clone(&self.0.live).try_acquire_owned().ok();
-            self.start(stage, stored, &profile, None, permit);
+            self.restore_live(stored).await;
         }
         for (worker_id, generation) in lost {
             let slot = self.0.workers.read().get(&worker_id).cloned();
@@ -243,6 +237,22 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Takes in a worker that was live. One whose inputs cannot be read is quarantined, and costs no other its start.
+    async fn restore_live(&self, stored: StoredWorker) {
+        let profile = self.profile_of(&stored.row);
+        let mut stage = self.stage(&stored.row, &profile, stored.revision);
+        if let Err(fault) = self.restore_inputs(&mut stage, &stored.row).await {
+            let worker_id = stored.row.worker_id().clone();
+            let place = self.0.parts.store.damage(&worker_id).unwrap_or_else(|| fault.to_string());
+            self.quarantine(Quarantined { worker_id, row: Some(stored.row), place });
+            return;
+        }
+        stage.exited(Exit { lost: true, ..Exit::default() });
+        // Those that have another run keep their places, also where there are fewer now.
+        let permit = Arc::clone(&self.0.live).try_acquire_owned().ok();
+        self.start(stage, stored, &profile, None, permit);
     }
 
     /// Ends what a runtime before this one left running, before anything else starts.
@@ -261,7 +271,7 @@ impl Engine {
     }
 
     /// Finds the inputs of the run before whose turns did not end.
-    async fn restore_inputs(&self, stage: &mut Stage, row: &WorkerRow) -> Result<()> {
+    async fn restore_inputs(&self, stage: &mut Stage, row: &WorkerRow) -> Result<(), StoreFault> {
         if row.origin.display_hint == Protocol::Catalog.as_str() {
             return Ok(());
         }
@@ -270,7 +280,7 @@ impl Engine {
         let mut accepted: Option<Frame> = None;
         loop {
             let read = self.0.parts.store.read(row.worker_id(), Select::EventsAfter(after), 1_000, MAX_PAGE_BYTES);
-            let frames = read.await.map_err(store_error)?;
+            let frames = read.await?;
             let Some(last) = frames.last() else { return Ok(()) };
             after = last.sequence;
             for frame in frames {

@@ -16,11 +16,13 @@ struct Restoring {
     gate: Semaphore,
     /// What is found at the start.
     found: Mutex<Restored>,
+    /// A worker whose events turn out to be damaged when they are read.
+    unreadable: Option<WorkerId>,
 }
 
 impl Restoring {
     fn over(inner: Arc<MemoryStore>, found: Restored) -> Arc<Self> {
-        Arc::new(Self { inner, gate: Semaphore::new(0), found: Mutex::new(found) })
+        Arc::new(Self { inner, gate: Semaphore::new(0), found: Mutex::new(found), unreadable: None })
     }
 }
 
@@ -30,6 +32,9 @@ impl Store for Restoring {
     }
 
     fn read<'a>(&'a self, worker_id: &'a WorkerId, select: Select, count: usize, bytes: usize) -> Read<'a, Vec<Frame>> {
+        if self.unreadable.as_ref() == Some(worker_id) {
+            return Box::pin(async { Err(StoreFault::Damaged) });
+        }
         self.inner.read(worker_id, select, count, bytes)
     }
 
@@ -131,6 +136,29 @@ async fn torn_line_names_its_place() {
     }
     let again = Stage::open(EngineParts { store, ..stage.parts.clone() }).await;
     assert_eq!(again.engine.counts().total, 2);
+}
+
+#[tokio::test]
+async fn events_that_cannot_be_read_at_the_start_cost_their_worker_and_no_other() {
+    let restarting = || Profile { restart: Restart::OnFailure, ..sh("exec cat") };
+    let store = MemoryStore::new();
+    let parts = parts(store.clone(), [("it", restarting())]);
+    let (apart, first) = engine_apart(&parts);
+    let first = Stage::open(first).await;
+    let (hit, sound) = (first.spawn().await, first.spawn().await);
+    gone(apart).await;
+    let unreadable = Some(hit.worker_id.clone());
+    let (gate, found) = (Semaphore::new(1), Mutex::default());
+    let damaged = Arc::new(Restoring { inner: store.clone(), gate, found, unreadable });
+    let stage = within(Stage::open(EngineParts { store: damaged, ..parts.clone() })).await;
+    let now = stage.engine.get_worker(&hit.worker_id).unwrap();
+    assert_eq!((now.state, now.diagnostics[0].code.as_ref()), (WorkerState::Failed, "worker_quarantined"));
+    assert!(now.diagnostics[0].message.ends_with("what is stored was damaged"), "{:?}", now.diagnostics);
+    assert_eq!(stage.send(&hit, "x").await.unwrap_err().reason(), Reason::StoreError);
+    assert_eq!(stage.engine.get_worker(&sound.worker_id).unwrap().run_generation, 2);
+    stage.send(&sound, "x").await.unwrap();
+    stage.delete(&hit, false, Some("d")).await.unwrap();
+    assert!(store.worker(&hit.worker_id).await.unwrap().is_none());
 }
 
 #[tokio::test]
