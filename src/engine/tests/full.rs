@@ -1,5 +1,6 @@
 //! A store without room, and one whose commits fail: what goes on, what waits, and what is said.
 
+use super::store::{Batch, Commit, Read, Restored, Select, StoreFault, StoredWorker};
 use super::*;
 use crate::model::{Reason, TerminationReason, WorkerState};
 
@@ -224,4 +225,80 @@ async fn a_store_that_does_not_keep_up_sheds_what_it_cannot_take() {
         assert_eq!(stage.engine.check_bundle(&bundle.reference()).is_ok(), synced.is_ok());
     }
     assert!(sync(&bundles[4_999]).await.is_ok());
+}
+
+/// A store that is full from some moment on, takes a while to say so, and notes what it refused.
+#[derive(Debug)]
+struct Refusing {
+    inner: Arc<MemoryStore>,
+    handle: tokio::runtime::Handle,
+    /// Once it is full: the sequences of the last event of each attempt to land what comes next.
+    attempts: parking_lot::Mutex<Option<Vec<u64>>>,
+}
+
+impl Store for Refusing {
+    fn commit(&self, batch: Batch) -> Commit {
+        let mut attempts = self.attempts.lock();
+        let (Some(attempts), Some(change)) = (attempts.as_mut(), &batch.worker) else {
+            return self.inner.commit(batch);
+        };
+        match attempts.last_mut() {
+            Some(last) if *last < change.row.last_sequence => *last = change.row.last_sequence,
+            // It begins anew.
+            _ => attempts.push(change.row.last_sequence),
+        }
+        let (settle, commit) = Commit::pending();
+        self.handle.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            settle.send(Err(StoreFault::Full))
+        });
+        commit
+    }
+
+    fn read<'a>(&'a self, worker_id: &'a WorkerId, select: Select, count: usize, bytes: usize) -> Read<'a, Vec<Frame>> {
+        self.inner.read(worker_id, select, count, bytes)
+    }
+
+    fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>> {
+        self.inner.worker(worker_id)
+    }
+
+    fn restore(&self) -> Read<'_, Restored> {
+        self.inner.restore()
+    }
+
+    fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {
+        self.inner.worker_bytes(worker_id)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+
+    fn damage(&self, worker_id: &WorkerId) -> Option<String> {
+        self.inner.damage(worker_id)
+    }
+
+    fn backend(&self) -> &'static str {
+        "memory"
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_does_not_grow_with_each_attempt_while_the_store_stays_full() {
+    let (handle, attempts) = (tokio::runtime::Handle::current(), parking_lot::Mutex::default());
+    let store = Arc::new(Refusing { inner: MemoryStore::new(), handle, attempts });
+    let stage = Stage::open(parts(store.clone(), [("it", sh("while :; do echo x; done"))])).await;
+    let worker = stage.spawn().await;
+    within(wait_for(&stage, &worker, |worker| worker.said_items > 0)).await;
+    *store.attempts.lock() = Some(Vec::new());
+    let tried = async {
+        while store.attempts.lock().as_ref().is_none_or(|attempts| attempts.len() < 6) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(tried).await;
+    let attempts = store.attempts.lock().take().unwrap();
+    assert!(attempts[..5].iter().all(|last| *last == attempts[0]), "{attempts:?}");
+    within(stage.stop(&worker, TerminalIntent::Stop, StopMode::Force)).await;
 }

@@ -92,7 +92,7 @@ impl Task {
             let resume_at = self.resume.map(|(at, _)| at);
             // While the store is full, some commands are answered all the same, and the last words of who ends are heard.
             let takes = room && (resume_at.is_none() || self.is_full());
-            let hears = room && (resume_at.is_none() || (self.is_full() && self.parts.stage.is_ending()));
+            let hears = room && self.hears();
             tokio::select! {
                 outcome = front(&mut self.in_flight) => match outcome {
                     Ok(_) => {
@@ -122,6 +122,15 @@ impl Task {
 
     pub(super) fn now(&mut self) {
         self.parts.stage.at(self.parts.engine.clock.now());
+    }
+
+    /// Whether more is heard of the program. After a failure that is once something has landed, or nothing is left to be
+    /// tried: otherwise each attempt would add to what is held.
+    fn hears(&self) -> bool {
+        match self.resume {
+            None => self.pause == FIRST_PAUSE || self.in_flight.is_empty(),
+            Some(_) => self.is_full() && self.parts.stage.is_ending(),
+        }
     }
 
     /// Whether the last commit found no room, and it is not yet time to try again.
