@@ -54,6 +54,8 @@ const SHORTEST_GATHER: Duration = Duration::from_micros(50);
 const LULL: u32 = 8;
 /// Where most did not come, this many groups do not wait: so waiting in vain costs a ninth at most.
 const DISCOURAGED: u32 = 8;
+/// So much of the limits what is vital may exceed them by: an eighth.
+const VITAL_MARGIN: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -99,7 +101,7 @@ impl Queue {
         if inner.closed {
             return Err((waiting, StoreFault::Failed));
         }
-        if inner.waiting.len() >= self.max_submissions || inner.bytes + waiting.cost > self.max_bytes {
+        if !self.has_room(&inner, &waiting) {
             return Err((waiting, StoreFault::Overloaded));
         }
         inner.bytes += waiting.cost;
@@ -112,6 +114,18 @@ impl Queue {
             self.came.notify_one();
         }
         Ok(())
+    }
+
+    /// What alone is more than may wait is taken where nothing waits: it would never fit, and no
+    /// segment takes one without end. What is vital has a margin, so
+    /// that what fills the queue does not keep anything from ending.
+    fn has_room(&self, inner: &Inner, waiting: &Waiting) -> bool {
+        let (mut submissions, mut bytes) = (self.max_submissions, self.max_bytes);
+        if waiting.submission.vital {
+            submissions += submissions.div_ceil(VITAL_MARGIN);
+            bytes += bytes.div_ceil(VITAL_MARGIN as u64);
+        }
+        inner.waiting.is_empty() || (inner.waiting.len() < submissions && inner.bytes + waiting.cost <= bytes)
     }
 
     /// Takes what waits; waits for it at most this long, without end where that is `None`.
@@ -213,6 +227,38 @@ mod tests {
         match queue.take(None) {
             Next::Group(group) => group.len(),
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn is_taken(queue: &Queue, events: usize, vital: bool) -> bool {
+        let (settle, _commit) = Commit::pending();
+        let submission = Submission { vital, ..submission(events) };
+        match queue.push(Waiting { cost: cost(&submission), submission, settle }) {
+            Ok(()) => true,
+            Err((_, fault)) => {
+                assert_eq!(fault, StoreFault::Overloaded);
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_all_that_may_wait_is_taken_alone() {
+        let queue = Queue::new(16, cost(&submission(4)).try_into().unwrap());
+        assert!(is_taken(&queue, 5, false));
+        assert!(!is_taken(&queue, 1, false), "the queue is full");
+        assert_eq!(group(&queue), 1);
+        assert!(is_taken(&queue, 1, false));
+        assert!(!is_taken(&queue, 5, false), "something waits");
+    }
+
+    #[test]
+    fn what_is_vital_exceeds_the_limits_by_an_eighth() {
+        let few = Queue::new(16, 1 << 20);
+        let small = Queue::new(1_000, usize::try_from(cost(&submission(1))).unwrap() * 16);
+        for queue in [few, small] {
+            let taken = |vital| (0..100).take_while(|_| is_taken(&queue, 1, vital)).count();
+            assert_eq!((taken(false), taken(true), taken(false)), (16, 2, 0));
         }
     }
 
