@@ -12,7 +12,7 @@ use super::core::{Engine, answered};
 use super::in_step::in_step;
 use super::receipts::{Claim, Hold, Outcome, Receipt, refused};
 use super::store::Batch;
-use super::worker::store_error;
+use super::worker::not_landed;
 use crate::failpoint::failpoint;
 use crate::model::{
     BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, Error, ProfileSelector, Reason, Result,
@@ -100,7 +100,7 @@ impl Engine {
             // Whoever asked may have gone, and finds the bundle by the request id.
             let _ = reply.send(in_step(engine.store_bundle(bundle, hold)).await);
         });
-        answered(ctx, answer).await
+        answered(ctx, answer).await?
     }
 
     async fn store_bundle(&self, bundle: Arc<ConfigBundle>, hold: Option<Hold>) -> Result<BundleSummary> {
@@ -115,7 +115,8 @@ impl Engine {
             ..Batch::default()
         };
         if let Err(fault) = self.0.parts.store.commit(batch).await {
-            return Err(refused(hold, store_error(fault)));
+            let error = not_landed(hold.as_ref(), fault);
+            return Err(refused(hold, error));
         }
         failpoint!("bundle-before-answer");
         let summary = bundle.summary();
@@ -153,7 +154,7 @@ impl Engine {
             // Whoever asked may have gone, and finds the outcome by the request id.
             let _ = reply.send(removed);
         });
-        answered(ctx, answer).await
+        answered(ctx, answer).await?
     }
 
     async fn drop_bundle(&self, reference: BundleRef, hold: Option<&Hold>) -> Result<Option<Receipt>> {
@@ -172,7 +173,7 @@ impl Engine {
             vital: true,
             ..Batch::default()
         };
-        self.0.parts.store.commit(batch).await.map_err(store_error)?;
+        self.0.parts.store.commit(batch).await.map_err(|fault| not_landed(hold, fault))?;
         self.0.bundles.known.write().remove(&reference);
         Ok(receipt)
     }

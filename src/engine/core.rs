@@ -75,10 +75,11 @@ impl Engine {
     /// When the store cannot be read or written.
     pub async fn open(parts: EngineParts) -> Result<Self> {
         let live = Arc::new(Semaphore::new(parts.limits.max_workers as usize));
+        let receipts = Receipts::new(Arc::clone(&parts.store));
         let engine = Self(Arc::new(Inner {
             parts: Arc::new(parts),
             workers: RwLock::default(),
-            receipts: Receipts::default(),
+            receipts,
             bundles: Bundles::default(),
             warnings: RwLock::default(),
             live,
@@ -152,7 +153,7 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         let SendInput { worker_id: _, input, delivery } = request;
         permit.send(Command::Input(InputCommand { input, delivery, request_id: ctx.request_id.clone(), hold, reply }));
-        answered(ctx, answer).await
+        answered(ctx, answer).await?
     }
 
     /// Makes no new workers from now on: a request for one is refused as `DRAINING`, unless it was answered before. All
@@ -240,6 +241,7 @@ async fn forget_old_receipts(engine: Weak<Inner>) {
     loop {
         tokio::time::sleep(PRUNE_EVERY).await;
         let Some(engine) = engine.upgrade() else { return };
+        engine.receipts.forget_void();
         let outdated = {
             let workers = engine.workers.read();
             let is_gone = |id: &WorkerId| workers.get(id).is_none_or(|slot| slot.tail.view().state.is_final());
@@ -256,9 +258,9 @@ async fn forget_old_receipts(engine: Weak<Inner>) {
 }
 
 /// The answer of a task, or that it cannot be known: the deadline came first, or the task is gone.
-pub(super) async fn answered<T>(ctx: &CallContext, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+pub(super) async fn answered<T>(ctx: &CallContext, answer: oneshot::Receiver<T>) -> Result<T> {
     match tokio::time::timeout_at(ctx.deadline, answer).await {
-        Ok(Ok(answer)) => answer,
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(given_up()),
         Err(_) => Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before it was known to be done")),
     }

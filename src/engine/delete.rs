@@ -6,7 +6,7 @@ use super::core::{Engine, Slot, answered};
 use super::in_step::in_step;
 use super::receipts::{Claim, Hold, Outcome, Receipt, given_up, refused};
 use super::store::{Batch, Deletion, StoreFault, StoredWorker};
-use super::worker::{Command, Ending, StopCommand, StopWish, store_error};
+use super::worker::{Command, Ending, StopCommand, StopWish, not_landed, store_error};
 use crate::model::{CallContext, DeleteAck, DeleteWorker, Error, Reason, Result, StopMode, WorkerId};
 
 /// How often a deletion is tried beside other changes of the same record.
@@ -36,12 +36,13 @@ impl Engine {
             // Whoever asked may have gone, and learns of it by the request id.
             let _ = reply.send(in_step(engine.delete(request, &slot, hold)).await);
         });
-        answered(ctx, answer).await
+        answered(ctx, answer).await?
     }
 
     async fn delete(&self, request: DeleteWorker, slot: &Slot, hold: Option<Hold>) -> Result<DeleteAck> {
         let DeleteWorker { worker_id, force } = request;
-        let ended = if slot.tail.view().state.is_final() { Ok(()) } else { end_first(slot, force).await };
+        let ended =
+            if slot.tail.view().state.is_final() { Ok(()) } else { end_first(slot, force, hold.as_ref()).await };
         let deleted = match ended {
             Ok(()) => self.erase(&worker_id, hold.as_ref()).await,
             Err(error) => Err(error),
@@ -81,7 +82,7 @@ impl Engine {
                     return Ok(receipt);
                 }
                 Err(StoreFault::OutOfOrder) => StoreFault::OutOfOrder,
-                Err(fault) => return Err(store_error(fault)),
+                Err(fault) => return Err(not_landed(hold, fault)),
             };
         }
         Err(store_error(fault))
@@ -89,7 +90,7 @@ impl Engine {
 }
 
 /// Ends a worker by force, where that is wanted, and waits until its end is durable.
-async fn end_first(slot: &Slot, force: bool) -> Result<()> {
+async fn end_first(slot: &Slot, force: bool, hold: Option<&Hold>) -> Result<()> {
     if !force {
         return Err(Error::new(
             Reason::WorkerRunning,
@@ -101,7 +102,7 @@ async fn end_first(slot: &Slot, force: bool) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         // A task that is gone has ended its worker.
         if inbox.send(Command::Stop(StopCommand { wish, hold: None, reply })).await.is_ok() {
-            answer.await.unwrap_or_else(|_| Err(given_up()))?;
+            answer.await.map_err(|_| given_up())?.map_err(|fault| not_landed(hold, fault))?;
         }
     }
     slot.tail.wait_for(|worker| worker.state.is_final()).await;

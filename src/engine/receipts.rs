@@ -6,13 +6,13 @@
 //! become of the runtime, the worker or the bundle since.
 //!
 //! A hold that is dropped unsettled was given up. As long as nothing of it was submitted, that is as if it had never
-//! been taken up. Later its effect may have landed: then nobody here knows, and all who ask are told that, until a
-//! restart reads from the store what became of it.
+//! been taken up. Later its effect may have landed, or be found by a restart: then it is in doubt, and all who ask are told
+//! that nobody knows. A doubt ends with a restart, which reads from the store what became of it, or once the store says
+//! that it is void: then nothing was done, and a repeat is judged anew.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -20,8 +20,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::row::WorkerRow;
-use super::store::Forgotten;
-use crate::model::{BundleRef, CallContext, Error, Fingerprint, Reason, Result, WorkerId};
+use super::store::{Doubt, Forgotten, Store};
+use crate::model::{BundleRef, CallContext, Error, ErrorClass, Fingerprint, Reason, Result, WorkerId};
 
 /// How long an answer is kept at least; it is kept for its worker's life in any case.
 const KEPT_FOR: Duration = Duration::from_hours(24);
@@ -123,20 +123,35 @@ type Settled = Option<Result<Outcome>>;
 
 #[derive(Debug)]
 enum Entry {
-    /// Being done; or, once nobody is left to settle it, given up with its effect submitted.
+    /// Being done.
     Held(Fingerprint, watch::Receiver<Settled>),
+    /// Given up, when its effect may be found by a restart.
+    InDoubt(Fingerprint, Doubt),
     Answered(Receipt),
 }
 
 /// The receipts of one runtime.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Receipts(Arc<Mutex<Book>>);
+#[derive(Debug, Clone)]
+pub(super) struct Receipts {
+    book: Arc<Mutex<Book>>,
+    /// Knows which doubts are void.
+    store: Arc<dyn Store>,
+}
 
 #[derive(Debug, Default)]
 struct Book {
     entries: HashMap<ReceiptKey, Entry>,
     /// Where the row of a worker that was deleted is found.
     deleted: HashMap<WorkerId, ReceiptKey>,
+}
+
+impl Entry {
+    fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Held(fingerprint, _) | Self::InDoubt(fingerprint, _) => *fingerprint,
+            Self::Answered(receipt) => receipt.fingerprint,
+        }
+    }
 }
 
 impl Book {
@@ -168,6 +183,10 @@ pub(super) enum Claim {
 }
 
 impl Receipts {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { book: Arc::default(), store }
+    }
+
     /// Claims a request. A repeat of one that is being done waits for its answer.
     ///
     /// # Errors
@@ -191,27 +210,35 @@ impl Receipts {
     }
 
     fn look(&self, ctx: &CallContext, key: ReceiptKey) -> Result<Looked> {
-        let mut book = self.0.lock();
-        Ok(match book.entries.get(&key) {
-            Some(Entry::Held(fingerprint, _)) if *fingerprint != ctx.fingerprint => return Err(reused(ctx)),
-            Some(Entry::Answered(receipt)) if receipt.fingerprint != ctx.fingerprint => return Err(reused(ctx)),
-            // Who settles a hold takes it out or answers it first, so that this one was left behind.
-            Some(Entry::Held(_, settled)) if settled.has_changed().is_err() => return Err(given_up()),
+        let mut book = self.book.lock();
+        Ok(match book.entries.get(&key).filter(|entry| !self.is_void(entry)) {
+            Some(entry) if entry.fingerprint() != ctx.fingerprint => return Err(reused(ctx)),
+            Some(Entry::InDoubt(..)) => return Err(in_doubt()),
             Some(Entry::Held(_, settled)) => Looked::Held(settled.clone()),
             Some(Entry::Answered(receipt)) => Looked::Claimed(Claim::Repeat(receipt.outcome.clone())),
             None => {
                 let (settle, settled) = watch::channel(None);
                 let fingerprint = ctx.fingerprint;
                 book.entries.insert(key, Entry::Held(fingerprint, settled));
-                let (receipts, submitted) = (self.clone(), AtomicBool::new(false));
-                Looked::Claimed(Claim::New(Hold { receipts, key, fingerprint, settle, submitted, done: false }))
+                let (receipts, stage) = (self.clone(), Mutex::new(Stage::Begun));
+                Looked::Claimed(Claim::New(Hold { receipts, key, fingerprint, settle, stage }))
             }
         })
     }
 
+    /// Whether nothing was done of this, and nothing will be found.
+    fn is_void(&self, entry: &Entry) -> bool {
+        matches!(entry, Entry::InDoubt(_, doubt) if self.store.is_void(*doubt))
+    }
+
+    /// Forgets doubts that are void: who does not ask again frees no id.
+    pub(crate) fn forget_void(&self) {
+        self.book.lock().entries.retain(|_, entry| !self.is_void(entry));
+    }
+
     /// Takes in what was answered before a restart.
     pub(super) fn restore(&self, receipts: impl IntoIterator<Item = Receipt>) {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         for receipt in receipts {
             book.answer(receipt);
         }
@@ -219,7 +246,7 @@ impl Receipts {
 
     /// The row of a worker that was deleted, as it was last, for as long as the deletion is remembered.
     pub(super) fn deleted(&self, worker_id: &WorkerId) -> Option<WorkerRow> {
-        let book = self.0.lock();
+        let book = self.book.lock();
         match book.entries.get(book.deleted.get(worker_id)?) {
             Some(Entry::Answered(Receipt { outcome: Outcome::Deleted { last: Some(last), .. }, .. })) => {
                 Some((**last).clone())
@@ -235,19 +262,19 @@ impl Receipts {
             now.duration_since(receipt.at).is_ok_and(|age| age >= KEPT_FOR)
                 && receipt.outcome.worker_id().is_none_or(&is_gone)
         };
-        let book = self.0.lock();
+        let book = self.book.lock();
         let answered = book.entries.iter().filter_map(|(key, entry)| match entry {
             Entry::Answered(receipt) if outdated(receipt) => {
                 Some(Forgotten { key: *key, worker_id: receipt.outcome.worker_id().cloned() })
             }
-            Entry::Answered(_) | Entry::Held(..) => None,
+            Entry::Answered(_) | Entry::InDoubt(..) | Entry::Held(..) => None,
         });
         answered.collect()
     }
 
     /// Forgets answers.
     pub(crate) fn forget(&self, forgotten: &[Forgotten]) {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         for Forgotten { key, .. } in forgotten {
             book.forget(key);
         }
@@ -274,9 +301,14 @@ pub(super) fn given_up() -> Error {
         .retry_after(Duration::from_secs(1))
 }
 
-/// Lets go of a request of which nothing was done, and gives the reason back.
+fn in_doubt() -> Error {
+    Error::new(Reason::RemoteRuntimeNetworkError, "it is not known yet whether it was done")
+        .retry_after(Duration::from_secs(1))
+}
+
+/// Lets go of a request of which nothing was done, and gives the reason back. One of which that is not known is given up.
 pub(super) fn refused(hold: Option<Hold>, error: Error) -> Error {
-    if let Some(hold) = hold {
+    if let Some(hold) = hold.filter(|_| error.reason().class() != ErrorClass::Unknown) {
         hold.refused(error.clone());
     }
     error
@@ -289,96 +321,65 @@ pub(super) struct Hold {
     key: ReceiptKey,
     fingerprint: Fingerprint,
     settle: watch::Sender<Settled>,
+    stage: Mutex<Stage>,
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Begun,
     /// Its receipt was asked for, so that from then on its effect may land.
-    submitted: AtomicBool,
-    done: bool,
+    Submitted,
+    /// Its commit failed in this doubt.
+    InDoubt(Doubt),
+    Settled,
 }
 
 impl Hold {
     /// The receipt to be committed with the effect.
     #[must_use]
     pub(super) fn receipt(&self, outcome: Outcome, at: SystemTime) -> Receipt {
-        self.submitted.store(true, Ordering::Relaxed);
+        *self.stage.lock() = Stage::Submitted;
         Receipt { key: self.key, fingerprint: self.fingerprint, outcome, at }
+    }
+
+    /// The commit of its effect has failed, and a restart may find it.
+    pub(super) fn doubted(&self, doubt: Doubt) {
+        *self.stage.lock() = Stage::InDoubt(doubt);
     }
 
     /// The effect has landed with its receipt.
     pub(super) fn answered(mut self, receipt: Receipt) {
-        self.done = true;
+        *self.stage.get_mut() = Stage::Settled;
         let answer = receipt.outcome.clone();
-        self.receipts.0.lock().answer(receipt);
+        self.receipts.book.lock().answer(receipt);
         self.settle.send_replace(Some(Ok(answer)));
     }
 
     /// Nothing was done.
     pub(super) fn refused(mut self, error: Error) {
-        self.done = true;
-        self.receipts.0.lock().entries.remove(&self.key);
+        *self.stage.get_mut() = Stage::Settled;
+        self.receipts.book.lock().entries.remove(&self.key);
         self.settle.send_replace(Some(Err(error)));
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if !self.done && !*self.submitted.get_mut() {
-            self.receipts.0.lock().entries.remove(&self.key);
-        }
+        // Before the channel closes: who waits looks again then.
+        let doubt = match *self.stage.get_mut() {
+            Stage::Settled => return,
+            Stage::Begun => None,
+            Stage::Submitted => Some(Doubt::LASTING),
+            Stage::InDoubt(doubt) => Some(doubt),
+        };
+        let mut book = self.receipts.book.lock();
+        match doubt {
+            None => book.entries.remove(&self.key),
+            Some(doubt) => book.entries.insert(self.key, Entry::InDoubt(self.fingerprint, doubt)),
+        };
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{ErrorClass, RequestId, WorkspaceId};
-
-    fn ctx() -> CallContext {
-        let internal = CallContext::internal(WorkspaceId::new("local:test").unwrap(), Duration::from_secs(30));
-        CallContext { request_id: Some(RequestId::new("r").unwrap()), ..internal }
-    }
-
-    async fn held(receipts: &Receipts) -> Hold {
-        match receipts.claim(&ctx(), "SendInput").await.unwrap() {
-            Claim::New(hold) => hold,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_a_request_that_was_given_up_before_anything_was_submitted_does_it() {
-        let receipts = Receipts::default();
-        let first = held(&receipts).await;
-        let (again, ()) = tokio::join!(held(&receipts), async { drop(first) });
-        again.refused(Error::new(Reason::Overloaded, "no"));
-    }
-
-    #[test]
-    fn what_a_worker_was_asked_is_answered_for_a_day_after_it_is_gone_also_after_a_restart() {
-        let (worker_id, asked) = (WorkerId::generate(), SystemTime::UNIX_EPOCH);
-        let key = ReceiptKey::of(&ctx(), "StopWorker").unwrap();
-        let fingerprint = ctx().fingerprint;
-        let receipts = Receipts::default();
-        receipts.restore([Receipt { key, fingerprint, outcome: Outcome::Stopping(worker_id.clone()), at: asked }]);
-        let outdated = |age, is_gone| receipts.outdated(asked + age, |_| is_gone);
-        let forgotten = [Forgotten { key, worker_id: Some(worker_id) }];
-        assert_eq!(outdated(Duration::from_hours(24) - Duration::from_millis(1), true), []);
-        assert_eq!(outdated(Duration::from_hours(24), true), forgotten);
-        assert_eq!(outdated(Duration::from_hours(24 * 365), false), [], "as long as it is there");
-        receipts.forget(&forgotten);
-        assert_eq!(outdated(Duration::from_hours(24), true), []);
-    }
-
-    #[tokio::test]
-    async fn a_request_that_was_given_up_when_its_effect_may_have_landed_is_unknown_to_all() {
-        let receipts = Receipts::default();
-        let first = held(&receipts).await;
-        let worker_id = WorkerId::generate();
-        let receipt = first.receipt(Outcome::Stopping(worker_id), SystemTime::UNIX_EPOCH);
-        let ctx = ctx();
-        let (waiting, ()) = tokio::join!(receipts.claim(&ctx, "SendInput"), async { drop(first) });
-        for unknown in [waiting, receipts.claim(&ctx, "SendInput").await] {
-            assert_eq!(unknown.unwrap_err().reason().class(), ErrorClass::Unknown);
-        }
-        receipts.restore([receipt]);
-        assert!(matches!(receipts.claim(&ctx, "SendInput").await, Ok(Claim::Repeat(_))));
-    }
-}
+mod tests;

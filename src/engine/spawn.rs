@@ -20,7 +20,7 @@ use super::receipts::{Claim, Hold, Outcome, refused};
 use super::row::{ProcessRecord, WorkerOrigin, WorkerRow};
 use super::store::{Quarantined, Restored, Select, StoreFault, StoredWorker};
 use super::tail::Tail;
-use super::worker::{Stage, Task, TaskParts, store_error};
+use super::worker::{Stage, Task, TaskParts, not_landed, store_error};
 use crate::failpoint::failpoint;
 use crate::model::{
     Acceptance, CallContext, CreateWorker, Created, Diagnostic, Error, EventKind, MAX_PAGE_BYTES, ProfileSelector,
@@ -55,7 +55,7 @@ impl Engine {
             // Whoever asked may have gone, and finds the worker by the request id.
             let _ = reply.send(born);
         });
-        answered(ctx, answer).await
+        answered(ctx, answer).await?
     }
 
     async fn birth(&self, ctx: &CallContext, request: CreateWorker, hold: Option<Hold>) -> Result<WorkerId> {
@@ -110,7 +110,7 @@ impl Engine {
         let born = in_step(async {
             if let Err(fault) = parts.store.commit(batch).await {
                 self.end_unrecorded(link);
-                return Err(store_error(fault));
+                return Err(not_landed(hold, fault));
             }
             failpoint!("spawn-before-answer");
             let landed = StoredWorker { revision: 1, row: Box::new(stage.row().clone()) };

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::core::{Engine, answered};
 use super::receipts::{Claim, refused};
 use super::tail::Tail;
-use super::worker::{Command, Ending, StopCommand, StopWish};
+use super::worker::{Command, Ending, StopCommand, StopWish, store_error};
 use crate::model::{
     CallContext, Diagnostic, Error, Reason, Result, StopAck, StopWorker, TerminalIntent, Worker, WorkerId,
 };
@@ -37,7 +37,7 @@ impl Engine {
             let (reply, answer) = oneshot::channel();
             let wish = StopWish { ending, message, mode: request.mode };
             permit.send(Command::Stop(StopCommand { wish, hold, reply }));
-            answered(ctx, answer).await?;
+            answered(ctx, answer).await?.map_err(store_error)?;
         }
         Ok(ended(ctx, &slot.tail).await)
     }

@@ -120,7 +120,7 @@ reasons! {
     RemoteRuntimeWrongIdentity = "REMOTE_RUNTIME_WRONG_IDENTITY", Condition;
     /// A fence lower than the highest known.
     StaleFence = "STALE_FENCE", Condition;
-    /// The host could not be reached, the connection broke, or a runtime went away before it was known to be done.
+    /// The host could not be reached, the connection broke, or a runtime or its store failed before it was known to be done.
     RemoteRuntimeNetworkError = "REMOTE_RUNTIME_NETWORK_ERROR", Unknown;
     /// The server is shutting down.
     Draining = "DRAINING", Condition;

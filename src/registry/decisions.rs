@@ -139,6 +139,9 @@ fn store_error(fault: LedgerFault) -> Error {
         LedgerFault::Full => Error::new(Reason::StoreFull, "the control plane's store has no room"),
         LedgerFault::Overloaded => Error::new(Reason::Overloaded, "too many spawns wait for the control plane's store")
             .retry_after(Duration::from_millis(100)),
+        // Another request under this id may be refused after a restart.
+        LedgerFault::Unknown => Error::new(Reason::RemoteRuntimeNetworkError, "the control plane's store failed")
+            .retry_after(Duration::from_secs(1)),
         LedgerFault::Failed | LedgerFault::Conflict(_) | LedgerFault::Compacted => {
             Error::new(Reason::StoreError, "the control plane's store failed")
         }

@@ -128,9 +128,10 @@ where
     .await
 }
 
-/// Whether the store says that it failed, and that nothing was done.
+/// Whether the store says that it failed: that nothing was done, or that it does not know.
 fn refusal_of_the_store(status: &Status) -> bool {
-    status.code() == Code::Internal && refusal(status).reason == "STORE_ERROR"
+    let told = [(Code::Internal, "STORE_ERROR"), (Code::Unavailable, "REMOTE_RUNTIME_NETWORK_ERROR")];
+    status.get_error_details().error_info().is_some() && told.contains(&refusal(status).is())
 }
 
 /// Whether the outcome is open, or the moment was wrong: whoever has the request id sends again.

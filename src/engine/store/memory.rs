@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{
-    Batch, Commit, Deletion, NewEvent, Quarantined, Read, Restored, Select, Store, StoreFault, StoredWorker,
+    Batch, Commit, Deletion, Doubt, NewEvent, Quarantined, Read, Restored, Select, Store, StoreFault, StoredWorker,
     WorkerChange, event_bytes,
 };
 use crate::engine::frame::Frame;
@@ -254,6 +254,11 @@ impl Store for MemoryStore {
 
     fn damage(&self, worker_id: &WorkerId) -> Option<String> {
         self.0.lock().damaged.get(worker_id).cloned()
+    }
+
+    /// It fails before it does anything.
+    fn is_void(&self, _: Doubt) -> bool {
+        false
     }
 
     fn backend(&self) -> &'static str {

@@ -41,9 +41,13 @@ pub enum StoreFault {
     /// There is no room.
     #[error("the store is full")]
     Full,
-    /// Reading or writing failed.
+    /// Reading or writing failed; nothing was done.
     #[error("the store failed")]
     Failed,
+    /// Writing failed, and a restart may find what was written, until it is void. In this process it has not landed,
+    /// and never will.
+    #[error("the store failed; whether it kept the batch is not known")]
+    Unknown(Doubt),
     /// The batch was staged on one that did not land.
     #[error("a batch before this one did not land")]
     OutOfOrder,
@@ -53,6 +57,15 @@ pub enum StoreFault {
     /// What is stored there was damaged: where and how is in the log.
     #[error("what is stored was damaged")]
     Damaged,
+}
+
+/// What a restart may find although it failed: all of it, or nothing. [`Store::is_void`] says when that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt(u64);
+
+impl Doubt {
+    /// One that only a restart ends.
+    pub const LASTING: Self = Self(u64::MAX);
 }
 
 /// An event on its way into the store; its sequence follows from its place.
@@ -187,8 +200,9 @@ impl Future for Commit {
     type Output = Result<u64, StoreFault>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // A store that went away without settling did not acknowledge.
-        Pin::new(&mut self.0).poll(cx).map(|outcome| outcome.unwrap_or(Err(StoreFault::Failed)))
+        // A store that went away without settling did not acknowledge, and may have written it.
+        let unsettled = Err(StoreFault::Unknown(Doubt::LASTING));
+        Pin::new(&mut self.0).poll(cx).map(|outcome| outcome.unwrap_or(unsettled))
     }
 }
 
@@ -224,6 +238,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Where what is stored of a worker was found damaged as it was read, as `FILE: offset N: what`.
     fn damage(&self, worker_id: &WorkerId) -> Option<String>;
+
+    /// Whether a batch that failed in this doubt will never be found any more: nothing of it was done. Whatever lands
+    /// after a doubt has made it void before.
+    fn is_void(&self, doubt: Doubt) -> bool;
 
     /// The name by which it is known: `memory`, `fs_store`.
     fn backend(&self) -> &'static str;

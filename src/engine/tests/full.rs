@@ -1,6 +1,6 @@
 //! A store without room, and one whose commits fail: what goes on, what waits, and what is said.
 
-use super::store::{Batch, Commit, Read, Restored, Select, StoreFault, StoredWorker};
+use super::store::{Batch, Commit, Doubt, Read, Restored, Select, StoreFault, StoredWorker};
 use super::*;
 use crate::model::{Reason, TerminationReason, WorkerState};
 
@@ -277,6 +277,10 @@ impl Store for Refusing {
 
     fn damage(&self, worker_id: &WorkerId) -> Option<String> {
         self.inner.damage(worker_id)
+    }
+
+    fn is_void(&self, doubt: Doubt) -> bool {
+        self.inner.is_void(doubt)
     }
 
     fn backend(&self) -> &'static str {

@@ -4,6 +4,7 @@ mod at_once;
 mod bundles;
 mod contract;
 mod delete;
+mod doubt;
 mod full;
 mod life;
 mod memory;

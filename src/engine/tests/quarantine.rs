@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::store::{Batch, Commit, Quarantined, Read, Restored, Select, StoreFault, StoredWorker};
+use super::store::{Batch, Commit, Doubt, Quarantined, Read, Restored, Select, StoreFault, StoredWorker};
 use super::*;
 use crate::model::{DeleteWorker, Reason, Severity, WorkerFilter, WorkerState};
 
@@ -64,6 +64,10 @@ impl Store for Restoring {
 
     fn damage(&self, worker_id: &WorkerId) -> Option<String> {
         self.inner.damage(worker_id)
+    }
+
+    fn is_void(&self, doubt: Doubt) -> bool {
+        self.inner.is_void(doubt)
     }
 
     fn backend(&self) -> &'static str {

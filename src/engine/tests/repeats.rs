@@ -1,7 +1,7 @@
 //! A request that was answered is answered so again, whatever has become of the runtime, the worker or the bundle since.
 
 use super::bundles::bundle;
-use super::store::{Batch, Commit, Read, Restored, Select, StoredWorker};
+use super::store::{Batch, Commit, Doubt, Read, Restored, Select, StoredWorker};
 use super::*;
 use crate::model::{Created, Reason, WorkerState};
 
@@ -63,6 +63,10 @@ impl Store for Forgetful {
 
     fn damage(&self, worker_id: &WorkerId) -> Option<String> {
         self.inner.damage(worker_id)
+    }
+
+    fn is_void(&self, doubt: Doubt) -> bool {
+        self.inner.is_void(doubt)
     }
 
     fn backend(&self) -> &'static str {

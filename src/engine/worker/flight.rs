@@ -29,7 +29,7 @@ pub(super) struct InFlight {
 /// Who is told when a batch lands or fails.
 pub(super) enum Answer {
     Input(oneshot::Sender<Result<InputAck>>, InputAck, Option<(Hold, Receipt)>),
-    Stop(StopWish, oneshot::Sender<Result<()>>, Option<(Hold, Receipt)>),
+    Stop(StopWish, oneshot::Sender<std::result::Result<(), StoreFault>>, Option<(Hold, Receipt)>),
     Cut(oneshot::Sender<Result<()>>),
 }
 
@@ -49,17 +49,21 @@ impl Answer {
         }
     }
 
-    /// Tells of the failure; but a wish to end that failed only with what it was staged on is given back.
+    /// Tells of the failure; but a wish to end that failed only with what it was staged on is given back, where it is
+    /// known that nothing of it was kept.
     pub(super) fn failed(self, fault: StoreFault, own: bool) -> Option<StopCommand> {
-        let error = store_error(fault);
+        let is_known = !matches!(fault, StoreFault::Unknown(_));
         // As above.
         match self {
-            Self::Input(reply, _, held) => _ = reply.send(Err(refused(held.map(|(hold, _)| hold), error))),
-            Self::Stop(_, reply, held) if own => _ = reply.send(Err(refused(held.map(|(hold, _)| hold), error))),
-            Self::Stop(wish, reply, held) => {
+            Self::Input(reply, _, held) => _ = reply.send(Err(not_answered(held, fault))),
+            Self::Stop(wish, reply, held) if !own && is_known => {
                 return Some(StopCommand { wish, hold: held.map(|(hold, _)| hold), reply });
             }
-            Self::Cut(reply) => _ = reply.send(Err(error)),
+            Self::Stop(_, reply, held) => {
+                let _ = not_answered(held, fault);
+                let _ = reply.send(Err(fault));
+            }
+            Self::Cut(reply) => _ = reply.send(Err(store_error(fault))),
         }
         None
     }
@@ -71,11 +75,28 @@ fn answered(held: Option<(Hold, Receipt)>) {
     }
 }
 
+fn not_answered(answer: Option<(Hold, Receipt)>, fault: StoreFault) -> Error {
+    let (hold, _) = answer.unzip();
+    let error = not_landed(hold.as_ref(), fault);
+    refused(hold, error)
+}
+
+/// What a caller is told whose commit failed; its hold learns whether that is in doubt.
+pub(in crate::engine) fn not_landed(hold: Option<&Hold>, fault: StoreFault) -> Error {
+    if let (Some(hold), StoreFault::Unknown(doubt)) = (hold, fault) {
+        hold.doubted(doubt);
+    }
+    store_error(fault)
+}
+
 /// What a caller is told of a store's fault.
 pub(in crate::engine) fn store_error(fault: StoreFault) -> Error {
     let (reason, message) = match fault {
         StoreFault::Full => (Reason::StoreFull, "the store has no room"),
         StoreFault::Failed | StoreFault::OutOfOrder => (Reason::StoreError, "the store failed; nothing was done"),
+        StoreFault::Unknown(_) => {
+            (Reason::RemoteRuntimeNetworkError, "the store failed before it was known to be done")
+        }
         StoreFault::Overloaded => (Reason::Overloaded, "too many requests wait for the store"),
         StoreFault::Damaged => (Reason::StoreError, "what is stored of this worker was damaged"),
     };

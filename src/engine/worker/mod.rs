@@ -22,9 +22,10 @@ mod task;
 use tokio::sync::oneshot;
 
 use super::receipts::Hold;
+use super::store::StoreFault;
 use crate::model::{InputAck, InputDelivery, RequestId, Result, StopMode, WorkerInput};
 
-pub(super) use flight::{not_running, store_error};
+pub(super) use flight::{not_landed, not_running, store_error};
 pub(super) use stage::{Stage, StageContext};
 pub(super) use task::{Task, TaskParts};
 
@@ -54,7 +55,8 @@ pub(super) struct InputCommand {
 pub(super) struct StopCommand {
     pub wish: StopWish,
     pub hold: Option<Hold>,
-    pub reply: oneshot::Sender<Result<()>>,
+    /// Nothing but its store keeps it from ending.
+    pub reply: oneshot::Sender<std::result::Result<(), StoreFault>>,
 }
 
 /// What is to be removed from the front, and who waits until it is.

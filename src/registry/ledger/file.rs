@@ -77,7 +77,7 @@ impl FileLedger {
         let (reply, answer) = oneshot::channel();
         self.submit.try_send(Waiting { wish, reply }).map_err(|_| LedgerFault::Overloaded)?;
         // Its task ends without an answer only with the process.
-        answer.await.unwrap_or(Err(LedgerFault::Failed))
+        answer.await.unwrap_or(Err(LedgerFault::Unknown))
     }
 }
 
@@ -154,6 +154,7 @@ fn fault_of(fault: StoreFault) -> LedgerFault {
     match fault {
         StoreFault::Full => LedgerFault::Full,
         StoreFault::Overloaded => LedgerFault::Overloaded,
+        StoreFault::Unknown(_) => LedgerFault::Unknown,
         StoreFault::Failed | StoreFault::OutOfOrder | StoreFault::Damaged => LedgerFault::Failed,
     }
 }

@@ -65,9 +65,13 @@ pub enum LedgerFault {
     /// Too many changes wait. Nothing was changed.
     #[error("too many changes wait")]
     Overloaded,
-    /// Writing failed. Whether something was changed cannot be known.
+    /// Writing failed. Nothing was changed.
     #[error("writing failed")]
     Failed,
+    /// Writing failed, and a restart may find the change. Here it has not been made; another one that is made afterwards
+    /// makes that sure.
+    #[error("writing failed; whether it was kept is not known")]
+    Unknown,
 }
 
 /// Changes as they come. It ends after a fault.

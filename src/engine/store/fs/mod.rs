@@ -30,7 +30,7 @@ use self::restore::named;
 use self::slot::{ORIGIN, ROW, owner_of};
 use super::disk::Disk;
 use super::log::{Damage, Log, LogOptions, LogStats, Owner, StoredEvent};
-use super::{Batch, Commit, Deletion, Read, RecordCodec, Restored, Select, Store, StoreFault, StoredWorker};
+use super::{Batch, Commit, Deletion, Doubt, Read, RecordCodec, Restored, Select, Store, StoreFault, StoredWorker};
 use crate::engine::frame::Frame;
 use crate::model::{EventKind, WorkerId};
 
@@ -183,8 +183,17 @@ impl Store for FsStore {
         self.0.found.lock().get(&owner_of(worker_id)?).cloned()
     }
 
+    fn is_void(&self, doubt: Doubt) -> bool {
+        self.0.log.reader().is_void(doubt)
+    }
+
     fn backend(&self) -> &'static str {
         "fs_store"
+    }
+
+    /// That there is no room is told otherwise, and commit by commit.
+    fn fault(&self) -> Option<StoreFault> {
+        self.0.log.reader().is_failing().then_some(StoreFault::Failed)
     }
 }
 

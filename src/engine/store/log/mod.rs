@@ -12,8 +12,9 @@
 //! ```
 //!
 //! - *A write or sync fails*: that group fails, its segment is closed for good, and the header of the next one says how
-//!   much of it counts. `Failed` says that nothing was acknowledged; if the process ends before the next segment could
-//!   be made, what failed may be there after all, once and whole.
+//!   much of it counts: `Failed`. Where that one cannot be made now, `Unknown`: if the process ends before it could be,
+//!   what failed may be there after all, once and whole. Nothing else is written before; once that header has landed, what
+//!   was in doubt is void ([`Reader::is_void`]). The writer tries by itself.
 //! - *The disk is full*: noticed before a byte is written, `Full`; what is vital goes on into the reserve. Every commit
 //!   tries again.
 //! - *The process ends at any point*: what was acknowledged is there; the last write may be there or not, whole.
@@ -60,7 +61,7 @@ pub use types::{
 
 use self::queue::Queue;
 use super::disk::Disk;
-use super::{Commit, StoreFault};
+use super::{Commit, Doubt, StoreFault};
 use crate::engine::in_step::in_step_blocking;
 
 /// A log that is open for writing. One at a time: it holds `LOCK` in its directory until it is closed or dropped.
@@ -89,7 +90,7 @@ impl Log {
     /// Submits. What was submitted lands in this order; dropping the commit takes nothing back.
     ///
     /// Settles with the submission's position, or with `Overloaded` (at once: too much waits), `OutOfOrder` (what it
-    /// expects is not so), `Full` (no room on the disk), `Failed`.
+    /// expects is not so), `Full` (no room on the disk), `Failed` (nothing of it is there), `Unknown` (a restart may find it).
     #[must_use = "what was submitted may not have landed"]
     pub fn commit(&self, submission: Submission) -> Commit {
         self.queue.submit(submission)

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -42,7 +43,11 @@ impl Scanned {
 
     pub(super) fn into_shared(self, log: LogId) -> Shared {
         let Self { index, segments, ends, .. } = self;
-        Shared { log, state: RwLock::new(State { index, segments, ends, groups: 0, submissions: 0 }) }
+        Shared {
+            log,
+            state: RwLock::new(State { index, segments, ends, groups: 0, submissions: 0 }),
+            failing: AtomicBool::new(false),
+        }
     }
 }
 
@@ -129,6 +134,7 @@ fn writer(
         dir: dir.to_path_buf(),
         marked: true,
         trouble: None,
+        failures: 0,
         lock: Some(lock),
         disk,
         options,

@@ -3,16 +3,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::StoreFault;
 use super::format::{RECORD_HEADER, RecordHeader};
 use super::index::{Entry, Loc};
 use super::scan::scan;
 use super::shared::{Segment, Shared, State};
 use super::types::{LogId, LogStats, Owner, OwnerState, Recovered, Slot, StoredEvent, StoredValue};
 use super::window::read_full;
+use super::{Doubt, StoreFault};
 use crate::engine::store::Select;
 use crate::engine::store::disk::Disk;
 
@@ -43,6 +44,19 @@ impl Reader {
         let recovered = scanned.recovered();
         let log = scanned.log.unwrap_or(LogId([0; 16]));
         Ok((Self { shared: Arc::new(scanned.into_shared(log)) }, recovered))
+    }
+
+    /// Whether the writer of this log can write nothing any more, and not for want of room.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.shared.failing.load(Ordering::Relaxed)
+    }
+
+    /// Whether a submission that failed in this doubt will never be found: a segment has begun behind its own.
+    #[must_use]
+    pub fn is_void(&self, Doubt(segment): Doubt) -> bool {
+        let state = self.shared.state.read();
+        state.segments.keys().next_back().is_some_and(|newest| u64::from(*newest) > segment)
     }
 
     /// Reads events in order: at most `max_count`, and at most `max_bytes` of payload but at least one. An owner that

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::RwLock;
 
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub(super) log: LogId,
     /// Only the writer's thread changes it, and it reads or writes no file meanwhile: nobody waits long for a look.
     pub(super) state: RwLock<State>,
+    /// What was to be written last failed, more than once, and not for want of room.
+    pub(super) failing: AtomicBool,
 }
 
 impl Shared {

@@ -6,11 +6,11 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::StoreFault;
 use super::clean::Cleaning;
 use super::format::{CLOSE, IDLE, SECTOR, SegmentHeader};
 use super::group::{GROUP_OVERHEAD, Group, overhead};
@@ -20,11 +20,15 @@ use super::segment::{Active, Room, is_full};
 use super::shared::{Segment, Shared};
 use super::stage::Stage;
 use super::types::LogOptions;
+use super::{Doubt, StoreFault};
 use crate::engine::store::disk::{Disk, DiskLock};
 use crate::failpoint::failpoint;
 
 /// However long a sync takes, nobody is held up longer for the sake of others.
 const LONGEST_GATHER: Duration = Duration::from_millis(5);
+
+/// After a failure, this long without work, it is tried whether something can be written again.
+const PROBE_AFTER: Duration = Duration::from_secs(2);
 
 /// Where the log goes on.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub(super) struct Writer {
     pub(super) sync_took: Duration,
     /// Why the last commits found no segment to go to; said once.
     pub(super) trouble: Option<io::ErrorKind>,
+    /// How often writing has failed since something landed, but for want of room.
+    pub(super) failures: u32,
     pub(super) lock: Option<Box<dyn DiskLock>>,
 }
 
@@ -77,20 +83,31 @@ impl Writer {
     }
 
     /// How long to wait for work before something else is to be done.
-    fn patience(&self) -> Option<Duration> {
+    pub(super) fn patience(&self) -> Option<Duration> {
         if self.is_cleaning_due() {
             // Only what is waiting already goes first.
             return Some(Duration::ZERO);
         }
+        if self.is_in_trouble() {
+            return Some(self.options.idle_after.max(PROBE_AFTER));
+        }
         (!self.marked).then_some(self.options.idle_after)
     }
 
-    fn quiet(&mut self) {
+    pub(super) fn quiet(&mut self) {
         if self.is_cleaning_due() {
             self.clean();
+        } else if self.is_in_trouble() {
+            self.probe();
         } else if !self.marked {
             self.mark(IDLE);
         }
+    }
+
+    /// Whether the last that was to be written failed, or it is in doubt what a restart would find: with work or
+    /// without, that is to end.
+    fn is_in_trouble(&self) -> bool {
+        self.failures > 0 || self.active.is_none()
     }
 
     /// Lands what waits, as one group, and settles it in order.
@@ -156,6 +173,14 @@ impl Writer {
         }
     }
 
+    /// Tries whether something can be written again: who was told that nothing can, or sends only what is in doubt, brings
+    /// no work.
+    fn probe(&mut self) {
+        if self.make_room(SECTOR + GROUP_OVERHEAD, Room::Vital).is_ok() {
+            self.mark(IDLE);
+        }
+    }
+
     pub(super) fn begin_group(&mut self) {
         self.stage.clear();
         if let Some(active) = &self.active {
@@ -210,6 +235,8 @@ impl Writer {
     /// The group is durable: all follows.
     fn landed(&mut self, bytes: u64, submissions: u64) {
         failpoint!("log-after-sync");
+        self.failures = 0;
+        self.shared.failing.store(false, Ordering::Relaxed);
         self.head.position += submissions;
         self.head.ordinal += self.group.records().len() as u64;
         if let Some(active) = &mut self.active {
@@ -230,10 +257,15 @@ impl Writer {
     }
 
     fn failed(&mut self, error: &io::Error) -> StoreFault {
+        self.count(error);
         // The header of the next segment says that the group does not count. It is better there before anyone is told;
-        // where it cannot be made now, nothing is acknowledged until it is.
+        // where it cannot be made now, nothing is acknowledged until it is, and a restart may find the group sound.
         let is_void = self.active.is_some() || self.begin_segment(0, Room::Ordinary).is_ok();
-        if is_void && is_full(error) { StoreFault::Full } else { StoreFault::Failed }
+        match (is_void, is_full(error)) {
+            (true, true) => StoreFault::Full,
+            (true, false) => StoreFault::Failed,
+            (false, _) => StoreFault::Unknown(Doubt(self.head.newest.into())),
+        }
     }
 
     fn abandon_segment(&mut self, error: &io::Error) {
@@ -252,7 +284,18 @@ impl Writer {
     pub(super) fn make_room(&mut self, bytes: u64, room: Room) -> Result<(), StoreFault> {
         let made = self.try_make_room(bytes, room);
         self.tell(made.as_ref().err(), room);
+        if let Err(error) = &made {
+            self.count(error);
+        }
         made.map_err(|error| if is_full(&error) { StoreFault::Full } else { StoreFault::Failed })
+    }
+
+    /// Once may be chance; more often, until something lands, is a disk that takes nothing.
+    fn count(&mut self, error: &io::Error) {
+        if !is_full(error) {
+            self.failures = self.failures.saturating_add(1);
+            self.shared.failing.store(self.failures > 1, Ordering::Relaxed);
+        }
     }
 
     /// Says once that commits find no segment to go to, and once that they do again.

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::engine::store::disk::RealDisk;
-use crate::engine::store::{Batch, Commit, FsStore, Read, Restored, Select, StoredWorker, TableRecords};
+use crate::engine::store::{Batch, Commit, Doubt, FsStore, Read, Restored, Select, StoredWorker, TableRecords};
 
 #[path = "../bundles.rs"]
 mod bundles;
@@ -103,6 +103,10 @@ impl Store for Reopened {
 
     fn damage(&self, worker_id: &WorkerId) -> Option<String> {
         self.now().damage(worker_id)
+    }
+
+    fn is_void(&self, doubt: Doubt) -> bool {
+        self.now().is_void(doubt)
     }
 
     fn backend(&self) -> &'static str {

@@ -14,6 +14,7 @@ use super::*;
 use crate::engine::receipts::{Outcome, Receipt, ReceiptKey};
 use crate::engine::row::{WorkerOrigin, WorkerRow};
 use crate::engine::store::disk::RealDisk;
+use crate::engine::store::disk::simulated::{Chances, SimulatedDisk};
 use crate::engine::store::{Forgotten, NewEvent, TableRecords, WorkerChange, event_bytes};
 use crate::model::{
     BundleContent, Caller, ConfigBundle, Fingerprint, ProfileSelector, Provenance, WorkerState, WorkspaceId,
@@ -272,4 +273,39 @@ async fn receipts_outlive_their_worker_until_they_are_forgotten() {
     let forget = |key| Forgotten { key: ReceiptKey::from_bytes([key; 32]), worker_id: Some(worker_id.clone()) };
     store.commit(Batch { forgotten: vec![forget(1), forget(2)], ..Batch::default() }).await.unwrap();
     assert_eq!(kept(store.restore().await.unwrap()), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_on_a_disk_that_takes_nothing_says_so_until_it_does() {
+    let (disk, records) = (SimulatedDisk::new(1), Arc::<TableRecords>::default());
+    let store = FsStore::open(Arc::new(disk.clone()), Path::new("/log"), records, Handle::current()).unwrap();
+    worker(&store, 1, &["one"]).await;
+    assert_eq!(store.fault(), None);
+    disk.set_chances(Chances { write: 1.0, ..Chances::default() });
+    for _ in 0..2 {
+        store.commit(Batch { bundles: vec![bundle("1")], ..Batch::default() }).await.unwrap_err();
+    }
+    assert_eq!(store.fault(), Some(StoreFault::Failed));
+    disk.set_chances(Chances::default());
+    store.commit(Batch { bundles: vec![bundle("1")], ..Batch::default() }).await.unwrap();
+    assert_eq!(store.fault(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_doubt_is_void_once_something_lands_and_before_that_is_said() {
+    let (disk, records) = (SimulatedDisk::new(1), Arc::<TableRecords>::default());
+    let store = FsStore::open(Arc::new(disk.clone()), Path::new("/log"), records, Handle::current()).unwrap();
+    for revision in ["1", "2"] {
+        disk.set_chances(Chances { sync: 1.0, ..Chances::default() });
+        let commit = store.commit(Batch { bundles: vec![bundle(revision)], ..Batch::default() });
+        let Err(StoreFault::Unknown(doubt)) = commit.await else { panic!("it is in no doubt") };
+        assert!(!store.is_void(doubt));
+        disk.set_chances(Chances::default());
+        worker(&store, revision.parse().unwrap(), &["one"]).await;
+        assert!(store.is_void(doubt));
+    }
+    assert_eq!(store.restore().await.unwrap().bundles, []);
+    store.close();
+    let closed = store.commit(Batch { bundles: vec![bundle("3")], ..Batch::default() }).await;
+    assert_eq!(closed, Err(StoreFault::Failed), "it was never taken");
 }

@@ -6,15 +6,19 @@ use std::sync::Arc;
 use super::model::Model;
 use super::submissions::{PLAIN, submission};
 use super::*;
-use crate::engine::store::StoreFault;
 use crate::engine::store::disk::Disk;
 use crate::engine::store::log::{Change, Log, Reader, Slot, Submission};
+use crate::engine::store::{Doubt, StoreFault};
 
 /// How often what happened: a simulation in which nothing goes wrong shows nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
     pub(super) landed: usize,
     pub(super) failed: usize,
+    /// What failed and might be found.
+    pub(super) doubted: usize,
+    /// What of that was void without anything having landed behind it.
+    pub(super) voided: usize,
     pub(super) full: usize,
     pub(super) refused: usize,
     /// The power went, by itself or at the end of a life.
@@ -27,9 +31,11 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn add(&mut self, other: Self) {
-        let Self { landed, failed, full, refused, cuts, untold, torn, segments_removed } = other;
+        let Self { landed, failed, doubted, voided, full, refused, cuts, untold, torn, segments_removed } = other;
         self.landed += landed;
         self.failed += failed;
+        self.doubted += doubted;
+        self.voided += voided;
         self.full += full;
         self.refused += refused;
         self.cuts += cuts;
@@ -48,9 +54,8 @@ pub(super) struct Simulation {
     disk: SimulatedDisk,
     /// What has landed.
     model: Model,
-    /// What was submitted to a process that died before it could tell the outcome, or had failed and was not yet made
-    /// void by a commit that landed behind it.
-    unknown: Vec<Submission>,
+    /// What failed and a restart may find, until it is void.
+    unknown: Vec<(Submission, Doubt)>,
     last_position: u64,
     waiting: tokio::runtime::Runtime,
 }
@@ -159,33 +164,19 @@ impl Simulation {
         found
     }
 
-    /// What is there must be what was known to be there, and of what was not known a row without a hole.
+    /// What is there must be what was known to be there, and what was in doubt whole or not at all.
     fn settle_unknown(&mut self, found: &Model) {
-        let unknown = std::mem::take(&mut self.unknown);
-        self.find_landed(&unknown, found);
-        self.model.spend(&unknown);
-    }
-
-    /// They landed in a row; where room could not be made for all of the first group, only what was vital of it.
-    fn find_landed(&mut self, unknown: &[Submission], found: &Model) {
-        let Some(first) = self.model.difference(found) else { return };
-        for from in 0..unknown.len() {
-            for vital_up_to in from..=unknown.len() {
-                let mut landed = self.model.clone();
-                for (at, submission) in unknown.iter().enumerate().skip(from) {
-                    if at < vital_up_to && !submission.vital {
-                        continue;
-                    }
-                    landed.apply(submission, None);
-                    if landed.difference(found).is_none() {
-                        self.tally.untold += 1;
-                        self.model = landed;
-                        return;
-                    }
-                }
-            }
+        let unknown: Vec<_> = self.unknown.drain(..).map(|(submission, _)| submission).collect();
+        let mut landed = self.model.clone();
+        let applied = unknown.iter().all(|submission| landed.apply(submission, None));
+        assert!(applied, "what is in doubt does not follow what has landed");
+        if let Some(difference) = self.model.difference(found) {
+            let whole = landed.difference(found);
+            assert_eq!(whole, None, "{difference} ({} outcomes were in doubt)", unknown.len());
+            self.tally.untold += 1;
+            self.model = landed;
         }
-        panic!("{first} ({} outcomes were not known)", unknown.len());
+        self.model.spend(&unknown);
     }
 
     /// Some submissions at once, each on those before it.
@@ -199,22 +190,24 @@ impl Simulation {
         }
         for (commit, submission) in commits {
             let outcome = self.waiting.block_on(commit);
-            self.settled(outcome, submission);
+            self.settled(log, outcome, submission);
         }
     }
 
-    fn settled(&mut self, outcome: Result<u64, StoreFault>, submission: Submission) {
+    fn settled(&mut self, log: &Log, outcome: Result<u64, StoreFault>, submission: Submission) {
         match outcome {
             Ok(position) => {
                 assert!(position > self.last_position, "positions fell from {} to {position}", self.last_position);
                 self.last_position = position;
                 self.tally.landed += 1;
-                self.unknown.clear();
+                let void = self.unknown.drain(..).all(|(_, doubt)| log.reader().is_void(doubt));
+                assert!(void, "something landed behind what is in doubt");
                 assert!(self.model.apply(&submission, Some(position)), "it landed on what it did not expect");
             }
-            Err(StoreFault::Failed) => {
-                self.tally.failed += 1;
-                self.unknown.push(submission);
+            Err(StoreFault::Failed) => self.tally.failed += 1,
+            Err(StoreFault::Unknown(doubt)) => {
+                self.tally.doubted += 1;
+                self.unknown.push((submission, doubt));
             }
             Err(StoreFault::Damaged) => panic!("damage on a disk that damaged nothing"),
             Err(StoreFault::Full) => self.tally.full += 1,
@@ -235,6 +228,12 @@ impl Simulation {
             && self.chance.random()
         {
             log.close();
+        }
+        if let Some(log) = &log {
+            // What is void is never found.
+            let before = self.unknown.len();
+            self.unknown.retain(|(_, doubt)| !log.reader().is_void(*doubt));
+            self.tally.voided += before - self.unknown.len();
         }
         self.tally.segments_removed += self.segments_removed();
         if self.chance.random() {
@@ -258,13 +257,8 @@ impl Simulation {
         let submission = Submission { changes, vital: false };
         // It lands where the faults hit something else that the log had to do.
         let outcome = self.waiting.block_on(log.commit(submission.clone()));
-        self.settled(outcome, submission);
+        self.settled(&log, outcome, submission);
         self.end(Some(log));
-    }
-
-    /// What failed was made void before that was told: it is not left to chance.
-    pub(super) fn forget_failed(&mut self) {
-        self.unknown.clear();
     }
 
     pub(super) fn cut_power(&mut self) {
@@ -285,7 +279,7 @@ impl Simulation {
             }
             let outcome = self.waiting.block_on(log.commit(submission.clone()));
             outcome.unwrap_or_else(|fault| panic!("the disk is well and the log is not: {fault}"));
-            self.settled(outcome, submission);
+            self.settled(&log, outcome, submission);
         }
         log.close();
         drop(log);

@@ -23,6 +23,8 @@ pub(super) struct Odd {
     pub(super) keeps: AtomicBool,
     /// A sync finds no room.
     pub(super) full_at_sync: AtomicBool,
+    /// Nothing can be written.
+    pub(super) broken: AtomicBool,
     /// A sync panics.
     pub(super) panics: AtomicBool,
     /// How many bytes were read.
@@ -94,6 +96,9 @@ impl DiskFile for OddFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.odd.broken.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         self.inner.write_at(bytes, offset)
     }
 

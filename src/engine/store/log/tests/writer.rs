@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 
 use super::bed::{Bed, change, content, dir, options, owner};
 use super::odd::OddDisk;
-use crate::engine::store::disk::simulated::{Fault, SimulatedDisk};
+use crate::engine::store::disk::simulated::{Chances, Fault, SimulatedDisk};
 use crate::engine::store::log::open::open;
 use crate::engine::store::log::queue::Waiting;
 use crate::engine::store::log::segment::Room;
 use crate::engine::store::log::stage::cost;
 use crate::engine::store::log::writer::Writer;
 use crate::engine::store::log::{Change, LogOptions, Reader, Submission};
-use crate::engine::store::{Commit, StoreFault};
+use crate::engine::store::{Commit, Doubt, StoreFault};
 
 impl Writer {
     /// Lands one submission, as its thread would.
@@ -68,7 +68,7 @@ fn a_sync_that_finds_no_room_is_full_only_where_what_it_brought_is_void() {
     writer.one(change(1).put(1, b"before"), false).unwrap();
     odd.odd().full_at_sync.store(true, Ordering::Relaxed);
     // The next segment cannot be begun either: nobody knows what a restart would find.
-    assert_eq!(writer.one(change(1).put(1, b"not known"), false), Err(StoreFault::Failed));
+    assert_eq!(writer.one(change(1).put(1, b"not known"), false), Err(StoreFault::Unknown(Doubt(1))));
     assert_eq!(writer.one(change(1).put(1, b"not written"), false), Err(StoreFault::Full));
     odd.odd().full_at_sync.store(false, Ordering::Relaxed);
     writer.one(change(1).put(2, b"room again"), false).unwrap();
@@ -79,14 +79,109 @@ fn a_sync_that_finds_no_room_is_full_only_where_what_it_brought_is_void() {
 }
 
 #[test]
+fn a_group_that_a_restart_may_find_is_not_said_to_have_failed() {
+    for void in [true, false] {
+        let disk = SimulatedDisk::new(1);
+        let odd = OddDisk::new(&disk);
+        // Nothing was taken ahead that would be given back, and the group with it.
+        odd.odd().plain.store(true, Ordering::Relaxed);
+        let mut writer = writer(&odd, options());
+        writer.one(change(1).put(1, b"before"), false).unwrap();
+        if void {
+            disk.fail_next(Fault::Sync);
+        } else {
+            // It syncs and says that it does not, also where the next segment is begun.
+            odd.odd().full_at_sync.store(true, Ordering::Relaxed);
+        }
+        let told = if void { StoreFault::Failed } else { StoreFault::Unknown(Doubt(1)) };
+        assert_eq!(writer.one(change(1).put(2, b"after"), false), Err(told));
+        drop(writer);
+        let (reader, _) = Reader::open(&disk.restart(), dir(), None).unwrap();
+        assert_eq!(reader.get(owner(1), super::bed::slot(2)).unwrap().is_some(), !void);
+    }
+}
+
+#[test]
+fn a_doubt_is_void_once_the_next_segment_has_begun_with_work_or_without() {
+    for (full, by_itself) in [(true, true), (true, false), (false, true), (false, false)] {
+        let disk = SimulatedDisk::new(1);
+        let odd = OddDisk::new(&disk);
+        let mut writer = writer(&odd, options());
+        let reader = Reader { shared: Arc::clone(&writer.shared) };
+        writer.one(change(1).put(1, b"before"), false).unwrap();
+        assert_eq!(writer.patience(), Some(options().idle_after), "no doubt, no trouble");
+        if full {
+            odd.odd().full_at_sync.store(true, Ordering::Relaxed);
+        } else {
+            disk.set_chances(Chances { sync: 1.0, ..Chances::default() });
+        }
+        let Err(StoreFault::Unknown(doubt)) = writer.one(change(1).put(2, b"in doubt"), false) else {
+            panic!("{full}")
+        };
+        assert!(writer.patience().is_some(), "nobody would end the doubt");
+        writer.quiet();
+        assert!(!reader.is_void(doubt), "nothing has landed");
+        odd.odd().full_at_sync.store(false, Ordering::Relaxed);
+        disk.set_chances(Chances::default());
+        if by_itself {
+            writer.quiet();
+        } else {
+            writer.one(change(1).put(3, b"after"), false).unwrap();
+        }
+        assert!(reader.is_void(doubt) && !reader.is_void(Doubt::LASTING));
+        drop(writer);
+        let (reader, _) = Reader::open(&disk.restart(), dir(), None).unwrap();
+        assert_eq!(reader.get(owner(1), super::bed::slot(2)).unwrap(), None);
+    }
+}
+
+#[test]
 fn the_room_of_a_segment_that_failed_is_the_next_ones() {
     let disk = SimulatedDisk::new(1);
     let mut writer = writer(&OddDisk::new(&disk), options());
     writer.one(change(1).put(1, b"before"), false).unwrap();
     disk.set_room(disk.used());
     disk.fail_next(Fault::Sync);
-    assert_eq!(writer.one(change(1).put(1, b"failed"), false), Err(StoreFault::Failed));
+    assert_eq!(writer.one(change(1).put(1, b"failed"), false), Err(StoreFault::Unknown(Doubt(1))));
     assert_eq!(writer.one(change(1).put(1, b"vital"), true), Ok(2));
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_told_until_something_lands_again() {
+    for by_itself in [true, false] {
+        let disk = SimulatedDisk::new(1);
+        let odd = OddDisk::new(&disk);
+        let mut writer = writer(&odd, options());
+        let reader = Reader { shared: Arc::clone(&writer.shared) };
+        writer.one(change(1).put(1, b"before"), false).unwrap();
+        disk.fail_next(Fault::Sync);
+        assert_eq!(writer.one(change(1).put(1, b"failed"), false), Err(StoreFault::Failed));
+        assert!(!reader.is_failing(), "once is no lasting failure");
+        odd.odd().broken.store(true, Ordering::Relaxed);
+        writer.one(change(1).put(1, b"failed"), false).unwrap_err();
+        assert!(reader.is_failing());
+        writer.quiet();
+        assert!(reader.is_failing(), "nothing has landed");
+        odd.odd().broken.store(false, Ordering::Relaxed);
+        if by_itself {
+            writer.quiet();
+        } else {
+            writer.one(change(1).put(1, b"again"), false).unwrap();
+        }
+        assert!(!reader.is_failing());
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_disk_that_takes_nothing() {
+    let disk = SimulatedDisk::new(1);
+    let mut writer = writer(&OddDisk::new(&disk), options());
+    disk.set_room(disk.used());
+    for _ in 0..3 {
+        let long = change(1).put(1, &vec![0; 60_000]);
+        assert_eq!(writer.one(long, false), Err(StoreFault::Full));
+    }
+    assert!(!Reader { shared: Arc::clone(&writer.shared) }.is_failing());
 }
 
 /// Lines that were logged.
