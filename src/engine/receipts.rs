@@ -231,7 +231,7 @@ impl Receipts {
         matches!(entry, Entry::InDoubt(_, doubt) if self.store.is_void(*doubt))
     }
 
-    /// Forgets doubts that are void: who does not ask again frees no id.
+    /// Forgets doubts that are void: not everybody asks again.
     pub(crate) fn forget_void(&self) {
         self.book.lock().entries.retain(|_, entry| !self.is_void(entry));
     }

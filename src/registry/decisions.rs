@@ -150,9 +150,14 @@ fn store_error(fault: LedgerFault) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use tokio::runtime::Handle;
+
     use super::*;
-    use crate::model::{Caller, TraceContext, WorkspaceId};
-    use crate::registry::ledger::MemoryLedger;
+    use crate::engine::store::disk::simulated::{Chances, SimulatedDisk};
+    use crate::model::{Caller, ErrorClass, TraceContext, WorkspaceId};
+    use crate::registry::ledger::{FileLedger, MemoryLedger};
 
     fn ctx(caller: &str, fingerprint: u8) -> CallContext {
         CallContext {
@@ -185,6 +190,31 @@ mod tests {
         assert!(decisions.note(&ctx("a", 2), &here, at(0)).await.is_err());
         decisions.take_back(noted).await;
         assert!(decisions.note(&ctx("a", 2), &here, at(0)).await.is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_note_that_a_restart_may_find_is_told_as_unknown_until_something_lands() {
+        let here = RuntimeId::new("here").unwrap();
+        for restarted in [false, true] {
+            let disk = SimulatedDisk::new(1);
+            let open = |disk: &SimulatedDisk| {
+                let ledger = FileLedger::open(Arc::new(disk.clone()), Path::new("/control"), &Handle::current());
+                Decisions::new(Arc::new(ledger.unwrap()))
+            };
+            let decisions = open(&disk);
+            disk.set_chances(Chances { sync: 1.0, ..Chances::default() });
+            let unknown = decisions.note(&ctx("a", 1), &here, at(0)).await.unwrap_err();
+            assert_eq!(unknown.reason().class(), ErrorClass::Unknown);
+            assert!(unknown.retry_delay().is_some());
+            disk.set_chances(Chances::default());
+            // Here nothing was noted; there it may have been. What was told holds for both.
+            let decisions = if restarted { open(&disk.restart()) } else { decisions };
+            if restarted {
+                assert!(decisions.note(&ctx("a", 1), &here, at(0)).await.is_ok());
+            } else {
+                assert!(decisions.note(&ctx("a", 2), &here, at(0)).await.unwrap().unwrap().revision.is_some());
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,9 +1,16 @@
 //! Commits that fail and may be found by a restart: nobody is told that nothing was done, and what is asked again is done
 //! once, whatever becomes of them.
 
+use std::path::Path;
+use std::result::Result;
+
+use tokio::runtime::Handle;
+
 use super::bundles::bundle;
 use super::*;
-use crate::model::{ConfigBundle, DeleteWorker, ErrorClass, Reason, WorkerFilter};
+use crate::engine::store::disk::simulated::{Chances, Fault, SimulatedDisk};
+use crate::engine::store::{FsStore, TableRecords};
+use crate::model::{ConfigBundle, DeleteWorker, Error, ErrorClass, Reason, WorkerFilter};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -32,26 +39,98 @@ enum Fate {
     Lost,
 }
 
+/// What leaves commits in doubt.
+#[derive(Clone)]
+enum Failing {
+    Memory(Arc<UnsteadyStore>),
+    Disk(SimulatedDisk, Arc<TableRecords>),
+}
+
+impl Failing {
+    fn memory() -> Self {
+        let steady = Unsteadiness { seed: 1, delay: Duration::ZERO, failure: 0.0 };
+        Self::Memory(UnsteadyStore::new(steady, &Handle::current()))
+    }
+
+    fn disk() -> Self {
+        Self::Disk(SimulatedDisk::new(1), Arc::default())
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Memory(store) => store.clone(),
+            Self::Disk(disk, records) => {
+                let disk = Arc::new(disk.clone());
+                Arc::new(FsStore::open(disk, Path::new("/log"), Arc::clone(records) as _, Handle::current()).unwrap())
+            }
+        }
+    }
+
+    /// From now on commits fail, and the first of them has this fate.
+    fn fail(&self, fate: Fate) {
+        match self {
+            Self::Memory(store) => {
+                store.leave_in_doubt(true);
+                store.fail(1.0);
+            }
+            Self::Disk(disk, _) => {
+                disk.set_chances(Chances { sync: 1.0, ..Chances::default() });
+                // Otherwise it is cut off.
+                (fate == Fate::Found).then(|| disk.fail_next(Fault::Truncate));
+            }
+        }
+    }
+
+    fn recover(&self) {
+        match self {
+            Self::Memory(store) => store.fail(0.0),
+            Self::Disk(disk, _) => disk.set_chances(Chances::default()),
+        }
+    }
+
+    /// How many commits have failed; a disk does not say.
+    fn refused(&self) -> u64 {
+        if let Self::Memory(store) = self { store.refused() } else { 0 }
+    }
+
+    /// What the next process has.
+    fn restart(&self, fate: Fate) -> (Self, Arc<dyn Store>) {
+        match self {
+            Self::Memory(store) => {
+                if fate == Fate::Found {
+                    store.find_doubted();
+                }
+                (self.clone(), Arc::clone(store.memory()) as _)
+            }
+            Self::Disk(disk, records) => {
+                let next = Self::Disk(disk.restart(), Arc::clone(records));
+                self.recover();
+                let store = next.store();
+                (next, store)
+            }
+        }
+    }
+}
+
 /// A runtime with something to ask of it.
 struct Scene {
     stage: Stage,
-    store: Arc<UnsteadyStore>,
+    failing: Failing,
     live: WorkerId,
     ended: WorkerId,
 }
 
 impl Scene {
-    async fn new() -> Self {
-        let steady = Unsteadiness { seed: 1, delay: Duration::ZERO, failure: 0.0 };
-        let (stage, store) = Stage::unsteady(Profile::catalog(), steady).await;
+    async fn new(failing: Failing) -> Self {
+        let stage = Stage::open(parts(failing.store(), [("it", Profile::catalog())])).await;
         stage.engine.sync_bundle(&context(None, 0), old()).await.unwrap();
         let (live, ended) = (stage.spawn().await, stage.spawn().await);
         stage.stop(&ended, TerminalIntent::Stop, StopMode::Graceful).await;
-        Self { stage, store, live: live.worker_id, ended: ended.worker_id }
+        Self { stage, failing, live: live.worker_id, ended: ended.worker_id }
     }
 
     /// Asks, and tells the answer without what differs from scene to scene.
-    async fn ask(&self, ask: Ask, fingerprint: u8) -> Result<String> {
+    async fn ask(&self, ask: Ask, fingerprint: u8) -> Result<String, Error> {
         let (engine, ctx) = (&self.stage.engine, context(Some("asked"), fingerprint));
         let end = |intent| StopWorker {
             worker_id: self.live.clone(),
@@ -78,36 +157,32 @@ impl Scene {
 
     /// What a failing store leaves in doubt of what is asked; all the while nobody learns what became of it, and nothing
     /// is done anew.
-    async fn ask_in_doubt(&self, ask: Ask) {
+    async fn ask_in_doubt(&self, ask: Ask, fate: Fate) {
         let before = self.seen().await;
-        self.store.leave_in_doubt(true);
-        self.store.fail(1.0);
+        self.failing.fail(fate);
         let first = self.ask(ask, 1).await.unwrap_err();
-        let refused = self.store.refused();
+        let refused = self.failing.refused();
         let (again, other) = (self.ask(ask, 1).await.unwrap_err(), self.ask(ask, 2).await.unwrap_err());
         for error in [first, again] {
             assert_eq!(error.reason().class(), ErrorClass::Unknown, "{ask:?}: {error}");
             assert!(error.retry_delay().is_some(), "{ask:?}: {error}");
         }
         assert_eq!(other.reason(), Reason::RequestIdReused, "{ask:?}");
-        assert_eq!(self.store.refused(), refused, "{ask:?}: it was done anew");
+        assert_eq!(self.failing.refused(), refused, "{ask:?}: it was done anew");
         assert_eq!(self.seen().await, before, "{ask:?}: what has not landed is seen");
     }
 
     /// The store takes what comes, and what was in doubt has this fate.
     async fn meet(self, fate: Fate) -> Self {
-        self.store.fail(0.0);
-        match fate {
-            Fate::Void => {
-                let (ctx, other) = (context(None, 0), bundle("9", &[builtin("it")]));
-                self.stage.engine.sync_bundle(&ctx, other).await.unwrap();
-                return self;
-            }
-            Fate::Found => self.store.find_doubted(),
-            Fate::Lost => {}
+        if fate == Fate::Void {
+            self.failing.recover();
+            let other = bundle("9", &[builtin("it")]);
+            self.stage.engine.sync_bundle(&context(None, 0), other).await.unwrap();
+            return self;
         }
-        let parts = EngineParts { store: Arc::clone(self.store.memory()) as _, ..self.stage.parts };
-        Self { stage: Stage::open(parts).await, ..self }
+        let (failing, store) = self.failing.restart(fate);
+        failing.recover();
+        Self { stage: Stage::open(EngineParts { store, ..self.stage.parts }).await, failing, ..self }
     }
 
     /// All that the runtime shows, without what differs from scene to scene.
@@ -133,24 +208,25 @@ fn new() -> ConfigBundle {
     bundle("2", &[builtin("it")])
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_asked_again_after_a_doubt_is_done_once_and_what_was_found_is_not_done_again() {
+/// What the answer is and what is seen then, where nothing failed. By force a deletion takes two commits: where the first
+/// was found, the second is done.
+async fn undoubted(failing: Failing, ask: Ask, fate: Fate) -> (Result<String, Reason>, (Vec<String>, Vec<String>)) {
+    let scene = Scene::new(failing).await;
+    let first = if fate == Fate::Found { Some(scene.ask(ask, 1).await) } else { None };
+    let scene = scene.meet(fate).await;
+    let answer = match first {
+        Some(answer) => answer,
+        None => scene.ask(ask, 1).await,
+    };
+    (answer.map_err(|error| error.reason()), scene.seen().await)
+}
+
+async fn what_is_asked_again_is_done_once(failing: fn() -> Failing) {
     for fate in [Fate::Void, Fate::Found, Fate::Lost] {
         for ask in ASKS {
-            // By force it takes two commits: what was found is the first, and the second is done.
-            let found = fate == Fate::Found;
-            let expected = {
-                let scene = Scene::new().await;
-                let first = if found { Some(scene.ask(ask, 1).await) } else { None };
-                let scene = scene.meet(fate).await;
-                let answer = match first {
-                    Some(answer) => answer,
-                    None => scene.ask(ask, 1).await,
-                };
-                (answer.map_err(|error| error.reason()), scene.seen().await)
-            };
-            let scene = Scene::new().await;
-            within(scene.ask_in_doubt(ask)).await;
+            let expected = undoubted(failing(), ask, fate).await;
+            let scene = Scene::new(failing()).await;
+            within(scene.ask_in_doubt(ask, fate)).await;
             let scene = scene.meet(fate).await;
             for _ in 0..2 {
                 let answer = within(scene.ask(ask, 1)).await.map_err(|error| error.reason());
@@ -158,6 +234,18 @@ async fn what_is_asked_again_after_a_doubt_is_done_once_and_what_was_found_is_no
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_again_after_a_doubt_is_done_once_and_what_was_found_is_not_done_again() {
+    // acceptance 132
+    what_is_asked_again_is_done_once(Failing::memory).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_disk_left_in_doubt_is_done_once_and_what_was_found_is_not_done_again() {
+    // acceptance 132
+    what_is_asked_again_is_done_once(Failing::disk).await;
 }
 
 /// What a program said, as it stands in a transcript: numbers from 1 on, each once.

@@ -118,9 +118,9 @@ fn a_doubt_is_void_once_the_next_segment_has_begun_with_work_or_without() {
         let Err(StoreFault::Unknown(doubt)) = writer.one(change(1).put(2, b"in doubt"), false) else {
             panic!("{full}")
         };
-        assert!(writer.patience().is_some(), "nobody would end the doubt");
         writer.quiet();
         assert!(!reader.is_void(doubt), "nothing has landed");
+        assert!(writer.patience().is_some(), "nobody would end the doubt");
         odd.odd().full_at_sync.store(false, Ordering::Relaxed);
         disk.set_chances(Chances::default());
         if by_itself {
