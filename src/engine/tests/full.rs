@@ -232,8 +232,17 @@ async fn a_store_that_does_not_keep_up_sheds_what_it_cannot_take() {
 struct Refusing {
     inner: Arc<MemoryStore>,
     handle: tokio::runtime::Handle,
+    /// How long it takes to say so.
+    takes: Duration,
     /// Once it is full: the sequences of the last event of each attempt to land what comes next.
     attempts: parking_lot::Mutex<Option<Vec<u64>>>,
+}
+
+impl Refusing {
+    fn new(takes: Duration) -> Self {
+        let (handle, attempts) = (tokio::runtime::Handle::current(), parking_lot::Mutex::default());
+        Self { inner: MemoryStore::new(), handle, takes, attempts }
+    }
 }
 
 impl Store for Refusing {
@@ -248,8 +257,9 @@ impl Store for Refusing {
             _ => attempts.push(change.row.last_sequence),
         }
         let (settle, commit) = Commit::pending();
+        let takes = self.takes;
         self.handle.spawn(async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(takes).await;
             settle.send(Err(StoreFault::Full))
         });
         commit
@@ -290,8 +300,7 @@ impl Store for Refusing {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_held_does_not_grow_with_each_attempt_while_the_store_stays_full() {
-    let (handle, attempts) = (tokio::runtime::Handle::current(), parking_lot::Mutex::default());
-    let store = Arc::new(Refusing { inner: MemoryStore::new(), handle, attempts });
+    let store = Arc::new(Refusing::new(Duration::from_millis(5)));
     let stage = Stage::open(parts(store.clone(), [("it", sh("while :; do echo x; done"))])).await;
     let worker = stage.spawn().await;
     within(wait_for(&stage, &worker, |worker| worker.said_items > 0)).await;
@@ -305,4 +314,48 @@ async fn what_is_held_does_not_grow_with_each_attempt_while_the_store_stays_full
     let attempts = store.attempts.lock().take().unwrap();
     assert!(attempts[..5].iter().all(|last| *last == attempts[0]), "{attempts:?}");
     within(stage.stop(&worker, TerminalIntent::Stop, StopMode::Force)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_of_a_program_is_heard_than_can_be_held_when_it_does_not_land() {
+    const SAID: usize = 64 << 10;
+    let store = Arc::new(Refusing::new(Duration::from_hours(1)));
+    let stage = Stage::open(parts(store.clone(), [("it", Profile::catalog())])).await;
+    let worker_id = stage.spawn().await.worker_id;
+    let mut landed = store.worker(&worker_id).await.unwrap().unwrap();
+    let mut origin = (*landed.row.origin).clone();
+    origin.display_hint = Protocol::Lines.as_str();
+    landed.row.origin = origin.into();
+    *store.attempts.lock() = Some(Vec::new());
+    let profile = Arc::new(sh("nothing of this is executed"));
+    let (report, reports) = tokio::sync::mpsc::channel(1);
+    let (end, _orders) = tokio::sync::mpsc::channel(4);
+    let (_sender, inbox) = Engine::inbox();
+    let task = worker::Task::new(worker::TaskParts {
+        engine: Arc::new(stage.parts.clone()),
+        tail: Arc::new(tail::Tail::new(stage.engine.view(&landed.row))),
+        inbox,
+        link: Some(driver::Link { deliveries: None, end, reports, process: ProcessRecord { pid: 0, start_time: 0, boot: 0 } }),
+        stage: stage.engine.stage(&landed.row, &profile, landed.revision),
+        profile,
+        landed,
+    });
+    tokio::spawn(task.run());
+    let said = || driver::Utterance {
+        role: crate::model::Role::Assistant,
+        content: "x".repeat(SAID),
+        turn_id: crate::model::TurnId::from(""),
+        continues: false,
+        truncated_bytes: 0,
+    };
+    let mut heard = 0;
+    // Time passes where there is nothing else to be done: where nobody hears any more.
+    let listens = async |report: &tokio::sync::mpsc::Sender<_>| {
+        let said = report.send(driver::Report::Said(said()));
+        tokio::time::timeout(Duration::from_secs(1), said).await.is_ok()
+    };
+    while heard < 1_000 && listens(&report).await {
+        heard += 1;
+    }
+    assert_eq!(heard, (4 << 20) / SAID + 1, "and one that waits to be heard");
 }

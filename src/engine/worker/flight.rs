@@ -18,6 +18,8 @@ use crate::model::{Error, Event, InputAck, Reason, Result, StopMode};
 pub(super) struct InFlight {
     pub(super) commit: Option<Commit>,
     pub(super) steps: Vec<Step>,
+    /// How many bytes of it the program said: what is to be held where it fails.
+    pub(super) said: usize,
     /// The worker as it is once this has landed.
     pub(super) row: Option<Box<WorkerRow>>,
     pub(super) stop_mode: Option<StopMode>,
@@ -111,6 +113,15 @@ pub(in crate::engine) fn not_running() -> Error {
 pub(super) fn refuse_input(input: InputCommand, error: Error) {
     // Whoever asked may have gone.
     let _ = input.reply.send(Err(refused(input.hold, error)));
+}
+
+/// How many bytes the program said of these.
+pub(super) fn said_bytes(steps: &[Step]) -> usize {
+    let bytes = |step: &Step| match &step.event {
+        Event::ItemAppended(item) if step.said => item.content.len(),
+        _ => 0,
+    };
+    steps.iter().map(bytes).sum()
 }
 
 pub(super) fn said_again(event: Event) -> Option<Utterance> {

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use crate::engine::driver::Utterance;
 use crate::model::{Role, TranscriptItem, TurnId};
 
-/// How much is held while the worker ends, in bytes. Before that the program itself waits.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How much is held while the worker ends, in bytes. Before that the program itself waits, and so it does while as much is
+/// in flight: what is put back is that at most, and the reports that were taken up together with the last of it.
+pub(super) const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// What stands in a transcript instead of what could not be stored; its size is in `truncated_bytes`.
 const INSTEAD: &str = "What was said here could not be stored: the store was full.";
 

@@ -17,7 +17,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::draft::{Draft, Step};
-use super::flight::{Answer, InFlight, front, not_running, refuse_input, said_again, store_error};
+use super::flight::{Answer, InFlight, front, not_running, refuse_input, said_again, said_bytes, store_error};
+use super::held::MAX_BYTES;
 use super::next_run::NextRun;
 use super::stage::Stage;
 use super::{Command, CutCommand, InputCommand, StopCommand};
@@ -124,10 +125,11 @@ impl Task {
         self.parts.stage.at(self.parts.engine.clock.now());
     }
 
-    /// Whether more is heard of the program. After a failure that is once something has landed, or nothing is left to be
-    /// tried: otherwise each attempt would add to what is held.
+    /// Whether more is heard of the program: while no more of it is in flight than could be held. After a failure that is
+    /// once something has landed, or nothing is left to be tried: otherwise each attempt would add to what is held.
     fn hears(&self) -> bool {
         match self.resume {
+            None if self.in_flight.iter().map(|batch| batch.said).sum::<usize>() >= MAX_BYTES => false,
             None => self.pause == FIRST_PAUSE || self.in_flight.is_empty(),
             Some(_) => self.is_full() && self.parts.stage.is_ending(),
         }
@@ -231,13 +233,14 @@ impl Task {
         let row = batch.as_ref().and_then(|batch| Some(batch.worker.as_ref()?.row.clone()));
         let vital = batch.as_ref().is_some_and(|batch| batch.vital);
         let commit = batch.map(|batch| self.parts.engine.store.commit(batch));
-        self.in_flight.push_back(InFlight { commit, steps, row, stop_mode, vital, answers });
+        self.in_flight.push_back(InFlight { commit, said: said_bytes(&steps), steps, row, stop_mode, vital, answers });
     }
 
     /// The oldest batch has landed: memory follows the disk, readers and callers are told, the program is handed what
     /// is due.
     fn land(&mut self) {
-        let Some(InFlight { steps, row, stop_mode, answers, commit: _, vital: _ }) = self.in_flight.pop_front() else {
+        let Some(InFlight { steps, row, stop_mode, answers, commit: _, said: _, vital: _ }) = self.in_flight.pop_front()
+        else {
             return;
         };
         failpoint!("worker-before-publish");
