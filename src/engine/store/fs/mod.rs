@@ -34,6 +34,9 @@ use super::{Batch, Commit, Deletion, Doubt, Read, RecordCodec, Restored, Select,
 use crate::engine::frame::Frame;
 use crate::model::{EventKind, WorkerId};
 
+/// How many receipts of a damaged worker are kept in one submission.
+const KEPT_AT_ONCE: usize = 1_000;
+
 /// A store in a directory.
 #[derive(Debug, Clone)]
 pub struct FsStore(Arc<Inner>);
@@ -106,30 +109,32 @@ impl FsStore {
         Box::pin(async move { done.await.unwrap_or(Err(StoreFault::Failed)) })
     }
 
-    /// Deletes a worker of which not all can be read: all that it has goes, what is known of the damage included, but
-    /// for the receipts that can be read.
+    /// Deletes a worker of which not all can be read, beside whoever asked.
     fn delete_damaged(&self, batch: Batch, worker_id: WorkerId) -> Commit {
         let (settle, commit) = Commit::pending();
         let store = self.clone();
-        let Inner { handle, .. } = &*self.0;
-        handle.spawn(async move {
-            let prepared = store.blocking(move |inner| inner.erasure(batch, &worker_id)).await;
-            let outcome = match prepared {
-                Ok((owner, submission)) => {
-                    let landed = store.0.log.commit(submission).await;
-                    if landed.is_ok() {
-                        store.0.damage.lock().retain(|damage| damage.owner != Some(owner));
-                        store.0.quarantined.lock().remove(&owner);
-                        store.0.found.lock().remove(&owner);
-                    }
-                    landed
-                }
-                Err(fault) => Err(fault),
-            };
+        self.0.handle.spawn(async move {
             // Whoever gave up waiting finds the outcome by its request id.
-            let _ = settle.send(outcome);
+            let _ = settle.send(store.erase_damaged(batch, worker_id).await);
         });
         commit
+    }
+
+    /// All that the worker has goes, what is known of the damage included, but for the receipts that can be read: these
+    /// are the runtime's own from then on. They may be many, so that they are not all in one submission; the last one
+    /// has the effect.
+    async fn erase_damaged(&self, batch: Batch, worker_id: WorkerId) -> Result<u64, StoreFault> {
+        let (owner, receipts) = self.0.receipts_of_damaged(&worker_id)?;
+        for some in receipts.chunks(KEPT_AT_ONCE).map(<[_]>::to_vec) {
+            if let Some(kept) = self.blocking(move |inner| Ok(inner.keep(owner, &some))).await? {
+                self.0.log.commit(kept).await?;
+            }
+        }
+        let position = self.0.log.commit(self.0.erasure(batch, owner)?).await?;
+        self.0.damage.lock().retain(|damage| damage.owner != Some(owner));
+        self.0.quarantined.lock().remove(&owner);
+        self.0.found.lock().remove(&owner);
+        Ok(position)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::slot::{ORIGIN, ROW, RUNTIME, bundle, owner_of, owner_of_receipt, receipt};
+use super::slot::{Kind, ORIGIN, ROW, RUNTIME, bundle, kind, owner_of, owner_of_receipt, receipt};
 use super::{Inner, stamped};
 use crate::engine::store::log::{Change, Expect, NewEvent, Owner, Slot, Submission};
 use crate::engine::store::{Batch, Deletion, Forgotten, StoreFault, StoredWorker, WorkerChange};
@@ -40,8 +40,12 @@ impl Inner {
             changes.put(owner_of_receipt(&it), receipt(&it.key), self.codec.receipt(&it));
         }
         for Forgotten { key, worker_id } in forgotten {
-            let owner = worker_id.as_ref().and_then(owner_of).unwrap_or(RUNTIME);
-            changes.of(owner).deletes.push(receipt(&key));
+            let (owner, slot) = (worker_id.as_ref().and_then(owner_of).unwrap_or(RUNTIME), receipt(&key));
+            changes.of(owner).deletes.push(slot);
+            // That of a worker that was deleted for its damage.
+            if owner != RUNTIME && self.log.reader().place(RUNTIME, slot).is_some() {
+                changes.of(RUNTIME).deletes.push(slot);
+            }
         }
         Ok(Submission { changes: changes.0, vital })
     }
@@ -70,23 +74,39 @@ impl Inner {
         Ok(())
     }
 
-    /// The submission that deletes a worker of which not all can be read. Blocks.
+    /// The receipts of a worker of which not all can be read.
     ///
     /// # Errors
     /// `OutOfOrder` where there is no such worker.
-    pub(super) fn erasure(&self, batch: Batch, worker_id: &WorkerId) -> Result<(Owner, Submission), StoreFault> {
+    pub(super) fn receipts_of_damaged(&self, worker_id: &WorkerId) -> Result<(Owner, Vec<Slot>), StoreFault> {
         let owner = owner(worker_id)?;
-        let reader = self.log.reader();
-        let known = reader.owner(owner);
+        let known = self.log.reader().owner(owner);
         if known.is_none() && !self.quarantined.lock().contains(&owner) {
             return Err(StoreFault::OutOfOrder);
         }
-        let kept = known.map(|known| known.slots).unwrap_or_default().into_iter();
-        let kept = kept.filter(|slot| super::slot::kind(*slot) == super::slot::Kind::Receipt);
-        let kept = kept.filter_map(|slot| Some((slot, reader.get(owner, slot).ok().flatten()?.value)));
-        let wipe = Change { owner, wipe: true, puts: kept.collect(), ..Change::default() };
+        let mut slots = known.map(|known| known.slots).unwrap_or_default();
+        slots.retain(|slot| kind(*slot) == Kind::Receipt);
+        Ok((owner, slots))
+    }
+
+    /// The submission that lays what can be read of these receipts to the runtime itself, if there is any. Blocks.
+    pub(super) fn keep(&self, owner: Owner, receipts: &[Slot]) -> Option<Submission> {
+        let reader = self.log.reader();
+        let puts: Vec<_> =
+            receipts.iter().filter_map(|slot| Some((*slot, reader.get(owner, *slot).ok()??.value))).collect();
+        let is_any = !puts.is_empty();
+        // What it makes room for is much more.
+        is_any.then(|| Submission { changes: vec![Change { owner: RUNTIME, puts, ..Change::default() }], vital: true })
+    }
+
+    /// The submission that deletes a worker of which not all can be read, with its receipts.
+    ///
+    /// # Errors
+    /// As [`Self::submission`].
+    pub(super) fn erasure(&self, batch: Batch, owner: Owner) -> Result<Submission, StoreFault> {
+        let wipe = Change { owner, wipe: true, ..Change::default() };
         let Submission { changes, vital } = self.submission(Batch { deleted: None, ..batch })?;
-        Ok((owner, Submission { changes: [wipe].into_iter().chain(changes).collect(), vital }))
+        Ok(Submission { changes: [wipe].into_iter().chain(changes).collect(), vital })
     }
 }
 

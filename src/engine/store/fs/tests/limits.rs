@@ -77,3 +77,37 @@ async fn events_that_are_gone_without_a_trace_are_laid_to_their_worker_where_it_
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_receipts_of_a_damaged_worker_outlive_it_and_no_submission_holds_all_of_them() {
+    const RECEIPTS: u32 = 2_500;
+    let bed = Bed::new();
+    let store = bed.open();
+    let hurt = worker(&store, 1, &["hit this event"]).await;
+    let worker_id = hurt.worker_id().clone();
+    let key = |n: u32| ReceiptKey::from_bytes(std::array::from_fn(|at| n.to_be_bytes()[at % 4]));
+    let asked = |n| Receipt { key: key(n), ..receipt(0, Outcome::Stopping(worker_id.clone())) };
+    let receipts: Vec<_> = (1..RECEIPTS).map(asked).collect();
+    store.commit(Batch { receipts, ..Batch::default() }).await.unwrap();
+    store.close();
+    drop(store);
+    bed.hit(b"hit this event");
+    let store = bed.open();
+    assert_eq!(store.restore().await.unwrap().quarantined.len(), 1);
+    let before = store.0.log.reader().stats().submissions;
+    let deleted = Some(Deletion { worker_id: worker_id.clone(), revision: None });
+    let receipts = vec![receipt(9, Outcome::Deleted { worker_id: worker_id.clone(), last: None })];
+    store.commit(Batch { deleted, receipts, vital: true, ..Batch::default() }).await.unwrap();
+    assert_eq!(store.0.log.reader().stats().submissions - before, 4);
+    store.close();
+    drop(store);
+    let store = bed.open();
+    let restored = store.restore().await.unwrap();
+    assert!(restored.quarantined.is_empty() && restored.warnings.is_empty() && restored.workers.is_empty());
+    let keys: std::collections::HashSet<_> = restored.receipts.iter().map(|receipt| receipt.key).collect();
+    assert_eq!((keys.len(), restored.receipts.len()), (RECEIPTS as usize + 1, RECEIPTS as usize + 1));
+    // They are forgotten as any other.
+    let forgotten = keys.into_iter().map(|key| Forgotten { key, worker_id: Some(worker_id.clone()) }).collect();
+    store.commit(Batch { forgotten, ..Batch::default() }).await.unwrap();
+    assert_eq!(store.restore().await.unwrap().receipts, []);
+}
