@@ -8,6 +8,7 @@ use crate::engine::store::disk::RealDisk;
 use crate::engine::store::{CareError, Finding, Salvaged, Verified, salvage, verify};
 use crate::model::RuntimeId;
 use crate::proto::ProtoRecords;
+use crate::registry::check_kept;
 
 /// Does what was asked. What is found goes to standard output.
 ///
@@ -21,7 +22,7 @@ pub fn store(command: StoreCommand) -> Result<(), Failure> {
 }
 
 fn verify_dir(dir: &Path) -> Result<(), Failure> {
-    let verified = verify(&RealDisk, dir, &ProtoRecords).map_err(not_done)?;
+    let verified = verify(&RealDisk, dir, &ProtoRecords, &check_kept).map_err(not_done)?;
     let Verified { segments, bytes, workers, events, records, findings, notes } = &verified;
     let mut output = io::stdout().lock();
     for note in notes {

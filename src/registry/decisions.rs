@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
-use super::ledger::{Ledger, LedgerFault};
+use super::ledger::{Ledger, LedgerFault, unwrapped};
+use crate::engine::store::RecordFault;
+use crate::engine::store::log::Slot;
 use crate::model::{CallContext, Error, Fingerprint, Reason, RequestId, Result, RuntimeId};
 
 const PREFIX: &str = "spawn/";
@@ -108,6 +110,18 @@ impl Decisions {
         };
         stream::iter(dropped).for_each_concurrent(AT_ONCE, drop_one).await;
     }
+}
+
+/// Whether a value of the control plane's own store can be read, where it stands.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_kept(slot: Slot, value: &Bytes) -> std::result::Result<(), RecordFault> {
+    let (key, value) = unwrapped(slot, value)?;
+    if key.starts_with(PREFIX) && Note::decode(&value).is_none() {
+        return Err(RecordFault("the note of a spawn does not decode".to_owned()));
+    }
+    Ok(())
 }
 
 impl Note {
@@ -229,5 +243,18 @@ mod tests {
         decisions.drop_old(at(24)).await;
         let left: Vec<_> = ledger.list("").await.unwrap().entries.into_iter().map(|(key, _)| key).collect();
         assert_eq!(left, ["other", "spawn/here/local:test/r-1/new"]);
+    }
+
+    #[test]
+    fn a_note_that_does_not_decode_is_no_sound_value() {
+        use crate::registry::ledger::kept;
+        let note = Note { fingerprint: Fingerprint([1; 32]), at: at(1) };
+        let check = |key: &str, value: Bytes| {
+            let (slot, value) = kept(key, &value);
+            check_kept(slot, &value)
+        };
+        assert_eq!(check("spawn/a", note.encode()), Ok(()));
+        assert_eq!(check("of another kind", Bytes::from_static(b"x")), Ok(()));
+        assert!(check("spawn/a", Bytes::from_static(b"x")).is_err());
     }
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+pub use decisions::check_kept;
 pub use set::DuplicateRuntime;
 
 use crate::engine::{Clock, Observation, ObserveFrom, SystemClock};

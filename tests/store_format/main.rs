@@ -75,7 +75,7 @@ fn copy_into(from: &Path, to: &Path) {
 async fn the_fixture_of_version_1_is_read_as_it_was_written() {
     let top = copy();
     let dir = top.path().join("data");
-    let verified = verify(&RealDisk, &dir, &ProtoRecords).unwrap();
+    let verified = verify(&RealDisk, &dir, &ProtoRecords, &workplane::registry::check_kept).unwrap();
     assert_eq!((verified.findings, verified.notes), (vec![], vec![]));
     assert!(verified.segments > 3, "one segment for each log shows little");
     assert!(!dir.join("log/00000000000000000001.seg").exists(), "nothing was cleaned");
@@ -115,7 +115,7 @@ async fn a_bad_bit_anywhere_in_the_fixture_is_told_and_costs_only_whom_it_hit() 
         bytes[offset] ^= 1 << (offset % 8);
         fs::write(dir.join(&file), bytes).unwrap();
 
-        let findings = verify(&RealDisk, &dir, &ProtoRecords).unwrap().findings;
+        let findings = verify(&RealDisk, &dir, &ProtoRecords, &workplane::registry::check_kept).unwrap().findings;
         salvage(&RealDisk, &dir, &new, None, &ProtoRecords).unwrap();
         let dir = open(&dir).unwrap();
         let store = store(&dir).unwrap();

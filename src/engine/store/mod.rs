@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 pub use data_dir::{DataDir, DataDirError, DirRole};
-pub use fs::{CareError, Finding, FsStore, Salvaged, Verified, salvage, verify};
+pub use fs::{CareError, ControlCheck, Finding, FsStore, Salvaged, Verified, salvage, verify};
 pub use memory::MemoryStore;
 pub use records::{RecordCodec, RecordFault};
 #[cfg(test)]

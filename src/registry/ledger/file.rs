@@ -17,9 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::state::{Shared, Wish};
 use super::{Changes, Entry, Ledger, LedgerFault, Listing};
-use crate::engine::store::StoreFault;
 use crate::engine::store::disk::Disk;
-use crate::engine::store::log::{Change, Log, LogOptions, Owner, Slot, Submission};
+use crate::engine::store::log::{Change, Log, LogOptions, Owner, Reader, Slot, Submission};
+use crate::engine::store::{RecordFault, StoreFault};
 
 /// How many changes may wait.
 const QUEUE: usize = 4_096;
@@ -47,20 +47,16 @@ impl FileLedger {
     /// `handle`.
     ///
     /// # Errors
-    /// What the log says. What is damaged is told in the log of this process, and is not there.
+    /// What the log says. What is damaged is told, with its place, by the log of this process, and is not there.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, handle: &Handle) -> io::Result<Self> {
         let (log, recovered) = Log::open(disk, dir, LogOptions::default())?;
         for damage in &recovered.damage {
-            tracing::error!("the control plane's store is damaged: {damage}");
+            tracing::error!("{damage}; it is in the control plane's store");
         }
-        let mut entries = BTreeMap::new();
-        log.reader().each_value(|_, slot, value| match value.map(|it| (it.position, unwrapped(&it.value))) {
-            Ok((revision, Some((key, value)))) => {
-                entries.insert(key, Entry { revision, value });
-            }
-            Ok((_, None)) => tracing::error!(?slot, "a value in the control plane's store has no key"),
-            Err(fault) => tracing::error!(?slot, %fault, "a value in the control plane's store cannot be read"),
-        });
+        let (entries, problems) = read(log.reader());
+        for problem in problems {
+            tracing::error!("{problem}; it is in the control plane's store");
+        }
         let shared = Shared::new(entries, recovered.last_position);
         let (submit, waiting) = mpsc::channel(QUEUE);
         let log = Arc::new(log);
@@ -102,6 +98,22 @@ impl Ledger for FileLedger {
     fn watch(&self, prefix: &str, revision: u64) -> Changes {
         self.shared.watch(prefix, revision)
     }
+}
+
+/// The values there are, and as `FILE: offset N: what` those that are none.
+pub(super) fn read(reader: &Reader) -> (BTreeMap<String, Entry>, Vec<String>) {
+    let (mut entries, mut problems) = (BTreeMap::new(), Vec::new());
+    reader.each_value(|owner, slot, value| {
+        let read = value.map_err(|fault| RecordFault(fault.to_string()));
+        match read.and_then(|it| Ok((it.position, unwrapped(slot, &it.value)?))) {
+            Ok((revision, (key, value))) => _ = entries.insert(key, Entry { revision, value }),
+            Err(fault) => {
+                let (file, offset) = reader.place(owner, slot).unwrap_or_default();
+                problems.push(format!("{}: offset {offset}: {fault}", file.display()));
+            }
+        }
+    });
+    (entries, problems)
 }
 
 /// Decides on what waits and writes it, until there is nobody left to ask.
@@ -174,9 +186,26 @@ fn wrapped(key: &str, value: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-fn unwrapped(bytes: &Bytes) -> Option<(String, Bytes)> {
-    let (length, rest) = bytes.split_first_chunk()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    let key = str::from_utf8(rest.get(..length)?).ok()?;
-    Some((key.to_owned(), bytes.slice(4 + length..)))
+/// A value as it is kept, and where.
+#[cfg(test)]
+pub(in crate::registry) fn kept(key: &str, value: &[u8]) -> (Slot, Bytes) {
+    (slot(key), wrapped(key, value))
+}
+
+/// The key and the value that stand in a slot.
+///
+/// # Errors
+/// What is wrong with them.
+pub(in crate::registry) fn unwrapped(at: Slot, bytes: &Bytes) -> Result<(String, Bytes), RecordFault> {
+    let read = || {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let key = str::from_utf8(rest.get(..length)?).ok()?;
+        Some((key.to_owned(), bytes.slice(4 + length..)))
+    };
+    match read() {
+        None => Err(RecordFault("a value has no key".to_owned())),
+        Some((key, _)) if slot(&key) != at => Err(RecordFault("a value is not that of its key".to_owned())),
+        Some(read) => Ok(read),
+    }
 }

@@ -19,6 +19,9 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 pub use file::FileLedger;
+#[cfg(test)]
+pub(super) use file::kept;
+pub(super) use file::unwrapped;
 pub use memory::MemoryLedger;
 
 /// A key's value.

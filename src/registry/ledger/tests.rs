@@ -135,3 +135,26 @@ async fn a_ledger_in_a_file_is_there_again_after_a_restart_and_its_revisions_go_
     assert!(later > gone);
     assert_eq!(next(&mut changes).await.unwrap().revision, later);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_none_is_told_with_its_file_and_offset_and_the_others_are_there() {
+    use crate::engine::store::log::{Log, LogOptions, Owner, Slot, Submission};
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("control");
+    let ledger = FileLedger::open(Arc::new(RealDisk), &dir, &Handle::current()).unwrap();
+    ledger.put_if("a", 0, value("sound")).await.unwrap();
+    ledger.close();
+    let (log, _) = Log::open(Arc::new(RealDisk), &dir, LogOptions::default()).unwrap();
+    let mut elsewhere = vec![1, 0, 0, 0];
+    elsewhere.extend_from_slice(b"akey of another slot");
+    let puts = vec![(Slot([1; 16]), Bytes::from_static(b"no")), (Slot([2; 16]), elsewhere.into())];
+    let change = crate::engine::store::log::Change { owner: Owner([0; 16]), puts, ..Default::default() };
+    log.commit(Submission { changes: vec![change], vital: false }).await.unwrap();
+    let (entries, problems) = file::read(log.reader());
+    assert_eq!(entries.keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(problems.len(), 2);
+    let start = format!("{}: offset ", dir.join("00000000000000000001.seg").display());
+    for (problem, what) in problems.iter().zip(["a value has no key", "a value is not that of its key"]) {
+        assert!(problem.starts_with(&start) && problem.ends_with(what), "{problem}");
+    }
+}

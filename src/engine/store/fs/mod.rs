@@ -14,7 +14,7 @@ mod tests;
 mod verify;
 
 pub use salvage::{Salvaged, salvage};
-pub use verify::{CareError, Finding, Verified, verify};
+pub use verify::{CareError, ControlCheck, Finding, Verified, verify};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::restore::{Restoring, named};
 use super::slot::{RUNTIME, worker_of};
 use crate::engine::store::disk::Disk;
-use crate::engine::store::log::{Damage, Reader, Recovered};
-use crate::engine::store::{DataDir, DataDirError, Quarantined, RecordCodec};
+use crate::engine::store::log::{Damage, Reader, Recovered, Slot};
+use crate::engine::store::{DataDir, DataDirError, Quarantined, RecordCodec, RecordFault};
 use crate::model::{EventKind, WorkerId};
 
 /// The logs that a data directory may have: the runtime's, and the control plane's own.
@@ -60,11 +62,19 @@ pub enum CareError {
     Io(#[from] io::Error),
 }
 
+/// Says what is wrong with a value of the control plane's own store.
+pub type ControlCheck<'c> = &'c dyn Fn(Slot, &Bytes) -> Result<(), RecordFault>;
+
 /// Reads all of a data directory, which no server has meanwhile.
 ///
 /// # Errors
 /// [`CareError`]. Damage is none.
-pub fn verify(disk: &dyn Disk, dir: &Path, codec: &dyn RecordCodec) -> Result<Verified, CareError> {
+pub fn verify(
+    disk: &dyn Disk,
+    dir: &Path,
+    codec: &dyn RecordCodec,
+    control: ControlCheck<'_>,
+) -> Result<Verified, CareError> {
     let _held = DataDir::hold_to_read(disk, dir)?;
     let logs = logs(disk, dir)?;
     let mut verified = Verified::default();
@@ -78,13 +88,13 @@ pub fn verify(disk: &dyn Disk, dir: &Path, codec: &dyn RecordCodec) -> Result<Ve
     }
     for log in logs {
         let opened = OpenedLog::open(disk, dir, log, codec)?;
-        verified.add(&opened, codec);
+        verified.add(&opened, codec, control);
     }
     Ok(verified)
 }
 
 impl Verified {
-    fn add(&mut self, opened: &OpenedLog<'_>, codec: &dyn RecordCodec) {
+    fn add(&mut self, opened: &OpenedLog<'_>, codec: &dyn RecordCodec, control: ControlCheck<'_>) {
         let stats = opened.reader.stats();
         self.segments += stats.segments;
         self.bytes += stats.bytes;
@@ -93,7 +103,7 @@ impl Verified {
             self.events += state.last_sequence + 1 - state.first_sequence;
             self.records += state.slots.len();
         }
-        self.findings.extend(opened.findings(codec));
+        self.findings.extend(opened.findings(codec, control));
         self.notes.extend(opened.recovered.notes.iter().map(|note| opened.place(note)));
     }
 }
@@ -129,8 +139,8 @@ impl<'d> OpenedLog<'d> {
         self.recovered.damage.iter().map(finding)
     }
 
-    /// All that is wrong: what the log says, and in a runtime's what does not decode or does not fit together.
-    fn findings(&self, codec: &dyn RecordCodec) -> BTreeSet<Finding> {
+    /// All that is wrong: what the log says, what does not decode, and what does not fit together.
+    fn findings(&self, codec: &dyn RecordCodec, control: ControlCheck<'_>) -> BTreeSet<Finding> {
         let mut findings: BTreeSet<_> = self.damage().collect();
         if self.is_runtime() {
             let damage = &self.recovered.damage;
@@ -138,6 +148,15 @@ impl<'d> OpenedLog<'d> {
             let quarantined = |it: Quarantined| Finding { place: it.place, worker_id: Some(it.worker_id) };
             findings.extend(restored.quarantined.into_iter().map(quarantined));
             findings.extend(restored.warnings.into_iter().map(|place| Finding { place, worker_id: None }));
+        } else {
+            self.reader.each_value(|owner, slot, value| {
+                let read = value.map_err(|fault| RecordFault(fault.to_string()));
+                if let Err(fault) = read.and_then(|it| control(slot, &it.value)) {
+                    let (file, offset) = self.reader.place(owner, slot).unwrap_or_default();
+                    let place = named(self.dir, &file, offset, &fault.0);
+                    findings.insert(Finding { place, worker_id: None });
+                }
+            });
         }
         findings
     }

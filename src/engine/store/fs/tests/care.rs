@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::*;
 use crate::engine::store::disk::simulated::SimulatedDisk;
-use crate::engine::store::{CareError, DataDir, DirRole, salvage, verify};
+use crate::engine::store::log::{Change, Slot, Submission};
+use crate::engine::store::{CareError, DataDir, DirRole, RecordFault, salvage, verify};
 use crate::model::{Incarnation, RuntimeId};
 
 /// A host's data directory, and those it was salvaged into.
@@ -31,6 +32,11 @@ fn old() -> &'static Path {
 
 fn new() -> &'static Path {
     Path::new("/new")
+}
+
+/// All is well with a value of the control plane that does not say otherwise.
+fn check(_: Slot, value: &Bytes) -> Result<(), RecordFault> {
+    if value == "bad" { Err(RecordFault("it says so itself".to_owned())) } else { Ok(()) }
 }
 
 impl Care {
@@ -80,7 +86,7 @@ impl Care {
     }
 
     fn verify(&self, dir: &Path) -> Verified {
-        verify(&self.disk, dir, &*self.records).unwrap()
+        verify(&self.disk, dir, &*self.records, &check).unwrap()
     }
 
     fn salvage(&self) -> Salvaged {
@@ -121,16 +127,16 @@ async fn a_sound_directory_is_said_to_be_sound_and_nothing_in_it_changes() {
         files.iter().map(|path| (path.clone(), state(path))).collect::<Vec<_>>()
     };
     let before = all();
-    let verified = verify(&RealDisk, dir, &*bed.records).unwrap();
+    let verified = verify(&RealDisk, dir, &*bed.records, &check).unwrap();
     assert_eq!((verified.workers, verified.events, verified.records), (1, 2, 3), "{verified:?}");
     assert_eq!((verified.findings, verified.notes, verified.segments), (vec![], vec![], 1));
     assert_eq!(all(), before);
 
     let server = hold().unwrap();
-    let refused = verify(&RealDisk, dir, &*bed.records).unwrap_err().to_string();
+    let refused = verify(&RealDisk, dir, &*bed.records, &check).unwrap_err().to_string();
     assert!(refused.contains("is in use by another process (pid "), "{refused}");
     drop(server);
-    assert!(matches!(verify(&RealDisk, &bed.log(), &*bed.records), Err(CareError::NoStore(_))));
+    assert!(matches!(verify(&RealDisk, &bed.log(), &*bed.records, &check), Err(CareError::NoStore(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,6 +159,24 @@ async fn what_is_damaged_is_named_with_its_place_and_its_worker_as_a_server_says
     care.records.forget();
     let found = care.verify(old()).findings;
     assert_eq!(found.iter().filter(|finding| finding.worker_id.is_some()).count(), 3, "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_the_control_plane_that_does_not_decode_is_named_with_its_place() {
+    let care = Care::new();
+    care.fill().await;
+    let control = old().join("control");
+    care.disk.create_dir(&control).unwrap();
+    let (log, _) = Log::open(Arc::new(care.disk.clone()), &control, LogOptions::default()).unwrap();
+    let puts = [(Slot([1; 16]), "good"), (Slot([2; 16]), "bad")].map(|(slot, value)| (slot, Bytes::from(value)));
+    let change = Change { puts: puts.to_vec(), ..Change::default() };
+    log.commit(Submission { changes: vec![change], vital: false }).await.unwrap();
+    log.close();
+    let verified = care.verify(old());
+    let [finding] = &verified.findings[..] else { panic!("{:?}", verified.findings) };
+    let (start, end) = ("control/00000000000000000001.seg: offset ", ": it says so itself");
+    assert!(finding.place.starts_with(start) && finding.place.ends_with(end), "{finding:?}");
+    assert_eq!(finding.worker_id, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
