@@ -335,7 +335,12 @@ async fn no_more_of_a_program_is_heard_than_can_be_held_when_it_does_not_land() 
         engine: Arc::new(stage.parts.clone()),
         tail: Arc::new(tail::Tail::new(stage.engine.view(&landed.row))),
         inbox,
-        link: Some(driver::Link { deliveries: None, end, reports, process: ProcessRecord { pid: 0, start_time: 0, boot: 0 } }),
+        link: Some(driver::Link {
+            deliveries: None,
+            end,
+            reports,
+            process: ProcessRecord { pid: 0, start_time: 0, boot: 0 },
+        }),
         stage: stage.engine.stage(&landed.row, &profile, landed.revision),
         profile,
         landed,

@@ -239,7 +239,8 @@ impl Task {
     /// The oldest batch has landed: memory follows the disk, readers and callers are told, the program is handed what
     /// is due.
     fn land(&mut self) {
-        let Some(InFlight { steps, row, stop_mode, answers, commit: _, said: _, vital: _ }) = self.in_flight.pop_front()
+        let Some(InFlight { steps, row, stop_mode, answers, commit: _, said: _, vital: _ }) =
+            self.in_flight.pop_front()
         else {
             return;
         };

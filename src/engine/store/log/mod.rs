@@ -34,6 +34,7 @@ mod segment;
 mod shared;
 mod slots;
 mod stage;
+mod trouble;
 mod types;
 mod walk;
 mod window;

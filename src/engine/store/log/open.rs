@@ -19,6 +19,7 @@ use super::scan::{Scanned, Tail, scan};
 use super::segment::{Active, Room};
 use super::shared::{Shared, State, segment_path};
 use super::stage::Stage;
+use super::trouble::Trouble;
 use super::types::{LogId, LogOptions, Recovered};
 use super::window::read_full;
 use super::writer::{Head, Writer};
@@ -133,7 +134,7 @@ fn writer(
         stage: Stage::default(),
         dir: dir.to_path_buf(),
         marked: true,
-        trouble: None,
+        trouble: Trouble::default(),
         failures: 0,
         lock: Some(lock),
         disk,

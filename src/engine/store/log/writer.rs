@@ -19,6 +19,7 @@ use super::queue::{Next, Queue, Waiting};
 use super::segment::{Active, Room, is_full};
 use super::shared::{Segment, Shared};
 use super::stage::Stage;
+use super::trouble::Trouble;
 use super::types::LogOptions;
 use super::{Doubt, StoreFault};
 use crate::engine::store::disk::{Disk, DiskLock};
@@ -60,8 +61,7 @@ pub(super) struct Writer {
     pub(super) cleaning: Cleaning,
     /// How long the last sync took.
     pub(super) sync_took: Duration,
-    /// Why the last commits found no segment to go to; said once.
-    pub(super) trouble: Option<io::ErrorKind>,
+    pub(super) trouble: Trouble,
     /// How often writing has failed since something landed, but for want of room.
     pub(super) failures: u32,
     pub(super) lock: Option<Box<dyn DiskLock>>,
@@ -283,7 +283,7 @@ impl Writer {
     /// Sees to it that there is a segment with room for a group of this size at its end.
     pub(super) fn make_room(&mut self, bytes: u64, room: Room) -> Result<(), StoreFault> {
         let made = self.try_make_room(bytes, room);
-        self.tell(made.as_ref().err(), room);
+        self.trouble.tell(&self.dir, made.as_ref().err(), room);
         if let Err(error) = &made {
             self.count(error);
         }
@@ -295,22 +295,6 @@ impl Writer {
         if !is_full(error) {
             self.failures = self.failures.saturating_add(1);
             self.shared.failing.store(self.failures > 1, Ordering::Relaxed);
-        }
-    }
-
-    /// Says once that commits find no segment to go to, and once that they do again.
-    fn tell(&mut self, error: Option<&io::Error>, room: Room) {
-        // What is vital finding room says nothing of the others.
-        let trouble = if error.is_none() && room == Room::Vital { self.trouble } else { error.map(io::Error::kind) };
-        if trouble != self.trouble {
-            self.trouble = trouble;
-            match error {
-                Some(error) if is_full(error) => {
-                    tracing::error!("{}: no room on the disk: {error}", self.dir.display());
-                }
-                Some(error) => tracing::error!("{}: nothing can be written for now: {error}", self.dir.display()),
-                None => tracing::info!("{}: it can be written again", self.dir.display()),
-            }
         }
     }
 
