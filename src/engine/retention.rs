@@ -2,7 +2,7 @@
 //! Nothing is ever removed that a live worker still needs, nor the last event there is, which is the end of one that has
 //! ended. A reader that stands before what is kept is told of the gap; a new one, that its cursor has expired.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::{Duration, SystemTime};
 
@@ -18,12 +18,14 @@ use super::store::{Batch, Select, StoredWorker, WorkerChange, event_bytes};
 use super::tail::Progress;
 use super::worker::{Command, Cut, CutCommand, store_error};
 use crate::failpoint::failpoint;
-use crate::model::{EventKind, MAX_PAGE_BYTES, Result, Worker, WorkerId};
+use crate::model::{EventKind, MAX_PAGE_BYTES, Result, WorkerId};
 
 /// How often it is looked for what may go.
 const EVERY: Duration = Duration::from_secs(10);
 /// How many events are looked at at once.
 const PAGE: usize = 1_000;
+/// How many logs are weighed before others have their turn.
+const AT_A_STRETCH: usize = 1_000;
 /// How often the largest logs are evened out in one pass.
 const ROUNDS: u32 = 8;
 
@@ -34,7 +36,8 @@ pub struct Retention {
     pub max_age: Option<Duration>,
     /// How many bytes the events of one worker may take.
     pub max_worker_bytes: Option<u64>,
-    /// How many bytes all may take that is kept: the largest logs are cut first.
+    /// How many bytes the events of all workers may take together: the largest logs are cut first. What cannot be cut does
+    /// not count: rows, receipts, bundles, and workers that are quarantined.
     pub max_bytes: Option<u64>,
     /// Workers that ended longer ago than this are deleted.
     pub ended_workers_max_age: Option<Duration>,
@@ -67,14 +70,15 @@ impl Engine {
             self.delete_ended(before).await;
         }
         if let Some(before) = max_age.and_then(|age| now.checked_sub(age)) {
-            for (worker_id, slot) in self.slots(|worker| worker.created_at < before) {
+            let is_older = |slot: &Slot| has_more_than_its_last(slot) && slot.tail.view().created_at < before;
+            for (worker_id, slot) in self.slots(is_older) {
                 self.cut(&worker_id, &slot, Goal::Before(before)).await;
             }
         }
         if let Some(most) = max_worker_bytes {
-            for (worker_id, slot) in self.slots(|_| true) {
-                let over = self.0.parts.store.worker_bytes(&worker_id).saturating_sub(most);
-                if over > 0 {
+            for (bytes, worker_id, slot) in self.logs().await {
+                let over = bytes.saturating_sub(most);
+                if over > 0 && has_more_than_its_last(&slot) {
                     self.cut(&worker_id, &slot, Goal::Bytes(over)).await;
                 }
             }
@@ -84,13 +88,9 @@ impl Engine {
         }
     }
 
-    /// Those workers of whose events more than the last is kept.
-    fn slots(&self, wanted: impl Fn(&Worker) -> bool) -> Vec<(WorkerId, Slot)> {
+    fn slots(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<(WorkerId, Slot)> {
         let workers = self.0.workers.read();
-        let slots = workers.iter().filter(|(_, slot)| {
-            let view = slot.tail.view();
-            !slot.quarantined && view.first_sequence < view.last_event_id && wanted(&view)
-        });
+        let slots = workers.iter().filter(|(_, slot)| wanted(slot));
         slots.map(|(worker_id, slot)| (worker_id.clone(), slot.clone())).collect()
     }
 
@@ -99,11 +99,7 @@ impl Engine {
             let view = slot.tail.view();
             !slot.quarantined && view.termination.as_ref().is_some_and(|end| end.ended_at < before)
         };
-        let old = |workers: &BTreeMap<WorkerId, Slot>| -> Vec<_> {
-            workers.iter().filter(|(_, slot)| is_old(slot)).map(|(worker_id, _)| worker_id.clone()).collect()
-        };
-        let old = old(&self.0.workers.read());
-        for worker_id in old {
+        for (worker_id, _) in self.slots(is_old) {
             if let Err(error) = self.erase(&worker_id, None).await {
                 tracing::warn!(%worker_id, %error, "a worker that ended long ago could not be deleted yet");
             }
@@ -113,16 +109,15 @@ impl Engine {
     /// Cuts the largest logs down to one level, so that all of it takes `most` bytes at most: whose log is below that
     /// level keeps it whole, however much its neighbours say.
     async fn cut_largest(&self, most: u64) {
-        let store = &self.0.parts.store;
         // Logs that cannot be cut any further now.
         let mut stuck = BTreeSet::new();
         for _ in 0..ROUNDS {
-            let over = store.bytes().saturating_sub(most);
+            let mut logs = self.logs().await;
+            let over = logs.iter().map(|(bytes, ..)| bytes).sum::<u64>().saturating_sub(most);
             if over == 0 {
                 return;
             }
-            let slots = self.slots(|_| true).into_iter().filter(|(id, _)| !stuck.contains(id));
-            let logs: Vec<_> = slots.map(|(id, slot)| (store.worker_bytes(&id), id, slot)).collect();
+            logs.retain(|(_, worker_id, slot)| has_more_than_its_last(slot) && !stuck.contains(worker_id));
             let level = level(logs.iter().map(|(bytes, ..)| *bytes).collect(), over);
             for (bytes, worker_id, slot) in logs {
                 if bytes > level && !self.cut(&worker_id, &slot, Goal::Bytes(bytes - level)).await {
@@ -130,6 +125,18 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Every worker whose log can be cut, with what its events take.
+    async fn logs(&self) -> Vec<(u64, WorkerId, Slot)> {
+        let mut logs = Vec::new();
+        for (nth, (worker_id, slot)) in self.slots(|slot| !slot.quarantined).into_iter().enumerate() {
+            logs.push((self.0.parts.store.worker_bytes(&worker_id), worker_id, slot));
+            if nth % AT_A_STRETCH == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        logs
     }
 
     /// Cuts a worker's log: whether anything was removed.
@@ -206,6 +213,12 @@ impl Goal {
             Self::Bytes(bytes) => won >= bytes,
         }
     }
+}
+
+/// Whether more of a worker's events is kept than the last, which stays.
+fn has_more_than_its_last(slot: &Slot) -> bool {
+    let view = slot.tail.view();
+    !slot.quarantined && view.first_sequence < view.last_event_id
 }
 
 /// Whether an event must stay: the last one, and from the first input of a live worker on whose turn has not ended.

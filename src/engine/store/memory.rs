@@ -248,10 +248,6 @@ impl Store for MemoryStore {
         self.0.lock().workers.get(worker_id).map_or(0, |log| log.bytes)
     }
 
-    fn bytes(&self) -> u64 {
-        self.0.lock().bytes()
-    }
-
     fn damage(&self, worker_id: &WorkerId) -> Option<String> {
         self.0.lock().damaged.get(worker_id).cloned()
     }

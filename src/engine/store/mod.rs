@@ -232,10 +232,6 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// How many bytes the events of a worker take that are kept: what removing them wins.
     fn worker_bytes(&self, worker_id: &WorkerId) -> u64;
 
-    /// How many bytes all takes that is kept, records included: what was removed does not count, also where its room is
-    /// not free yet.
-    fn bytes(&self) -> u64;
-
     /// Where what is stored of a worker was found damaged as it was read, as `FILE: offset N: what`.
     fn damage(&self, worker_id: &WorkerId) -> Option<String>;
 

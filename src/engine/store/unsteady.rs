@@ -206,10 +206,6 @@ impl Store for UnsteadyStore {
         self.inner.worker_bytes(worker_id)
     }
 
-    fn bytes(&self) -> u64 {
-        self.inner.bytes()
-    }
-
     fn damage(&self, worker_id: &WorkerId) -> Option<String> {
         self.inner.damage(worker_id)
     }

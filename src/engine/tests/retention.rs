@@ -126,9 +126,12 @@ async fn noisy_neighbour_keeps_cursors_when_all_of_it_must_shrink() {
     stage.say(&quiet, 0..50).await;
     stage.say(&noisy, 0..4_000).await;
     stage.say(&loud, 0..3_000).await;
-    assert!(stage.parts.store.bytes() > 1 << 20);
+    let all = |stage: &Stage| {
+        [&quiet, &noisy, &loud].map(|worker| stage.parts.store.worker_bytes(&worker.worker_id)).iter().sum::<u64>()
+    };
+    assert!(all(&stage) > 1 << 20);
     stage.engine.retain().await;
-    assert!(stage.parts.store.bytes() <= 1 << 20);
+    assert!(all(&stage) <= 1 << 20);
     assert_eq!(stage.now(&quiet).first_sequence, 1, "who says little keeps it");
     let [one, other] = [&noisy, &loud].map(|worker| stage.parts.store.worker_bytes(&worker.worker_id));
     assert!(one.abs_diff(other) < 4_096 && one > 100_000, "{one} {other}");
@@ -144,6 +147,33 @@ async fn noisy_neighbour_keeps_cursors_when_all_of_it_must_shrink() {
         let now = stage.now(worker);
         assert_eq!(now.first_sequence, now.last_event_id);
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_cut_costs_nobody_what_can() {
+    const MOST: u64 = 1 << 20;
+    let memory = MemoryStore::new();
+    let mut parts = parts(memory.clone(), [("it", Profile::catalog())]);
+    parts.limits.retention = Retention { max_bytes: Some(MOST), ..Retention::default() };
+    let stage = Stage::open(parts).await;
+    let (hurt, sound) = (stage.spawn().await, stage.spawn().await);
+    stage.say(&hurt, 0..3_000).await;
+    for n in 0..1_800 {
+        let ctx = context(Some(&format!("{n}")), 1);
+        stage.engine.send_input(&ctx, input_for(&sound.worker_id, "with a receipt")).await.unwrap();
+    }
+    memory.spoil(&hurt.worker_id, "log/1.seg: offset 1: a test");
+    let stage = Stage::open(stage.parts.clone()).await;
+    let bytes = || stage.parts.store.worker_bytes(&sound.worker_id);
+    let before = bytes();
+    assert!((MOST / 2..MOST).contains(&before), "{before}");
+    stage.engine.retain().await;
+    assert_eq!(bytes(), before, "what the other one takes does not count, nor what its receipts do");
+    let other = stage.spawn().await;
+    stage.say(&other, 0..3_000).await;
+    stage.engine.retain().await;
+    let all = bytes() + stage.parts.store.worker_bytes(&other.worker_id);
+    assert!((MOST - 4_096..=MOST).contains(&all), "{all}");
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 use self::restore::named;
 use self::slot::{ORIGIN, ROW, owner_of};
 use super::disk::Disk;
-use super::log::{Damage, Log, LogOptions, LogStats, Owner, StoredEvent};
+use super::log::{Damage, Log, LogOptions, Owner, StoredEvent};
 use super::{Batch, Commit, Deletion, Doubt, Read, RecordCodec, Restored, Select, Store, StoreFault, StoredWorker};
 use crate::engine::frame::Frame;
 use crate::model::{EventKind, WorkerId};
@@ -177,11 +177,6 @@ impl Store for FsStore {
 
     fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {
         owner_of(worker_id).map_or(0, |owner| self.0.log.reader().event_bytes(owner))
-    }
-
-    fn bytes(&self) -> u64 {
-        let LogStats { live, .. } = self.0.log.reader().stats();
-        live
     }
 
     fn damage(&self, worker_id: &WorkerId) -> Option<String> {

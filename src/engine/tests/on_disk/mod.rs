@@ -97,10 +97,6 @@ impl Store for Reopened {
         self.now().worker_bytes(worker_id)
     }
 
-    fn bytes(&self) -> u64 {
-        self.now().bytes()
-    }
-
     fn damage(&self, worker_id: &WorkerId) -> Option<String> {
         self.now().damage(worker_id)
     }
