@@ -12,7 +12,7 @@ use super::bundles::Bundles;
 use super::parts::EngineParts;
 use super::profile::Profile;
 use super::receipts::{Claim, Outcome, Receipts, given_up, refused};
-use super::retention::{self, Retention};
+use super::retention::{self, KnownLogs, Retention};
 use super::row::WorkerRow;
 use super::store::Batch;
 use super::tail::Tail;
@@ -41,6 +41,7 @@ pub(super) struct Inner {
     pub parts: Arc<EngineParts>,
     pub workers: RwLock<BTreeMap<WorkerId, Slot>>,
     pub receipts: Receipts,
+    pub known_logs: KnownLogs,
     pub bundles: Bundles,
     /// What was found damaged at the start and belongs to no worker.
     pub warnings: RwLock<Vec<Diagnostic>>,
@@ -80,6 +81,7 @@ impl Engine {
             parts: Arc::new(parts),
             workers: RwLock::default(),
             receipts,
+            known_logs: KnownLogs::default(),
             bundles: Bundles::default(),
             warnings: RwLock::default(),
             live,

@@ -1,5 +1,6 @@
 //! What is removed from the front, and how it is told.
 
+use super::store::{Batch, Commit, Doubt, Read, Restored, Select, StoreFault, StoredWorker};
 use super::*;
 use crate::model::{Cursor, Reason};
 
@@ -174,6 +175,112 @@ async fn what_cannot_be_cut_costs_nobody_what_can() {
     stage.engine.retain().await;
     let all = bytes() + stage.parts.store.worker_bytes(&other.worker_id);
     assert!((MOST - 4_096..=MOST).contains(&all), "{all}");
+}
+
+/// A store that counts what is read of it, and reads nothing more of one worker once that is spoilt.
+#[derive(Debug, Default)]
+struct Counting {
+    inner: Arc<MemoryStore>,
+    reads: std::sync::atomic::AtomicUsize,
+    /// The events of this one cannot be read from a sequence on.
+    spoilt: parking_lot::Mutex<Option<(WorkerId, u64)>>,
+}
+
+impl Counting {
+    fn reads(&self) -> usize {
+        self.reads.swap(0, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn count(&self) {
+        self.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Store for Counting {
+    fn commit(&self, batch: Batch) -> Commit {
+        self.inner.commit(batch)
+    }
+
+    fn read<'a>(&'a self, worker_id: &'a WorkerId, select: Select, count: usize, bytes: usize) -> Read<'a, Vec<Frame>> {
+        self.count();
+        Box::pin(async move {
+            let mut frames = self.inner.read(worker_id, select, count, bytes).await?;
+            if let Some((_, bad)) = self.spoilt.lock().as_ref().filter(|(spoilt, _)| spoilt == worker_id) {
+                let before = frames.len();
+                frames.retain(|frame| frame.sequence < *bad);
+                if frames.is_empty() && before > 0 {
+                    return Err(StoreFault::Damaged);
+                }
+            }
+            Ok(frames)
+        })
+    }
+
+    fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>> {
+        self.count();
+        self.inner.worker(worker_id)
+    }
+
+    fn restore(&self) -> Read<'_, Restored> {
+        self.inner.restore()
+    }
+
+    fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {
+        self.inner.worker_bytes(worker_id)
+    }
+
+    fn damage(&self, worker_id: &WorkerId) -> Option<String> {
+        self.inner.damage(worker_id)
+    }
+
+    fn is_void(&self, doubt: Doubt) -> bool {
+        self.inner.is_void(doubt)
+    }
+
+    fn backend(&self) -> &'static str {
+        "memory"
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_read_of_logs_of_which_it_is_known_that_nothing_may_go() {
+    let store = Arc::new(Counting::default());
+    let (clock, mut parts) = (Arc::new(HandClock::default()), parts(store.clone(), [("it", Profile::catalog())]));
+    parts.clock = clock.clone();
+    parts.limits.retention =
+        Retention { max_age: Some(30 * DAY), max_worker_bytes: Some(1 << 16), ..Retention::default() };
+    let stage = Stage::open(parts).await;
+    let (busy, idle) = (stage.spawn().await, stage.spawn().await);
+    stage.say(&idle, 0..1).await;
+    for _ in 0..31 {
+        clock.pass(DAY);
+        stage.say(&busy, 0..4).await;
+    }
+    clock.pass(DAY / 2);
+    stage.engine.retain().await;
+    // The idle one keeps its last event; the busy one what is young enough, until that has aged a day more.
+    assert_eq!(stage.now(&idle).first_sequence, stage.now(&idle).last_event_id);
+    let kept = stage.now(&busy).first_sequence;
+    assert!(kept > 1 && store.reads() > 0);
+    clock.pass(DAY / 4);
+    stage.say(&busy, 0..4).await;
+    stage.engine.retain().await;
+    assert_eq!((store.reads(), stage.now(&busy).first_sequence), (0, kept));
+    clock.pass(DAY / 2);
+    stage.engine.retain().await;
+    assert!(store.reads() > 0 && stage.now(&busy).first_sequence > kept);
+
+    // What can be read before the damage goes; then the worker is left alone, and its diagnostic says why.
+    let bad = stage.now(&busy).first_sequence + 10;
+    *store.spoilt.lock() = Some((busy.worker_id.clone(), bad));
+    clock.pass(40 * DAY);
+    stage.engine.retain().await;
+    let now = stage.now(&busy);
+    assert_eq!(now.first_sequence, bad);
+    assert!(now.diagnostics.iter().any(|said| said.code == "worker_damaged"), "{now:?}");
+    store.reads();
+    stage.engine.retain().await;
+    assert_eq!(store.reads(), 0);
 }
 
 #[tokio::test]

@@ -2,19 +2,24 @@
 //! Nothing is ever removed that a live worker still needs, nor the last event there is, which is the end of one that has
 //! ended. A reader that stands before what is kept is told of the gap; a new one, that its cursor has expired.
 
+mod known;
+
 use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
+pub(super) use known::KnownLogs;
+
+use self::known::Rest;
 use super::core::{Engine, Inner, Slot};
 use super::frame::Frame;
 use super::in_step::in_step;
 use super::profile::Protocol;
 use super::receipts::given_up;
 use super::row::WorkerRow;
-use super::store::{Batch, Select, StoredWorker, WorkerChange, event_bytes};
+use super::store::{Batch, Select, StoreFault, StoredWorker, WorkerChange, event_bytes};
 use super::tail::Progress;
 use super::worker::{Command, Cut, CutCommand, store_error};
 use crate::failpoint::failpoint;
@@ -66,6 +71,10 @@ impl Engine {
     pub async fn retain(&self) {
         let Retention { max_age, max_worker_bytes, max_bytes, ended_workers_max_age } = self.0.parts.limits.retention;
         let now = self.0.parts.clock.now();
+        {
+            let workers = self.0.workers.read();
+            self.0.known_logs.keep(|worker_id| workers.contains_key(worker_id));
+        }
         if let Some(before) = ended_workers_max_age.and_then(|age| now.checked_sub(age)) {
             self.delete_ended(before).await;
         }
@@ -100,7 +109,9 @@ impl Engine {
             !slot.quarantined && view.termination.as_ref().is_some_and(|end| end.ended_at < before)
         };
         for (worker_id, _) in self.slots(is_old) {
-            if let Err(error) = self.erase(&worker_id, None).await {
+            if let Err(error) = self.erase(&worker_id, None).await
+                && self.0.known_logs.warns(&worker_id)
+            {
                 tracing::warn!(%worker_id, %error, "a worker that ended long ago could not be deleted yet");
             }
         }
@@ -141,23 +152,34 @@ impl Engine {
 
     /// Cuts a worker's log: whether anything was removed.
     async fn cut(&self, worker_id: &WorkerId, slot: &Slot, goal: Goal) -> bool {
-        let cut = match self.try_cut(worker_id, slot, goal).await {
-            Ok(cut) => cut,
-            Err(error) => {
-                tracing::warn!(%worker_id, %error, "old events could not be removed yet");
-                false
-            }
-        };
-        if cut {
-            tracing::debug!(%worker_id, first_sequence = slot.tail.view().first_sequence, "old events were removed");
+        let known = &self.0.known_logs;
+        if !known.may_win(worker_id, slot, goal) {
+            return false;
         }
-        cut
+        let cut = self.try_cut(worker_id, slot, goal).await;
+        match &cut {
+            Err(error) if known.warns(worker_id) => {
+                tracing::warn!(%worker_id, %error, "old events could not be removed yet");
+            }
+            Err(_) | Ok(false) => {}
+            Ok(true) => {
+                known.done(worker_id);
+                tracing::debug!(%worker_id, first_sequence = slot.tail.view().first_sequence, "old events were removed");
+            }
+        }
+        cut.unwrap_or(false)
     }
 
     async fn try_cut(&self, worker_id: &WorkerId, slot: &Slot, goal: Goal) -> Result<bool> {
         let stored = self.0.parts.store.worker(worker_id).await.map_err(|fault| self.read_fault(worker_id, fault))?;
         let Some(StoredWorker { revision, mut row }) = stored else { return Ok(false) };
-        let Some(cut) = self.find_cut(&row, goal).await? else { return Ok(false) };
+        let (cut, rest) = self.find_cut(&row, goal).await?;
+        if let Some(rest) = rest {
+            self.0.known_logs.note(worker_id, cut.first_sequence, row.last_sequence, rest);
+        }
+        if cut.first_sequence == row.first_sequence {
+            return Ok(false);
+        }
         failpoint!("retention-before-cut");
         if let Some(inbox) = &slot.inbox {
             let (reply, answer) = oneshot::channel();
@@ -175,31 +197,37 @@ impl Engine {
         Ok(true)
     }
 
-    /// How far a log can be cut towards a goal.
-    async fn find_cut(&self, row: &WorkerRow, goal: Goal) -> Result<Option<Cut>> {
+    /// How far a log can be cut towards a goal, and why no further, where that is known.
+    async fn find_cut(&self, row: &WorkerRow, goal: Goal) -> Result<(Cut, Option<Rest>)> {
         if let (Some(end), Goal::Before(before)) = (&row.termination, goal)
             && end.ended_at < before
         {
-            let cut = Cut { first_sequence: row.last_sequence, removed_items: row.transcript_length };
-            return Ok((cut.first_sequence > row.first_sequence).then_some(cut));
+            return Ok((Cut { first_sequence: row.last_sequence, removed_items: row.transcript_length }, None));
         }
-        let mut cut = Cut { first_sequence: row.first_sequence, removed_items: row.removed_items };
-        let mut won = 0;
+        let nothing = Cut { first_sequence: row.first_sequence, removed_items: row.removed_items };
+        let (mut cut, mut won) = (nothing, 0);
         loop {
             let select = Select::EventsAfter(cut.first_sequence - 1);
-            let read = self.0.parts.store.read(row.worker_id(), select, PAGE, MAX_PAGE_BYTES).await;
-            let frames = read.map_err(|fault| self.read_fault(row.worker_id(), fault))?;
-            let done = frames.is_empty();
+            let frames = match self.0.parts.store.read(row.worker_id(), select, PAGE, MAX_PAGE_BYTES).await {
+                Ok(frames) if frames.is_empty() => return Ok((nothing, None)),
+                Ok(frames) => frames,
+                Err(StoreFault::Damaged) => {
+                    // What can be read may go; beside the worker it is told where the damage is.
+                    self.read_fault(row.worker_id(), StoreFault::Damaged);
+                    return Ok((cut, Some(Rest::Damaged)));
+                }
+                Err(fault) => return Err(store_error(fault)),
+            };
             for frame in frames {
-                if is_needed(row, &frame) || goal.is_reached(&frame, won) {
-                    return Ok((cut.first_sequence > row.first_sequence).then_some(cut));
+                if is_needed(row, &frame) {
+                    return Ok((cut, Some(Rest::Needed)));
+                }
+                if goal.is_reached(&frame, won) {
+                    return Ok((cut, Some(Rest::Since(frame.observed_at))));
                 }
                 won += event_bytes(frame.body.len());
                 cut.first_sequence = frame.sequence + 1;
                 cut.removed_items += u64::from(frame.kind == EventKind::ItemAppended);
-            }
-            if done {
-                return Ok(None);
             }
         }
     }
