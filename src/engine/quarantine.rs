@@ -17,6 +17,10 @@ use crate::model::{
 /// How many places are told beside the runtime itself; the log has all of them.
 const MAX_TOLD: usize = 15;
 
+/// What an operator can do, and until when it is told.
+const WORKER_REMEDY: &str = ", and it can only be deleted, or what can be read be copied by `workplane store salvage`";
+const STORE_REMEDY: &str = ", which is told until what can be read is copied by `workplane store salvage`";
+
 impl Engine {
     /// What is to be said of this runtime itself.
     #[must_use]
@@ -32,7 +36,7 @@ impl Engine {
         let mut told: Vec<_> = warnings
             .iter()
             .take(MAX_TOLD)
-            .map(|place| Diagnostic::warning("store_damaged", format!("the store was damaged: {place}")))
+            .map(|place| Diagnostic::warning("store_damaged", format!("the store was damaged{STORE_REMEDY}: {place}")))
             .collect();
         if warnings.len() > MAX_TOLD {
             let more = warnings.len() - MAX_TOLD;
@@ -52,7 +56,7 @@ impl Engine {
         worker.state = WorkerState::Failed;
         worker.can_accept_input = false;
         worker.can_stop = false;
-        worker.diagnostics.insert(0, damaged("worker_quarantined", Some(&place)));
+        worker.diagnostics.insert(0, damaged("worker_quarantined", WORKER_REMEDY, Some(&place)));
         let slot = Slot { tail: Arc::new(Tail::new(Arc::new(worker))), inbox: None, quarantined: true };
         self.0.workers.write().insert(worker_id, slot);
     }
@@ -84,14 +88,14 @@ pub(super) fn found_damaged(tail: &Tail, place: Option<&str>) {
     if tail.view().diagnostics.iter().any(|said| said.code == CODE) {
         return;
     }
-    let said = damaged(CODE, place);
+    let said = damaged(CODE, "", place);
     tail.publish(|view: &mut Worker| view.diagnostics.push(said), Progress::Kept, []);
 }
 
-fn damaged(code: &'static str, place: Option<&str>) -> Diagnostic {
+fn damaged(code: &'static str, remedy: &str, place: Option<&str>) -> Diagnostic {
     let message = match place {
-        Some(place) => format!("the worker's records were damaged: {place}"),
-        None => "the worker's records were damaged; the runtime's log says where".to_owned(),
+        Some(place) => format!("the worker's records were damaged{remedy}: {place}"),
+        None => format!("the worker's records were damaged{remedy}; the runtime's log says where"),
     };
     Diagnostic::error(code, message)
 }

@@ -1,16 +1,30 @@
 //! Makes room: what still counts in the oldest segment is copied to the head, a piece at a time, then the segment goes.
 //!
 //! Only the oldest segment is cleaned, so that segments always follow each other without a gap, and a removal can be
-//! forgotten with its segment: all that it removes is older. A segment that holds the evidence of damage stays.
+//! forgotten with its segment: all that it removes is older.
+//!
+//! Damage that was found when the log was opened keeps nobody from that. It is marked first, so that it is told as before;
+//! then all that can be read goes on in the head, and the file itself stays where it is, outside of the log, until a start
+//! finds that nothing is damaged any more. What is found damaged only now stays with its segment, and ends the cleaning
+//! until the next start, which lays it to its owner.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use super::damage::Pin;
 use super::format::{Kind, MOVED, RecordHeader};
-use super::group::{GROUP_OVERHEAD, record_cost};
+use super::group::{GROUP_OVERHEAD, Placed, record_cost};
 use super::index::Loc;
+use super::mark::mark;
+use super::queue::Waiting;
 use super::read::Reader;
 use super::segment::Room;
+use super::shared::segment_path;
+use super::stage::cost;
+use super::types::{Owner, Submission};
 use super::walk::{Item, Step, Walk};
 use super::window::Window;
 use super::writer::Writer;
@@ -21,15 +35,29 @@ const LOOKED_AT: u64 = 1 << 20;
 /// Beside work, one piece is done for so many bytes written.
 const WRITTEN: u64 = 256 << 10;
 
+/// So many owners' damage is marked at once.
+const MARKED: usize = 256;
+
 #[derive(Debug, Default)]
 pub(super) struct Cleaning {
     /// The segment that is being cleaned.
     current: Option<Pass>,
-    pub(super) pins: Vec<Pin>,
+    /// Damage that was found when the log was opened, the oldest segment's last.
+    pins: Vec<Pin>,
+    /// That of the segment that is being cleaned, once it was marked: where, and whose.
+    marked: HashSet<(u64, Option<Owner>)>,
+    blocked: Option<Blocked>,
     /// Written since the last piece.
     pub(super) written: u64,
     /// It could not go on; it is tried again after the next commit.
     stuck: bool,
+}
+
+/// The oldest segment cannot be cleaned, for what was found of this owner, where that is known.
+#[derive(Debug)]
+struct Blocked {
+    segment: u32,
+    owner: Option<Owner>,
 }
 
 #[derive(Debug)]
@@ -43,7 +71,8 @@ struct Pass {
 }
 
 impl Cleaning {
-    pub(super) fn new(pins: Vec<Pin>) -> Self {
+    pub(super) fn new(mut pins: Vec<Pin>) -> Self {
+        pins.sort_by_key(|pin| Reverse((pin.segment, pin.damage.offset)));
         Self { pins, ..Self::default() }
     }
 }
@@ -61,7 +90,7 @@ impl Writer {
         let Some(oldest) = state.segments.keys().next().copied().filter(|oldest| *oldest < self.head.newest) else {
             return false;
         };
-        if self.cleaning.pins.iter().any(|pin| pin.segment <= oldest) {
+        if self.cleaning.blocked.as_ref().is_some_and(|blocked| blocked.segment == oldest) {
             return false;
         }
         let all = state.index.weight_of_all();
@@ -83,7 +112,7 @@ impl Writer {
             self.cleaning.stuck = true;
             return;
         };
-        match self.clean_piece(&mut pass) {
+        match self.mark_damage(pass.segment).and_then(|()| self.clean_piece(&mut pass)) {
             Ok(true) => {}
             Ok(false) => self.cleaning.current = Some(pass),
             // From the beginning, then: what was moved does not count there any more.
@@ -111,7 +140,7 @@ impl Writer {
         let room = if live * 2 <= self.options.reserve_bytes { Room::Vital } else { Room::Ordinary };
         let (chosen, at_end) = self.choose(pass);
         if !chosen.is_empty() {
-            self.copy(pass.segment, &chosen, room)?;
+            self.copy(&chosen, room)?;
         }
         if !at_end {
             return Ok(false);
@@ -125,12 +154,7 @@ impl Writer {
         }
         if !is_done {
             // Something that counts was not found where it was written: its evidence stays.
-            tracing::error!(
-                "segment {}: offset 0: what counts in it could not all be read, and it stays",
-                pass.segment
-            );
-            self.cleaning.pins.push(Pin { segment: pass.segment, owner: None });
-            return Err(Stuck);
+            return Err(self.block(Loc::new(pass.segment, 0, 0), None));
         }
         self.remove(pass.segment)?;
         Ok(true)
@@ -168,16 +192,19 @@ impl Writer {
     }
 
     /// Copies records to the head, in one group.
-    fn copy(&mut self, segment: u32, chosen: &[(RecordHeader, Loc)], room: Room) -> Result<(), Stuck> {
+    fn copy(&mut self, chosen: &[(RecordHeader, Loc)], room: Room) -> Result<(), Stuck> {
         let reader = Reader { shared: Arc::clone(&self.shared) };
         let mut records = Vec::with_capacity(chosen.len());
         for (header, loc) in chosen {
-            let Ok((_, payload)) = reader.record_at(*loc) else {
+            match reader.record_at(*loc) {
+                Ok((_, payload)) => records.push((header, payload)),
+                Err(_) if self.is_marked(header, *loc) => self.shared.state.write().index.lose(header, *loc),
                 // It was sound when it was written. The owner's readers are told; the segment stays.
-                self.cleaning.pins.push(Pin { segment, owner: Some(header.owner) });
-                return Err(Stuck);
-            };
-            records.push((header, payload));
+                Err(_) => return Err(self.block(*loc, Some(header.owner))),
+            }
+        }
+        if records.is_empty() {
+            return Ok(());
         }
         let bytes = records.iter().map(|(_, payload)| record_cost(payload.len())).sum::<u64>();
         self.make_room(GROUP_OVERHEAD + bytes, room).map_err(|_| Stuck)?;
@@ -206,6 +233,10 @@ impl Writer {
             state.segments.remove(&segment)
         };
         let Some(removed) = removed else { return Ok(()) };
+        if !std::mem::take(&mut self.cleaning.marked).is_empty() {
+            tracing::warn!("{}: offset 0: the segment is kept beside the log for its damage", removed.path.display());
+            return Ok(());
+        }
         let gone = self.disk.remove(&removed.path).and_then(|()| self.disk.sync_dir(&self.dir));
         if let Err(error) = gone {
             tracing::warn!(
@@ -216,10 +247,58 @@ impl Writer {
         Ok(())
     }
 
-    /// Damage to what an owner had does not count any more once the owner was wiped.
+    /// Marks the damage of which the evidence would go with a segment: of each owner the first, which is what is told of it.
+    fn mark_damage(&mut self, segment: u32) -> Result<(), Stuck> {
+        let pins = &self.cleaning.pins;
+        let pinned = &pins[pins.partition_point(|pin| pin.segment > segment)..];
+        if pinned.is_empty() {
+            return Ok(());
+        }
+        let firsts: BTreeMap<_, _> = pinned.iter().map(|pin| (pin.damage.owner, mark(pin))).collect();
+        let places: Vec<_> = pinned.iter().map(|pin| (pin.damage.offset, pin.damage.owner)).collect();
+        let changes: Vec<_> = firsts.into_values().collect();
+        for changes in changes.chunks(MARKED) {
+            let submission = Submission { changes: changes.to_vec(), vital: true };
+            let (settle, mut landed) = oneshot::channel();
+            self.land(vec![Waiting { cost: cost(&submission), submission, settle }]);
+            if !matches!(landed.try_recv(), Ok(Ok(_))) {
+                return Err(Stuck);
+            }
+        }
+        self.cleaning.pins.retain(|pin| pin.segment > segment);
+        self.cleaning.marked.extend(places);
+        Ok(())
+    }
+
+    /// Whether a record of the segment that is being cleaned is one of those that were marked.
+    fn is_marked(&self, header: &RecordHeader, loc: Loc) -> bool {
+        self.cleaning.marked.contains(&(loc.offset(), Some(header.owner)))
+    }
+
+    fn block(&mut self, at: Loc, owner: Option<Owner>) -> Stuck {
+        let path = segment_path(&self.dir, at.segment());
+        let whose = owner.map(|owner| format!(" (of {owner})")).unwrap_or_default();
+        tracing::error!(
+            "{}: offset {}: what stands here cannot be read any more{whose}, and no room is made until the next start",
+            path.display(),
+            at.offset()
+        );
+        self.cleaning.blocked = Some(Blocked { segment: at.segment(), owner });
+        Stuck
+    }
+
+    /// Damage to what an owner had does not count any more once the owner was wiped; what cannot be read may be gone with
+    /// any removal.
     pub(super) fn unpin_wiped(&mut self) {
-        for placed in self.group.records().iter().filter(|placed| placed.header.kind == Kind::Wipe) {
-            self.cleaning.pins.retain(|pin| pin.owner != Some(placed.header.owner));
+        for Placed { header, .. } in self.group.records() {
+            if header.kind == Kind::Wipe {
+                self.cleaning.pins.retain(|pin| pin.damage.owner != Some(header.owner));
+                self.cleaning.marked.retain(|(_, owner)| *owner != Some(header.owner));
+            }
+            let removes = matches!(header.kind, Kind::Wipe | Kind::Trim | Kind::Delete) && !header.moved;
+            if removes && self.cleaning.blocked.as_ref().is_some_and(|blocked| blocked.owner == Some(header.owner)) {
+                self.cleaning.blocked = None;
+            }
         }
     }
 }

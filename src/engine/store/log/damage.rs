@@ -19,11 +19,11 @@ pub(super) struct Place<'p> {
     pub(super) offset: u64,
 }
 
-/// The evidence of some damage: as long as this counts, the segment is not removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Damage, and the segment in which its evidence is: with that segment the log would forget it, unless it is marked.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pin {
     pub(super) segment: u32,
-    pub(super) owner: Option<Owner>,
+    pub(super) damage: Damage,
 }
 
 /// What a hit record was, as far as that is known.
@@ -61,7 +61,6 @@ pub(super) struct Ledger {
     gaps: Vec<Gap>,
     /// How many missing records have shown whose they were.
     jumps: u64,
-    damage: Vec<Damage>,
     notes: Vec<Damage>,
     pins: Vec<Pin>,
 }
@@ -88,8 +87,7 @@ impl Ledger {
 
     /// Something that may have cost anybody something.
     pub(super) fn damage(&mut self, place: &Place<'_>, what: impl Into<String>) {
-        self.damage.push(place.damage(None, what));
-        self.pins.push(Pin { segment: place.segment, owner: None });
+        self.pins.push(Pin { segment: place.segment, damage: place.damage(None, what) });
     }
 
     /// No record has the ordinals from one to the other.
@@ -172,18 +170,20 @@ impl Ledger {
         self.hits.entry(owner).or_default().push(hit);
     }
 
-    /// Ends it: what still counts, and what does not.
-    pub(super) fn finish(mut self, index: &Index, paths: impl Fn(u32) -> PathBuf) -> Findings {
+    /// Ends it: what still counts, and what does not. `marked`: what is known already of damage in segments that are gone.
+    pub(super) fn finish(mut self, index: &Index, marked: Vec<Damage>, paths: impl Fn(u32) -> PathBuf) -> Findings {
         self.settle_hits(index);
-        self.find_missing_events(index, paths);
+        self.find_missing_events(index, &marked, paths);
         let missing: u64 = self.gaps.iter().map(|gap| gap.count).sum();
         if missing > self.jumps {
-            for gap in std::mem::take(&mut self.gaps) {
-                self.pins.push(Pin { segment: gap.segment, owner: None });
-                self.damage.push(gap.damage);
-            }
+            let gaps = std::mem::take(&mut self.gaps).into_iter();
+            self.pins.extend(gaps.map(|Gap { segment, damage, count: _ }| Pin { segment, damage }));
         }
-        Findings { damage: self.damage, notes: self.notes, pins: self.pins }
+        let mut damage: Vec<_> = self.pins.iter().map(|pin| pin.damage.clone()).collect();
+        // Marked, and its segment still there.
+        let told: HashSet<_> = self.pins.iter().map(|pin| place_of(&pin.damage)).collect();
+        damage.extend(marked.into_iter().filter(|marked| !told.contains(&place_of(marked))));
+        Findings { damage, notes: self.notes, pins: self.pins }
     }
 
     fn settle_hits(&mut self, index: &Index) {
@@ -197,8 +197,7 @@ impl Ledger {
                 Which::Keyed(_) | Which::Unknown => true,
             };
             if counts {
-                self.pins.push(Pin { segment, owner: damage.owner });
-                self.damage.push(damage);
+                self.pins.push(Pin { segment, damage });
             } else {
                 self.notes.push(no_matter(damage));
             }
@@ -206,8 +205,9 @@ impl Ledger {
     }
 
     /// Of every owner, all events from the first that was not removed to the last must be there.
-    fn find_missing_events(&mut self, index: &Index, paths: impl Fn(u32) -> PathBuf) {
-        let named: HashSet<_> = self.damage.iter().filter_map(|damage| damage.owner).collect();
+    fn find_missing_events(&mut self, index: &Index, marked: &[Damage], paths: impl Fn(u32) -> PathBuf) {
+        let known = self.pins.iter().map(|pin| &pin.damage).chain(marked);
+        let named: HashSet<_> = known.filter_map(|damage| damage.owner).collect();
         for (owner, entry) in index.iter() {
             let begins_late = !entry.events.is_empty() && entry.events.first() > entry.floor.1;
             let hole = entry.events.from(0).find(|(_, loc)| loc.is_none()).map(|(sequence, _)| sequence);
@@ -219,10 +219,15 @@ impl Ledger {
             let segment = if next.is_none() { entry.newest } else { next.segment() };
             let (path, offset) = (paths(segment), next.offset());
             let place = Place { segment, path: &path, offset };
-            self.damage.push(place.damage(Some(owner), format!("event {sequence} before this is missing")));
-            self.pins.push(Pin { segment, owner: Some(owner) });
+            let damage = place.damage(Some(owner), format!("event {sequence} before this is missing"));
+            self.pins.push(Pin { segment, damage });
         }
     }
+}
+
+/// What tells one damage from another: a mark does not tell the runtime's own from what is nobody's.
+fn place_of(damage: &Damage) -> (&Path, u64, &str) {
+    (&damage.file, damage.offset, &damage.what)
 }
 
 /// What tables keep of the records of a slot.

@@ -101,8 +101,13 @@ impl Entry {
         self.events.is_empty() && self.slots.is_empty()
     }
 
+    /// It has events, or values that are its own.
+    fn has_any(&self) -> bool {
+        !self.events.is_empty() || self.slots.iter().any(|(slot, _)| !slot.is_mark())
+    }
+
     fn state(&self, owner: Owner) -> OwnerState {
-        let mut slots: Vec<_> = self.slots.iter().map(|(slot, _)| slot).collect();
+        let mut slots: Vec<_> = self.slots.iter().map(|(slot, _)| slot).filter(|slot| !slot.is_mark()).collect();
         slots.sort_unstable();
         OwnerState {
             owner,
@@ -154,7 +159,7 @@ impl Index {
 
     /// Every owner that has something, and those that `also` names; in order.
     pub(super) fn states(&self, also: impl Fn(Owner) -> bool) -> Vec<OwnerState> {
-        let some = self.owners.iter().filter(|(owner, entry)| !entry.is_empty() || also(**owner));
+        let some = self.owners.iter().filter(|(owner, entry)| entry.has_any() || also(**owner));
         let mut states: Vec<_> = some.map(|(owner, entry)| entry.state(*owner)).collect();
         states.sort_unstable_by_key(|state| state.owner);
         states
@@ -215,6 +220,24 @@ impl Index {
         if let Some(loc) = hit.and_then(|slot| entry.slots.remove(slot)) {
             died(&mut self.weights, loc);
         }
+    }
+
+    /// The record at `loc` is not to be had any more, and was marked as lost.
+    pub(super) fn lose(&mut self, header: &RecordHeader, loc: Loc) {
+        if !self.is_live(header, loc) {
+            return;
+        }
+        let Some(entry) = self.owners.get_mut(&header.owner) else { return };
+        match header.kind {
+            Kind::Event => {
+                entry.events.set(header.numbers().0, Loc::default());
+                entry.event_bytes = entry.event_bytes.saturating_sub(loc.length());
+            }
+            Kind::Put => _ = entry.slots.remove(Slot(header.key)),
+            // They hold nothing that could be lost.
+            Kind::Delete | Kind::Trim | Kind::Wipe => return,
+        }
+        died(&mut self.weights, loc);
     }
 
     /// Whether the record at `loc` still counts.

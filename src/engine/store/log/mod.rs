@@ -26,6 +26,7 @@ mod dense;
 mod format;
 mod group;
 mod index;
+mod mark;
 mod open;
 mod queue;
 mod read;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::clean::Cleaning;
-use super::damage::Pin;
 use super::format::Seal;
 use super::group::Group;
 use super::queue::Queue;
@@ -59,7 +58,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, mut options: LogOptions) -> 
     let lock = disk.lock(&dir.join("LOCK"))?;
     let mut scanned = scan(&*disk, dir, options.numbered_tag)?;
     let recovered = scanned.recovered();
-    tell(dir, &recovered, &scanned.findings.pins);
+    tell(dir, &recovered);
     // Where something is wrong, nothing is thrown away that somebody may want to look at.
     if recovered.damage.is_empty() {
         remove_leftovers(&*disk, dir, &scanned.leftovers);
@@ -83,7 +82,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, mut options: LogOptions) -> 
     Ok((writer, recovered))
 }
 
-fn tell(dir: &Path, recovered: &Recovered, pins: &[Pin]) {
+fn tell(dir: &Path, recovered: &Recovered) {
     recovered.notes.iter().take(TOLD).for_each(|note| tracing::info!("{note}"));
     for damage in recovered.damage.iter().take(TOLD) {
         let owner = damage.owner.map(|owner| format!(" (of {owner})")).unwrap_or_default();
@@ -93,9 +92,12 @@ fn tell(dir: &Path, recovered: &Recovered, pins: &[Pin]) {
     if rest > 0 {
         tracing::error!("{}: {rest} more places are damaged", dir.display());
     }
-    if let Some(first) = pins.iter().map(|pin| pin.segment).min() {
-        let path = segment_path(dir, first);
-        tracing::warn!("{}: offset 0: from here on no room is made, as long as the damage counts", path.display());
+    if !recovered.damage.is_empty() {
+        tracing::error!(
+            "{}: what is damaged is told at every start, and its segments are kept, until each worker that was hit is deleted \
+             (`workplane workers delete`), or what can be read is copied into a new directory (`workplane store salvage`)",
+            dir.display()
+        );
     }
 }
 

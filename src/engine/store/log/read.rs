@@ -152,9 +152,8 @@ impl Reader {
         {
             let state = self.shared.state.read();
             for (owner, entry) in state.index.iter() {
-                all.extend(
-                    entry.slots.iter().filter_map(|(slot, loc)| Some(((owner, slot), wanted(&state, loc).ok()?))),
-                );
+                let slots = entry.slots.iter().filter(|(slot, _)| !slot.is_mark());
+                all.extend(slots.filter_map(|(slot, loc)| Some(((owner, slot), wanted(&state, loc).ok()?))));
             }
         }
         all.sort_unstable_by_key(|(_, wanted)| wanted.loc);

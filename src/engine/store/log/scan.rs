@@ -1,17 +1,18 @@
 //! Reads a whole log: what it holds, what was hit, and where it goes on. It writes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::damage::{Findings, Ledger, Place};
-use super::format::{GroupHeader, HEAD, Head, RecordHeader, SECOND_HEADER, SEGMENT_HEADER, Seal, SegmentHeader};
+use super::format::{GroupHeader, HEAD, Head, Kind, RecordHeader, SECOND_HEADER, SEGMENT_HEADER, Seal, SegmentHeader};
 use super::group::overhead;
 use super::index::{Index, Loc};
+use super::mark::marked;
 use super::shared::{Segment, segment_number, segment_path};
-use super::types::LogId;
+use super::types::{LogId, Owner, Slot};
 use super::walk::{Item, Step, Walk};
 use super::window::Window;
 use crate::engine::store::disk::Disk;
@@ -75,6 +76,8 @@ struct Scan {
     leftovers: Vec<u32>,
     /// The segment in which a record or a group was seen last.
     seen: u32,
+    /// Owners that have, or had, a mark of damage.
+    marked: BTreeSet<Owner>,
 }
 
 /// Reads the log in a directory.
@@ -115,6 +118,7 @@ fn scan_from(disk: &dyn Disk, dir: &Path, numbered: Option<u8>, from: u32) -> io
         ends: BTreeMap::new(),
         leftovers,
         seen: 0,
+        marked: BTreeSet::new(),
     };
     let newest = candidates.last().map(|last| last.number);
     let mut tail = None;
@@ -312,6 +316,9 @@ impl Scan {
             self.ledger.payload(place, header, loc);
         }
         self.position = self.position.max(header.position);
+        if header.kind == Kind::Put && Slot(header.key).is_mark() {
+            self.marked.insert(header.owner);
+        }
     }
 
     fn finish(mut self, dir: &Path, log: Option<LogId>, tail: Option<Tail>) -> Scanned {
@@ -326,10 +333,12 @@ impl Scan {
             next = number + 1;
         }
         self.index.shrink();
+        let segment = |number: u32| Some((&**self.segments.get(&number)?, Seal::new(log?, number)));
+        let marked = marked(&self.index, &self.marked, dir, segment);
         self.leftovers.extend(present.iter().copied().filter(|number| *number < self.oldest));
         Scanned {
             log,
-            findings: self.ledger.finish(&self.index, |number| segment_path(dir, number)),
+            findings: self.ledger.finish(&self.index, marked, |number| segment_path(dir, number)),
             index: self.index,
             oldest: self.oldest,
             segments: self.segments,

@@ -111,3 +111,54 @@ async fn many_receipts_of_a_damaged_worker_outlive_it_and_no_submission_holds_al
     store.commit(Batch { forgotten, ..Batch::default() }).await.unwrap();
     assert_eq!(store.restore().await.unwrap().receipts, []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantined_worker_keeps_no_room_from_being_made_and_is_quarantined_for_the_same_until_it_is_deleted() {
+    // acceptance 132
+    let bed = Bed::new();
+    let open = || {
+        let codec = Arc::clone(&bed.records) as Arc<dyn RecordCodec>;
+        let options = LogOptions { segment_bytes: 16 << 10, ..LogOptions::default() };
+        FsStore::open_with(Arc::new(RealDisk), &bed.log(), codec, Handle::current(), &options).unwrap()
+    };
+    let store = open();
+    let (hurt, sound) = (worker(&store, 1, &["hit this event"]).await, worker(&store, 2, &["sound"]).await);
+    store.close();
+    drop(store);
+    let first = bed.segment();
+    bed.hit(b"hit this event");
+    let mut places = Vec::new();
+    for _ in 0..3 {
+        let store = open();
+        let restored = store.restore().await.unwrap();
+        assert!(restored.warnings.is_empty() && restored.workers.len() == 1, "{restored:?}");
+        assert!(restored.receipts.iter().any(|receipt| receipt.outcome == Outcome::Created(hurt.worker_id().clone())));
+        places.extend(restored.quarantined.iter().map(|it| (it.worker_id.clone(), it.place.clone())));
+        for _ in 0..1_000 {
+            store
+                .commit(Batch {
+                    receipts: vec![receipt(9, Outcome::Bundle(bundle("1").reference()))],
+                    ..Batch::default()
+                })
+                .await
+                .unwrap();
+        }
+        while store.0.log.reader().stats().segments > 4 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bodies(&store, sound.worker_id(), Select::EventsAfter(0)).await, ["sound"]);
+        store.close();
+    }
+    assert!(places.len() == 3 && places.iter().all(|place| *place == places[0]), "{places:?}");
+    assert!(first.exists(), "the evidence stays");
+
+    let store = open();
+    store.restore().await.unwrap();
+    let deleted = Some(Deletion { worker_id: hurt.worker_id().clone(), revision: None });
+    store.commit(Batch { deleted, vital: true, ..Batch::default() }).await.unwrap();
+    store.close();
+    drop(store);
+    let restored = open().restore().await.unwrap();
+    assert!(restored.quarantined.is_empty() && restored.warnings.is_empty(), "{restored:?}");
+    assert!(!first.exists(), "nothing is left to be looked at");
+}

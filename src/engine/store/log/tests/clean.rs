@@ -118,3 +118,83 @@ fn a_segment_with_a_value_that_was_hit_meanwhile_stays() {
     assert!(bed.recovered.damage_of(owner(1)).is_some());
     assert!(bed.log.reader().get(owner(3), slot(1)).unwrap().is_some());
 }
+
+/// Fills the first segment with what others than owner 2 have, and hits something there.
+fn hit(hit: impl Fn(&SimulatedDisk, &std::path::Path)) -> Bed {
+    let bed = Bed::open(SimulatedDisk::new(1), small());
+    bed.land(vec![change(1).at(0).put(1, b"hit").event(NUMBERED, b"sound")]).unwrap();
+    bed.land(vec![change(3).put(1, b"sound").event(1, b"gone")]).unwrap();
+    bed.land(vec![change(4).put(1, b"sound")]).unwrap();
+    let bed = bed.reopened();
+    hit(&bed.disk, &bed.segments()[0]);
+    bed.reopened()
+}
+
+fn write_much(bed: &Bed) {
+    for _ in 0..1_000 {
+        bed.land(vec![change(2).put(1, &[1; 300])]).unwrap();
+    }
+}
+
+#[test]
+fn damage_keeps_no_room_from_being_made_and_is_told_until_its_owner_is_wiped() {
+    let mut bed = hit(|disk, path| disk.flip(path, 4096 + 64 + 88 + 8 + 88, 1));
+    let (path, told) = (bed.segments()[0].clone(), bed.recovered.damage.clone());
+    assert_eq!(told.iter().map(|damage| damage.owner).collect::<Vec<_>>(), [Some(owner(1))]);
+    for _ in 0..3 {
+        write_much(&bed);
+        cleaned(&bed, 4);
+        assert!(bed.segments().contains(&path), "the evidence stays");
+        bed = bed.without_power();
+        assert_eq!(bed.recovered.damage, told);
+        for sound in [3, 4] {
+            assert_eq!(bed.log.reader().get(owner(sound), slot(1)).unwrap().unwrap().value, "sound");
+        }
+        let slots = &bed.recovered.owners.iter().find(|state| state.owner == owner(1)).unwrap().slots;
+        assert!(slots.iter().all(|at| *at == slot(1)), "a mark is nobody's value: {slots:?}");
+    }
+    bed.land(vec![change(1).wipe()]).unwrap();
+    bed = bed.killed();
+    assert_eq!(bed.recovered.damage, []);
+    assert!(!bed.segments().contains(&path), "nothing is left to be looked at");
+}
+
+#[test]
+fn an_owner_keeps_what_can_be_read_beside_what_was_hit() {
+    // Its event, and its value: the records lie in this order.
+    for (offset, reads) in [(64 + 88, (false, true)), (64 + 96 + 88, (true, false))] {
+        let mut bed = hit(|disk, path| disk.flip(path, 4096 + offset, 1));
+        write_much(&bed);
+        cleaned(&bed, 4);
+        bed = bed.killed();
+        assert!(bed.recovered.damage_of(owner(1)).is_some());
+        let reader = bed.log.reader();
+        let event = reader.read(owner(1), Select::EventsAfter(0), 9, 99).is_ok_and(|events| events.len() == 1);
+        let value = reader.get(owner(1), slot(1)).is_ok_and(|value| value.is_some());
+        assert_eq!((event, value), reads);
+    }
+}
+
+#[test]
+fn what_is_missing_and_nobodys_is_told_for_ever_and_keeps_no_room_from_being_made() {
+    let group = |nth: u64| 4096 + nth * 512;
+    let erase = |disk: &SimulatedDisk, path: &std::path::Path| {
+        let file = crate::engine::store::disk::Disk::open(disk, path, true).unwrap();
+        let mut bytes = vec![0; usize::try_from(group(4)).unwrap()];
+        file.read_at(&mut bytes, 0).unwrap();
+        let marker = b"\x93group\xC5\n";
+        let groups: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(marker)).collect();
+        // The third one, of owner 4.
+        file.write_at(&vec![0; groups[3] - groups[2]], groups[2] as u64).unwrap();
+    };
+    let mut bed = hit(erase);
+    let told = bed.recovered.damage.clone();
+    assert_eq!(told.iter().map(|damage| damage.owner).collect::<Vec<_>>(), [None], "{told:?}");
+    for _ in 0..3 {
+        write_much(&bed);
+        cleaned(&bed, 4);
+        bed = bed.without_power();
+        assert_eq!(bed.recovered.damage, told);
+        assert_eq!(bed.log.reader().get(owner(3), slot(1)).unwrap().unwrap().value, "sound");
+    }
+}
