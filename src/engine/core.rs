@@ -244,16 +244,24 @@ async fn forget_old_receipts(engine: Weak<Inner>) {
         tokio::time::sleep(PRUNE_EVERY).await;
         let Some(engine) = engine.upgrade() else { return };
         engine.receipts.forget_void();
-        let outdated = {
+        let is_gone = |id: &WorkerId| {
             let workers = engine.workers.read();
-            let is_gone = |id: &WorkerId| workers.get(id).is_none_or(|slot| slot.tail.view().state.is_final());
-            engine.receipts.outdated(engine.parts.clock.now(), is_gone)
+            workers.get(id).is_none_or(|slot| slot.tail.view().state.is_final())
         };
-        for some in outdated.chunks(FORGOTTEN_AT_ONCE) {
-            let batch = Batch { forgotten: some.to_vec(), vital: true, ..Batch::default() };
+        engine.receipts.ripen(engine.parts.clock.now(), is_gone);
+        while let Some(outdated) = engine.receipts.outdated(FORGOTTEN_AT_ONCE, is_gone) {
+            if outdated.is_empty() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let batch = Batch { forgotten: outdated.clone(), vital: true, ..Batch::default() };
             match engine.parts.store.commit(batch).await {
-                Ok(_) => engine.receipts.forget(some),
-                Err(fault) => tracing::warn!(%fault, "old receipts could not be forgotten yet"),
+                Ok(_) => engine.receipts.forget(&outdated),
+                Err(fault) => {
+                    tracing::warn!(%fault, "old receipts could not be forgotten yet");
+                    engine.receipts.remember(outdated);
+                    break;
+                }
             }
         }
     }

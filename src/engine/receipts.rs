@@ -10,6 +10,9 @@
 //! that nobody knows. A doubt ends with a restart, which reads from the store what became of it, or once the store says
 //! that it is void: then nothing was done, and a repeat is judged anew.
 
+mod aging;
+mod entries;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -19,12 +22,11 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use self::aging::Aging;
+use self::entries::Entries;
 use super::row::WorkerRow;
-use super::store::{Doubt, Forgotten, Store};
+use super::store::{Doubt, Store};
 use crate::model::{BundleRef, CallContext, Error, ErrorClass, Fingerprint, Reason, Result, WorkerId};
-
-/// How long an answer is kept at least; it is kept for its worker's life in any case.
-const KEPT_FOR: Duration = Duration::from_hours(24);
 
 /// The scope of a request id: workspace, caller, method and the id itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,9 +142,13 @@ pub(super) struct Receipts {
 
 #[derive(Debug, Default)]
 struct Book {
-    entries: HashMap<ReceiptKey, Entry>,
+    entries: Entries<Entry>,
     /// Where the row of a worker that was deleted is found.
     deleted: HashMap<WorkerId, ReceiptKey>,
+    /// When what was answered may be forgotten.
+    aging: Aging,
+    /// Those that are, or were, in doubt.
+    doubted: Vec<ReceiptKey>,
 }
 
 impl Entry {
@@ -156,6 +162,7 @@ impl Entry {
 
 impl Book {
     fn answer(&mut self, receipt: Receipt) {
+        self.aging.add(receipt.key, receipt.at);
         if let Outcome::Deleted { worker_id, last: Some(_) } = &receipt.outcome {
             self.deleted.insert(worker_id.clone(), receipt.key);
         }
@@ -233,7 +240,17 @@ impl Receipts {
 
     /// Forgets doubts that are void: not everybody asks again.
     pub(crate) fn forget_void(&self) {
-        self.book.lock().entries.retain(|_, entry| !self.is_void(entry));
+        let mut book = self.book.lock();
+        let Book { entries, doubted, .. } = &mut *book;
+        doubted.retain(|key| {
+            let doubt = entries.get(key).filter(|entry| matches!(entry, Entry::InDoubt(..)));
+            let is_void = doubt.is_some_and(|entry| self.is_void(entry));
+            let lasts = doubt.is_some() && !is_void;
+            if is_void {
+                entries.remove(key);
+            }
+            lasts
+        });
     }
 
     /// Takes in what was answered before a restart.
@@ -252,31 +269,6 @@ impl Receipts {
                 Some((**last).clone())
             }
             _ => None,
-        }
-    }
-
-    /// The answers that are older than a day and whose worker is gone.
-    pub(crate) fn outdated(&self, now: SystemTime, is_gone: impl Fn(&WorkerId) -> bool) -> Vec<Forgotten> {
-        let outdated = |receipt: &Receipt| {
-            // A clock that stepped back makes nothing older.
-            now.duration_since(receipt.at).is_ok_and(|age| age >= KEPT_FOR)
-                && receipt.outcome.worker_id().is_none_or(&is_gone)
-        };
-        let book = self.book.lock();
-        let answered = book.entries.iter().filter_map(|(key, entry)| match entry {
-            Entry::Answered(receipt) if outdated(receipt) => {
-                Some(Forgotten { key: *key, worker_id: receipt.outcome.worker_id().cloned() })
-            }
-            Entry::Answered(_) | Entry::InDoubt(..) | Entry::Held(..) => None,
-        });
-        answered.collect()
-    }
-
-    /// Forgets answers.
-    pub(crate) fn forget(&self, forgotten: &[Forgotten]) {
-        let mut book = self.book.lock();
-        for Forgotten { key, .. } in forgotten {
-            book.forget(key);
         }
     }
 }
@@ -376,7 +368,10 @@ impl Drop for Hold {
         let mut book = self.receipts.book.lock();
         match doubt {
             None => book.entries.remove(&self.key),
-            Some(doubt) => book.entries.insert(self.key, Entry::InDoubt(self.fingerprint, doubt)),
+            Some(doubt) => {
+                book.doubted.push(self.key);
+                book.entries.insert(self.key, Entry::InDoubt(self.fingerprint, doubt))
+            }
         };
     }
 }

@@ -1,7 +1,7 @@
 //! What a request id is worth.
 
 use super::*;
-use crate::engine::store::{Batch, MemoryStore, StoreFault, Unsteadiness, UnsteadyStore};
+use crate::engine::store::{Batch, Forgotten, MemoryStore, StoreFault, Unsteadiness, UnsteadyStore};
 use crate::model::{RequestId, WorkspaceId};
 
 fn ctx() -> CallContext {
@@ -31,13 +31,18 @@ fn what_a_worker_was_asked_is_answered_for_a_day_after_it_is_gone_also_after_a_r
     let fingerprint = ctx().fingerprint;
     let receipts = Receipts::new(MemoryStore::new());
     receipts.restore([Receipt { key, fingerprint, outcome: Outcome::Stopping(worker_id.clone()), at: asked }]);
-    let outdated = |age, is_gone| receipts.outdated(asked + age, |_| is_gone);
+    let outdated = |age, is_gone| {
+        receipts.ripen(asked + age, |_| is_gone);
+        let outdated = receipts.outdated(9, |_| is_gone).unwrap_or_default();
+        receipts.remember(outdated.clone());
+        outdated
+    };
     let forgotten = [Forgotten { key, worker_id: Some(worker_id) }];
     assert_eq!(outdated(Duration::from_hours(24) - Duration::from_millis(1), true), []);
-    assert_eq!(outdated(Duration::from_hours(24), true), forgotten);
     assert_eq!(outdated(Duration::from_hours(24 * 365), false), [], "as long as it is there");
+    assert_eq!(outdated(Duration::from_hours(25), true), forgotten);
     receipts.forget(&forgotten);
-    assert_eq!(outdated(Duration::from_hours(24), true), []);
+    assert_eq!(outdated(Duration::from_hours(25), true), []);
 }
 
 #[tokio::test]
