@@ -54,12 +54,15 @@ impl FileLedger {
             tracing::error!("the control plane's store is damaged: {damage}");
         }
         let mut entries = BTreeMap::new();
-        log.reader().each_value(|_, slot, value| match value.map(|it| (it.position, unwrapped(&it.value))) {
-            Ok((revision, Some((key, value)))) => {
-                entries.insert(key, Entry { revision, value });
+        let reader = log.reader();
+        reader.each_value(&reader.owners(), |_, slot, value| {
+            match value.map(|it| (it.position, unwrapped(&it.value))) {
+                Ok((revision, Some((key, value)))) => {
+                    entries.insert(key, Entry { revision, value });
+                }
+                Ok((_, None)) => tracing::error!(?slot, "a value in the control plane's store has no key"),
+                Err(fault) => tracing::error!(?slot, %fault, "a value in the control plane's store cannot be read"),
             }
-            Ok((_, None)) => tracing::error!(?slot, "a value in the control plane's store has no key"),
-            Err(fault) => tracing::error!(?slot, %fault, "a value in the control plane's store cannot be read"),
         });
         let shared = Shared::new(entries, recovered.last_position);
         let (submit, waiting) = mpsc::channel(QUEUE);

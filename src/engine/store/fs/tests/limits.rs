@@ -13,7 +13,7 @@ async fn what_was_trimmed_is_gone_after_a_restart_and_reading_begins_where_it_en
     store.close();
     drop(store);
     let store = bed.open();
-    assert!(store.restore().await.unwrap().quarantined.is_empty());
+    assert!(restore_all(&store).await.quarantined.is_empty());
     let read = async |select| bodies(&store, &worker_id, select).await;
     assert_eq!(read(Select::EventsAfter(0)).await, ["-d", "e", "f"]);
     assert_eq!(read(Select::ItemsAfter(2)).await, ["e", "f"]);
@@ -58,7 +58,7 @@ async fn events_that_are_gone_without_a_trace_are_laid_to_their_worker_where_it_
         // It is told again at every start.
         for _ in 0..2 {
             let store = bed.open();
-            let restored = store.restore().await.unwrap();
+            let restored = restore_all(&store).await;
             let ids: Vec<_> = restored.workers.iter().map(|it| it.row.worker_id()).collect();
             assert!(ids.contains(&first.worker_id()) && ids.contains(&last.worker_id()), "{restored:?}");
             assert_eq!(ids.contains(&hurt.worker_id()), !has_later_ones);
