@@ -143,7 +143,7 @@ impl WorkerRow {
             termination: None,
             config_bundle: origin.config_bundle.clone(),
             implementation: ImplementationKind::EmbeddedWorkerRuntime,
-            display_hint: origin.display_hint.to_owned(),
+            display_hint: origin.display_hint.into(),
             can_accept_input: false,
             can_stop: true,
             transcript_length: 0,

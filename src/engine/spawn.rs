@@ -5,7 +5,7 @@
 //! because the runtime was killed in between, is found by its marker at the next start (with the store on disk).
 //! All of it runs in a task of its own: a caller that goes away changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use super::worker::{Stage, Task, TaskParts, not_landed, store_error};
 use crate::failpoint::failpoint;
 use crate::model::{
     Acceptance, CallContext, CreateWorker, Created, Diagnostic, Error, EventKind, MAX_PAGE_BYTES, ProfileSelector,
-    Reason, RequestId, Result, StopMode, Worker, WorkerId, WorkerIntent, display_hint,
+    Reason, RequestId, Result, StopMode, Worker, WorkerId, WorkerIntent, WorkspaceId, display_hint,
 };
 
 impl Engine {
@@ -208,8 +208,12 @@ impl Engine {
 
     /// Takes in what the store has. What was live has lost its program.
     pub(super) async fn restore(&self) -> Result<()> {
+        let engine = self.clone();
+        let mut workspaces = BTreeSet::new();
+        let ended = Box::new(move |stored: StoredWorker| engine.restore_ended(&stored.row, &mut workspaces));
         let Restored { workers, bundles, receipts, quarantined, warnings } =
-            self.0.parts.store.restore().await.map_err(store_error)?;
+            self.0.parts.store.restore(ended).await.map_err(store_error)?;
+        // One that has ended has no process.
         let readable = workers.iter().map(|it| &it.row).chain(quarantined.iter().filter_map(|it| it.row.as_ref()));
         self.clear_left_behind(readable.filter_map(|row| row.process).collect()).await;
         self.restore_damaged(quarantined, &warnings);
@@ -217,14 +221,6 @@ impl Engine {
         self.0.receipts.restore(receipts);
         let mut lost = BTreeMap::new();
         for stored in workers {
-            if stored.row.state.is_final() {
-                let tail = Arc::new(Tail::new(self.view(&stored.row)));
-                self.0
-                    .workers
-                    .write()
-                    .insert(stored.row.worker_id().clone(), Slot { tail, inbox: None, quarantined: false });
-                continue;
-            }
             failpoint!("restore-half-way");
             lost.insert(stored.row.worker_id().clone(), stored.row.run_generation);
             self.restore_live(stored).await;
@@ -237,6 +233,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Takes in a worker that has ended: its row is all in its view. Those of one workspace share its name.
+    fn restore_ended(&self, row: &WorkerRow, workspaces: &mut BTreeSet<WorkspaceId>) {
+        let mut view = row.view(&self.0.parts.runtime_id, &self.0.parts.host_id);
+        match workspaces.get(&view.workspace_id) {
+            Some(known) => view.workspace_id = known.clone(),
+            None => _ = workspaces.insert(view.workspace_id.clone()),
+        }
+        let tail = Arc::new(Tail::new(Arc::new(view)));
+        self.0.workers.write().insert(row.worker_id().clone(), Slot { tail, inbox: None, quarantined: false });
     }
 
     /// Takes in a worker that was live. One whose inputs cannot be read is quarantined, and costs no other its start.

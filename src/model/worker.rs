@@ -1,5 +1,6 @@
 //! A worker, as it is told to callers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -154,7 +155,7 @@ pub struct Worker {
     /// What runs it.
     pub implementation: ImplementationKind,
     /// For people: how its program is spoken to.
-    pub display_hint: String,
+    pub display_hint: Cow<'static, str>,
     /// Whether it takes input and can be stopped.
     pub can_accept_input: bool,
     /// Whether it can be stopped.

@@ -150,7 +150,7 @@ pub(crate) fn worker(runtime_id: &str, worker_id: &str) -> Worker {
         termination: None,
         config_bundle: None,
         implementation: ImplementationKind::RemoteWorkerRuntime,
-        display_hint: "catalog".to_owned(),
+        display_hint: "catalog".into(),
         can_accept_input: true,
         can_stop: true,
         transcript_length: 0,

@@ -13,6 +13,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc;
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -212,7 +213,10 @@ struct Seen {
 }
 
 async fn seen(store: &impl Store) -> Seen {
-    let Restored { workers, bundles, receipts, quarantined, warnings } = store.restore().await.unwrap();
+    let (ended, over) = mpsc::sync_channel(1_000);
+    let ended = Box::new(move |worker| ended.send(worker).unwrap());
+    let Restored { workers, bundles, receipts, quarantined, warnings } = store.restore(ended).await.unwrap();
+    let workers = workers.into_iter().chain(over);
     let quarantined: BTreeSet<_> = quarantined.into_iter().map(|it| it.worker_id).collect();
     let mut events = BTreeMap::new();
     for worker_id in worker_ids().into_iter().filter(|worker_id| !quarantined.contains(worker_id)) {
@@ -221,7 +225,7 @@ async fn seen(store: &impl Store) -> Seen {
         events.insert(worker_id, frames.into_iter().map(frame).collect());
     }
     Seen {
-        workers: workers.into_iter().map(|it| (it.row.worker_id().clone(), (it.revision, *it.row))).collect(),
+        workers: workers.map(|it| (it.row.worker_id().clone(), (it.revision, *it.row))).collect(),
         events,
         bundles: bundles.iter().map(|bundle| (bundle.digest().as_str().to_owned(), (**bundle).clone())).collect(),
         receipts: receipts.into_iter().map(|receipt| (*receipt.key.as_bytes(), receipt)).collect(),

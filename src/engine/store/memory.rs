@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{
-    Batch, Commit, Deletion, Doubt, NewEvent, Quarantined, Read, Restored, Select, Store, StoreFault, StoredWorker,
-    WorkerChange, event_bytes,
+    Batch, Commit, Deletion, Doubt, EachEnded, NewEvent, Quarantined, Read, Restored, Select, Store, StoreFault,
+    StoredWorker, WorkerChange, event_bytes,
 };
 use crate::engine::frame::Frame;
 use crate::engine::receipts::{Receipt, ReceiptKey};
@@ -146,7 +146,7 @@ impl State {
         if self.damaged.contains_key(worker_id) { Err(StoreFault::Damaged) } else { Ok(self.workers.get(worker_id)) }
     }
 
-    fn restore(&self) -> Restored {
+    fn restore(&self, ended: EachEnded) -> Restored {
         let (damaged, sound): (Vec<_>, Vec<_>) =
             self.workers.iter().partition(|(worker_id, _)| self.damaged.contains_key(worker_id));
         let quarantined = damaged.into_iter().map(|(worker_id, log)| Quarantined {
@@ -154,8 +154,11 @@ impl State {
             row: Some(log.stored.row.clone()),
             place: self.damaged.get(worker_id).cloned().unwrap_or_default(),
         });
+        let (over, live): (Vec<_>, Vec<_>) =
+            sound.into_iter().map(|(_, log)| log.stored.clone()).partition(|worker| worker.row.state.is_final());
+        over.into_iter().for_each(ended);
         Restored {
-            workers: sound.into_iter().map(|(_, log)| log.stored.clone()).collect(),
+            workers: live,
             bundles: self.bundles.clone(),
             receipts: self.receipts.values().cloned().collect(),
             quarantined: quarantined.collect(),
@@ -240,8 +243,8 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.0.lock().log(worker_id)?.map(|log| log.stored.clone())) })
     }
 
-    fn restore(&self) -> Read<'_, Restored> {
-        Box::pin(async move { Ok(self.0.lock().restore()) })
+    fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
+        Box::pin(async move { Ok(self.0.lock().restore(ended)) })
     }
 
     fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {

@@ -27,7 +27,7 @@ pub use fs::{CareError, ControlCheck, Finding, FsStore, Salvaged, Verified, salv
 pub use memory::MemoryStore;
 pub use records::{RecordCodec, RecordFault};
 #[cfg(test)]
-pub(in crate::engine) use test_records::TableRecords;
+pub(in crate::engine) use test_records::{TableRecords, restore_all};
 pub use unsteady::{Unsteadiness, UnsteadyStore};
 
 use super::frame::Frame;
@@ -141,10 +141,13 @@ pub struct StoredWorker {
     pub row: Box<WorkerRow>,
 }
 
-/// All that a runtime starts from.
+/// Takes a worker that has ended.
+pub type EachEnded = Box<dyn FnMut(StoredWorker) + Send>;
+
+/// All that a runtime starts from, but the workers that have ended.
 #[derive(Debug, Clone, Default)]
 pub struct Restored {
-    /// Every worker.
+    /// Every worker that is live.
     pub workers: Vec<StoredWorker>,
     /// Every bundle, every digest of it.
     pub bundles: Vec<Arc<ConfigBundle>>,
@@ -226,8 +229,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// A worker as it landed last.
     fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>>;
 
-    /// All that has landed but events: what a runtime starts from.
-    fn restore(&self) -> Read<'_, Restored>;
+    /// All that has landed but events: what a runtime starts from. The workers that have ended, of which there may be
+    /// very many, are handed over one by one, and not collected.
+    fn restore(&self, ended: EachEnded) -> Read<'_, Restored>;
 
     /// How many bytes the events of a worker take that are kept: what removing them wins.
     fn worker_bytes(&self, worker_id: &WorkerId) -> u64;

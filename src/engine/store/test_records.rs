@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{RecordCodec, RecordFault, StoredWorker};
+use super::{RecordCodec, RecordFault, Restored, Store, StoredWorker};
 use crate::engine::receipts::Receipt;
 use crate::engine::row::{WorkerOrigin, WorkerRow};
 use crate::model::{ConfigBundle, EventKind};
@@ -96,4 +96,17 @@ impl RecordCodec for TableRecords {
     fn kind(&self, tag: u8) -> Option<EventKind> {
         KINDS.get(usize::from(tag)).copied()
     }
+}
+
+/// All that a store has: also the workers that have ended are among the others, in order.
+pub(in crate::engine) async fn restore_all(store: &dyn Store) -> Restored {
+    let over = Arc::<Mutex<Vec<StoredWorker>>>::default();
+    let ended = {
+        let over = Arc::clone(&over);
+        Box::new(move |worker| over.lock().push(worker))
+    };
+    let mut restored = store.restore(ended).await.unwrap();
+    restored.workers.append(&mut over.lock());
+    restored.workers.sort_by(|a, b| a.row.worker_id().cmp(b.row.worker_id()));
+    restored
 }

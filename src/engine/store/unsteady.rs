@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Batch, Commit, Doubt, MemoryStore, Read, Restored, Select, Store, StoreFault, StoredWorker};
+use super::{Batch, Commit, Doubt, EachEnded, MemoryStore, Read, Restored, Select, Store, StoreFault, StoredWorker};
 use crate::engine::frame::Frame;
 use crate::model::WorkerId;
 
@@ -198,8 +198,8 @@ impl Store for UnsteadyStore {
         self.inner.worker(worker_id)
     }
 
-    fn restore(&self) -> Read<'_, Restored> {
-        self.inner.restore()
+    fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
+        self.inner.restore(ended)
     }
 
     fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {

@@ -1,6 +1,6 @@
 //! A store without room, and one whose commits fail: what goes on, what waits, and what is said.
 
-use super::store::{Batch, Commit, Doubt, Read, Restored, Select, StoreFault, StoredWorker};
+use super::store::{Batch, Commit, Doubt, EachEnded, Read, Restored, Select, StoreFault, StoredWorker};
 use super::*;
 use crate::model::{Reason, TerminationReason, WorkerState};
 
@@ -273,8 +273,8 @@ impl Store for Refusing {
         self.inner.worker(worker_id)
     }
 
-    fn restore(&self) -> Read<'_, Restored> {
-        self.inner.restore()
+    fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
+        self.inner.restore(ended)
     }
 
     fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::store::{Batch, Commit, Doubt, Quarantined, Read, Restored, Select, StoreFault, StoredWorker};
+use super::store::{Batch, Commit, Doubt, EachEnded, Quarantined, Read, Restored, Select, StoreFault, StoredWorker};
 use super::*;
 use crate::model::{DeleteWorker, Reason, Severity, WorkerFilter, WorkerState};
 
@@ -42,12 +42,20 @@ impl Store for Restoring {
         self.inner.worker(worker_id)
     }
 
-    fn restore(&self) -> Read<'_, Restored> {
+    fn restore(&self, mut ended: EachEnded) -> Read<'_, Restored> {
         Box::pin(async move {
             let _open = self.gate.acquire().await.map_err(|_| StoreFault::Failed)?;
-            let mut restored = self.inner.restore().await?;
             let found = self.found.lock().clone();
-            restored.workers.retain(|it| found.quarantined.iter().all(|hit| hit.worker_id != *it.row.worker_id()));
+            let hit: Vec<_> = found.quarantined.iter().map(|it| it.worker_id.clone()).collect();
+            let sound = move |it: &StoredWorker| !hit.contains(it.row.worker_id());
+            let is_sound = sound.clone();
+            let ended = Box::new(move |it| {
+                if is_sound(&it) {
+                    ended(it);
+                }
+            });
+            let mut restored = self.inner.restore(ended).await?;
+            restored.workers.retain(sound);
             restored.quarantined.extend(found.quarantined);
             restored.warnings.extend(found.warnings);
             Ok(restored)

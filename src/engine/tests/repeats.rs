@@ -1,7 +1,7 @@
 //! A request that was answered is answered so again, whatever has become of the runtime, the worker or the bundle since.
 
 use super::bundles::bundle;
-use super::store::{Batch, Commit, Doubt, Read, Restored, Select, StoredWorker};
+use super::store::{Batch, Commit, Doubt, EachEnded, Read, Restored, Select, StoredWorker};
 use super::*;
 use crate::model::{Created, Reason, WorkerState};
 
@@ -40,9 +40,15 @@ impl Store for Forgetful {
         self.inner.worker(worker_id)
     }
 
-    fn restore(&self) -> Read<'_, Restored> {
+    fn restore(&self, mut ended: EachEnded) -> Read<'_, Restored> {
         Box::pin(async move {
-            let mut restored = self.inner.restore().await?;
+            let keeps = !self.no_workers;
+            let ended = Box::new(move |worker| {
+                if keeps {
+                    ended(worker);
+                }
+            });
+            let mut restored = self.inner.restore(ended).await?;
             if self.no_workers {
                 restored.workers.clear();
             }

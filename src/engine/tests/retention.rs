@@ -1,6 +1,6 @@
 //! What is removed from the front, and how it is told.
 
-use super::store::{Batch, Commit, Doubt, Read, Restored, Select, StoreFault, StoredWorker};
+use super::store::{Batch, Commit, Doubt, EachEnded, Read, Restored, Select, StoreFault, StoredWorker};
 use super::*;
 use crate::model::{Cursor, Reason};
 
@@ -221,8 +221,8 @@ impl Store for Counting {
         self.inner.worker(worker_id)
     }
 
-    fn restore(&self) -> Read<'_, Restored> {
-        self.inner.restore()
+    fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
+        self.inner.restore(ended)
     }
 
     fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {

@@ -27,7 +27,7 @@ pub fn worker(from: Worker) -> v1::Worker {
         stale: from.stale,
         termination: from.termination.map(termination),
         config_bundle: from.config_bundle.map(bundle_ref),
-        implementation: Some(implementation(from.implementation, from.display_hint)),
+        implementation: Some(implementation(from.implementation, from.display_hint.into_owned())),
         capabilities: Some(v1::WorkerCapabilities {
             can_accept_input: from.can_accept_input,
             can_stop: from.can_stop,

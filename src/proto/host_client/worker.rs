@@ -47,7 +47,7 @@ pub fn worker(from: v1::Worker, runtime_id: &RuntimeId) -> Result<Worker> {
         termination: from.termination.map(termination).transpose()?,
         config_bundle: from.config_bundle.map(bundle).transpose()?,
         implementation: ImplementationKind::RemoteWorkerRuntime,
-        display_hint: from.implementation.map(|it| display_hint(&it.display_hint)).unwrap_or_default(),
+        display_hint: from.implementation.map(|it| display_hint(&it.display_hint)).unwrap_or_default().into(),
         can_accept_input: can.can_accept_input,
         can_stop: can.can_stop,
         transcript_length: from.transcript_length,

@@ -103,7 +103,7 @@ impl Ledger for FileLedger {
 /// The values there are, and as `FILE: offset N: what` those that are none.
 pub(super) fn read(reader: &Reader) -> (BTreeMap<String, Entry>, Vec<String>) {
     let (mut entries, mut problems) = (BTreeMap::new(), Vec::new());
-    reader.each_value(|owner, slot, value| {
+    reader.each_value(&reader.owners(), |owner, slot, value| {
         let read = value.map_err(|fault| RecordFault(fault.to_string()));
         match read.and_then(|it| Ok((it.position, unwrapped(slot, &it.value)?))) {
             Ok((revision, (key, value))) => _ = entries.insert(key, Entry { revision, value }),

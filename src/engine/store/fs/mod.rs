@@ -30,7 +30,9 @@ use self::restore::named;
 use self::slot::{ORIGIN, ROW, owner_of};
 use super::disk::Disk;
 use super::log::{Damage, Log, LogOptions, Owner, StoredEvent};
-use super::{Batch, Commit, Deletion, Doubt, Read, RecordCodec, Restored, Select, Store, StoreFault, StoredWorker};
+use super::{
+    Batch, Commit, Deletion, Doubt, EachEnded, Read, RecordCodec, Restored, Select, Store, StoreFault, StoredWorker,
+};
 use crate::engine::frame::Frame;
 use crate::model::{EventKind, WorkerId};
 
@@ -171,8 +173,8 @@ impl Store for FsStore {
         self.blocking(move |inner| inner.worker(owner))
     }
 
-    fn restore(&self) -> Read<'_, Restored> {
-        self.blocking(|inner| Ok(inner.restore()))
+    fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
+        self.blocking(|inner| Ok(inner.restore(ended)))
     }
 
     fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {

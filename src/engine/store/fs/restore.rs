@@ -11,36 +11,29 @@ use super::Inner;
 use super::slot::{self, Kind, ORIGIN, ROW, RUNTIME, worker_of};
 use crate::engine::row::WorkerOrigin;
 use crate::engine::store::log::{Damage, Owner, OwnerState, Reader, Slot, StoredValue};
-use crate::engine::store::{Quarantined, RecordCodec, RecordFault, Restored, StoreFault, StoredWorker};
+use crate::engine::store::{EachEnded, Quarantined, RecordCodec, RecordFault, Restored, StoreFault, StoredWorker};
 
-/// What was found of a worker so far.
+/// Of so many owners the records are read at once: near each other on the disk, as owners are in the order of their making,
+/// and never much in memory beside what is kept of them.
+const OWNERS_AT_ONCE: usize = 1_024;
+
+/// What was found of a worker so far. A row needs its origin to be read.
 #[derive(Default)]
 struct Found {
-    origin: Option<Arc<WorkerOrigin>>,
-    row: Option<Row>,
-    /// The first thing that is wrong with it, and where.
-    fault: Option<String>,
-}
-
-/// A row needs its origin to be read, which mostly lies before it.
-enum Row {
-    Read(StoredWorker),
-    Waiting(Bytes),
-}
-
-impl Found {
-    fn fault(&mut self, place: String) {
-        self.fault.get_or_insert(place);
-    }
+    origin: Option<WorkerOrigin>,
+    row: Option<Bytes>,
 }
 
 type Workers = BTreeMap<Owner, Found>;
 
+/// The first thing that is wrong with a worker, and where.
+type Faults = BTreeMap<Owner, String>;
+
 impl Inner {
-    pub(super) fn restore(&self) -> Restored {
+    pub(super) fn restore(&self, ended: EachEnded) -> Restored {
         let damage = self.damage.lock().clone();
         let from = Restoring { reader: self.log.reader(), codec: &*self.codec, damage: &damage, above: &self.above };
-        let restored = from.restore();
+        let restored = from.restore(ended);
         let quarantined = restored.quarantined.iter().filter_map(|it| slot::owner_of(&it.worker_id));
         *self.quarantined.lock() = quarantined.collect();
         restored
@@ -58,27 +51,31 @@ pub(super) struct Restoring<'l> {
 }
 
 impl Restoring<'_> {
-    pub(super) fn restore(&self) -> Restored {
+    pub(super) fn restore(&self, mut ended: impl FnMut(StoredWorker)) -> Restored {
         let mut restored = Restored::default();
-        let mut workers = Workers::new();
+        let mut faults = Faults::new();
         for damage in self.damage {
-            lay(damage.owner, self.place_of(damage), &mut workers, &mut restored.warnings);
+            lay(damage.owner, self.place_of(damage), &mut faults, &mut restored.warnings);
         }
         let reader = self.reader;
-        reader.each_value(|owner, slot, value| {
-            if let Err(fault) = self.take(owner, slot, value, &mut workers, &mut restored) {
-                let place = self.place(owner, slot, &fault);
-                lay(Some(owner), place, &mut workers, &mut restored.warnings);
+        for owners in reader.owners().chunks(OWNERS_AT_ONCE) {
+            let mut workers = Workers::new();
+            reader.each_value(owners, |owner, slot, value| {
+                if let Err(fault) = self.take(owner, slot, value, &mut workers, &mut restored) {
+                    lay(Some(owner), self.place(owner, slot, &fault), &mut faults, &mut restored.warnings);
+                }
+            });
+            for state in owners.iter().filter(|owner| **owner != RUNTIME).filter_map(|owner| reader.owner(*owner)) {
+                let found = workers.remove(&state.owner).unwrap_or_default();
+                match self.judge(&state, found, faults.remove(&state.owner)) {
+                    Ok(Some(worker)) if worker.row.state.is_final() => ended(worker),
+                    Ok(worker) => restored.workers.extend(worker),
+                    Err(quarantined) => restored.quarantined.push(quarantined),
+                }
             }
-        });
-        for state in reader.owners().into_iter().filter(|state| state.owner != RUNTIME) {
-            let found = workers.remove(&state.owner).unwrap_or_default();
-            self.judge(&state, found, &mut restored);
         }
         // Nothing is left of these but that something was there.
-        for (owner, found) in workers {
-            restored.quarantined.extend(found.fault.map(|place| quarantined(owner, None, place)));
-        }
+        restored.quarantined.extend(faults.into_iter().map(|(owner, place)| quarantined(owner, None, place)));
         restored
     }
 
@@ -99,16 +96,9 @@ impl Restoring<'_> {
                 if slot::owner_of(&origin.worker_id) != Some(owner) {
                     return other("worker_origin.worker_id");
                 }
-                workers.entry(owner).or_default().origin = Some(Arc::new(origin));
+                workers.entry(owner).or_default().origin = Some(origin);
             }
-            Kind::Row => {
-                let found = workers.entry(owner).or_default();
-                found.row = Some(match &found.origin {
-                    Some(origin) => Row::Read(self.codec.read_row(Arc::clone(origin), &value)?),
-                    // A copy: what was read is part of a much larger piece of the log, which is to go again.
-                    None => Row::Waiting(Bytes::copy_from_slice(&value)),
-                });
-            }
+            Kind::Row => workers.entry(owner).or_default().row = Some(value),
             Kind::Receipt => {
                 let receipt = self.codec.read_receipt(&value)?;
                 // That of a worker that was deleted for its damage is the runtime's own.
@@ -130,30 +120,28 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    /// Says what a worker is, once all of it was looked at.
-    fn judge(&self, state: &OwnerState, found: Found, restored: &mut Restored) {
-        let Found { origin, row, mut fault } = found;
+    /// Says what a worker is, once all of it was looked at. One that was deleted, and whose receipts are kept, is none.
+    fn judge(
+        &self,
+        state: &OwnerState,
+        found: Found,
+        fault: Option<String>,
+    ) -> Result<Option<StoredWorker>, Quarantined> {
         let has_events = state.first_sequence <= state.last_sequence;
-        let stored = match (origin, row) {
-            // A worker that was deleted, and whose receipts are kept.
-            (None, None) if fault.is_none() && !has_events => return,
-            (Some(_), Some(Row::Read(stored))) => Ok(Some(stored)),
-            (Some(origin), Some(Row::Waiting(row))) => self.codec.read_row(origin, &row).map(Some),
+        let stored = match (found.origin, found.row) {
+            (None, None) if fault.is_none() && !has_events => return Ok(None),
+            (Some(origin), Some(row)) => self.codec.read_row(Arc::new(origin), &row),
             (None, _) => Err(RecordFault("worker_origin: it is missing".to_owned())),
             (_, None) => Err(RecordFault("worker_row: it is missing".to_owned())),
         };
-        let stored = stored.and_then(|stored| match stored.as_ref().and_then(|stored| differs(stored, state)) {
+        let stored = stored.and_then(|stored| match differs(&stored, state) {
             Some(what) => Err(RecordFault(format!("worker_row: {what}"))),
             None => Ok(stored),
         });
-        let stored = stored.unwrap_or_else(|problem| {
-            fault.get_or_insert_with(|| self.place(state.owner, ROW, &problem));
-            None
-        });
         match (fault, stored) {
-            (None, Some(worker)) => restored.workers.push(worker),
-            (None, None) => {}
-            (Some(place), stored) => restored.quarantined.push(quarantined(state.owner, stored, place)),
+            (None, Ok(worker)) => Ok(Some(worker)),
+            (None, Err(problem)) => Err(quarantined(state.owner, None, self.place(state.owner, ROW, &problem))),
+            (Some(place), stored) => Err(quarantined(state.owner, stored.ok(), place)),
         }
     }
 
@@ -183,9 +171,11 @@ pub(super) fn named(above: &Path, file: &Path, offset: u64, what: &str) -> Strin
 }
 
 /// Lays a fault to a worker, or to the store where it is nobody's.
-fn lay(owner: Option<Owner>, place: String, workers: &mut Workers, warnings: &mut Vec<String>) {
+fn lay(owner: Option<Owner>, place: String, faults: &mut Faults, warnings: &mut Vec<String>) {
     match owner {
-        Some(owner) if owner != RUNTIME => workers.entry(owner).or_default().fault(place),
+        Some(owner) if owner != RUNTIME => {
+            faults.entry(owner).or_insert(place);
+        }
         _ => warnings.push(place),
     }
 }

@@ -100,7 +100,7 @@ struct Salvage<'s> {
 
 impl Salvage<'_> {
     fn run(mut self) -> Result<(), CareError> {
-        for state in self.opened.reader.owners() {
+        for state in self.opened.reader.states() {
             self.owner(&state)?;
         }
         Ok(self.copy.finish()?)

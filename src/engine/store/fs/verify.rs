@@ -98,7 +98,7 @@ impl Verified {
         let stats = opened.reader.stats();
         self.segments += stats.segments;
         self.bytes += stats.bytes;
-        for state in opened.reader.owners() {
+        for state in opened.reader.states() {
             self.workers += usize::from(state.owner != RUNTIME);
             self.events += state.last_sequence + 1 - state.first_sequence;
             self.records += state.slots.len();
@@ -144,12 +144,12 @@ impl<'d> OpenedLog<'d> {
         let mut findings: BTreeSet<_> = self.damage().collect();
         if self.is_runtime() {
             let damage = &self.recovered.damage;
-            let restored = Restoring { reader: &self.reader, codec, damage, above: self.dir }.restore();
+            let restored = Restoring { reader: &self.reader, codec, damage, above: self.dir }.restore(drop);
             let quarantined = |it: Quarantined| Finding { place: it.place, worker_id: Some(it.worker_id) };
             findings.extend(restored.quarantined.into_iter().map(quarantined));
             findings.extend(restored.warnings.into_iter().map(|place| Finding { place, worker_id: None }));
         } else {
-            self.reader.each_value(|owner, slot, value| {
+            self.reader.each_value(&self.reader.owners(), |owner, slot, value| {
                 let read = value.map_err(|fault| RecordFault(fault.to_string()));
                 if let Err(fault) = read.and_then(|it| control(slot, &it.value)) {
                     let (file, offset) = self.reader.place(owner, slot).unwrap_or_default();

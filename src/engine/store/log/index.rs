@@ -157,12 +157,12 @@ impl Index {
         self.owners.get(&owner).map(|entry| entry.state(owner))
     }
 
-    /// Every owner that has something, and those that `also` names; in order.
-    pub(super) fn states(&self, also: impl Fn(Owner) -> bool) -> Vec<OwnerState> {
-        let some = self.owners.iter().filter(|(owner, entry)| entry.has_any() || also(**owner));
-        let mut states: Vec<_> = some.map(|(owner, entry)| entry.state(*owner)).collect();
-        states.sort_unstable_by_key(|state| state.owner);
-        states
+    /// Every owner that has something; in order.
+    pub(super) fn owners(&self) -> Vec<Owner> {
+        let some = self.owners.iter().filter(|(_, entry)| entry.has_any());
+        let mut owners: Vec<_> = some.map(|(owner, _)| *owner).collect();
+        owners.sort_unstable();
+        owners
     }
 
     /// Takes in a record that lies at `loc` and whose header has this checksum.

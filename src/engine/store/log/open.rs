@@ -1,6 +1,5 @@
 //! Opens a log: what the scan found is made good as far as that can be done, and the writer goes on behind it.
 
-use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::clean::Cleaning;
+use super::damage::Findings;
 use super::format::Seal;
 use super::group::Group;
 use super::queue::Queue;
@@ -31,14 +31,8 @@ const KEPT_ASIDE: usize = 16;
 
 impl Scanned {
     pub(super) fn recovered(&self) -> Recovered {
-        let damage = self.findings.damage.clone();
-        let hit: HashSet<_> = damage.iter().filter_map(|damage| damage.owner).collect();
-        Recovered {
-            owners: self.index.states(|owner| hit.contains(&owner)),
-            notes: self.findings.notes.clone(),
-            last_position: self.position - 1,
-            damage,
-        }
+        let Findings { damage, notes, .. } = &self.findings;
+        Recovered { damage: damage.clone(), notes: notes.clone(), last_position: self.position - 1 }
     }
 
     pub(super) fn into_shared(self, log: LogId) -> Shared {

@@ -146,12 +146,13 @@ impl Reader {
         self.shared.state.read().index.get(owner).map_or(1, |entry| entry.events.first())
     }
 
-    /// Every slot that has a value, in the order in which they lie on the disk: the cheapest way to read all.
-    pub fn each_value(&self, mut visit: impl FnMut(Owner, Slot, Result<StoredValue, StoreFault>)) {
+    /// Every slot of these owners that has a value, in the order in which they lie on the disk: the cheapest way to read
+    /// many.
+    pub fn each_value(&self, owners: &[Owner], mut visit: impl FnMut(Owner, Slot, Result<StoredValue, StoreFault>)) {
         let mut all = Vec::new();
         {
             let state = self.shared.state.read();
-            for (owner, entry) in state.index.iter() {
+            for (owner, entry) in owners.iter().filter_map(|owner| Some((*owner, state.index.get(*owner)?))) {
                 let slots = entry.slots.iter().filter(|(slot, _)| !slot.is_mark());
                 all.extend(slots.filter_map(|(slot, loc)| Some(((owner, slot), wanted(&state, loc).ok()?))));
             }
@@ -172,8 +173,13 @@ impl Reader {
 
     /// Every owner that has an event or a slot; in order.
     #[must_use]
-    pub fn owners(&self) -> Vec<OwnerState> {
-        self.shared.state.read().index.states(|_| false)
+    pub fn owners(&self) -> Vec<Owner> {
+        self.shared.state.read().index.owners()
+    }
+
+    /// What is known of each of them.
+    pub fn states(&self) -> impl Iterator<Item = OwnerState> {
+        self.owners().into_iter().filter_map(|owner| self.owner(owner))
     }
 
     /// What the log weighs and what it did.

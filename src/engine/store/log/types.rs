@@ -125,8 +125,6 @@ pub struct Damage {
 /// What a log was found to hold.
 #[derive(Debug, Clone, Default)]
 pub struct Recovered {
-    /// Every owner that has an event or a slot, or was hit by damage; in order.
-    pub owners: Vec<OwnerState>,
     /// What is missing or wrong and still counts: an owner that is named here has not all that was acknowledged.
     pub damage: Vec<Damage>,
     /// What was found and costs nothing: a torn tail that nobody was promised, damage to what was replaced or removed.

@@ -7,7 +7,9 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::engine::store::disk::RealDisk;
-use crate::engine::store::{Batch, Commit, Doubt, FsStore, Read, Restored, Select, StoredWorker, TableRecords};
+use crate::engine::store::{
+    Batch, Commit, Doubt, EachEnded, FsStore, Read, Restored, Select, StoredWorker, TableRecords,
+};
 
 #[path = "../bundles.rs"]
 mod bundles;
@@ -83,14 +85,14 @@ impl Store for Reopened {
         Box::pin(async move { now.worker(worker_id).await })
     }
 
-    fn restore(&self) -> Read<'_, Restored> {
+    fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
         let now = {
             let mut now = self.now.lock();
             now.close();
             *now = open(&self.dir, &self.records);
             now.clone()
         };
-        Box::pin(async move { now.restore().await })
+        Box::pin(async move { now.restore(ended).await })
     }
 
     fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {

@@ -95,7 +95,7 @@ impl Care {
 
     async fn restored(&self, dir: &Path) -> Restored {
         let opened = self.open(dir);
-        let restored = opened.store.restore().await.unwrap();
+        let restored = restore_all(&opened.store).await;
         opened.close();
         restored
     }
@@ -263,7 +263,7 @@ async fn a_worker_whose_last_event_is_damaged_keeps_its_row_and_its_count() {
     assert_eq!(care.salvage().left.len(), 2);
     assert_eq!(care.verify(new()).findings, []);
     let opened = care.open(new());
-    let restored = opened.store.restore().await.unwrap();
+    let restored = restore_all(&opened.store).await;
     let mut row = (*restored.workers[1].row).clone();
     assert_eq!((row.first_sequence, row.last_sequence, row.removed_items), (7, 6, 4));
     opened.store.commit(of(append(&mut row, 2, &["more"]))).await.unwrap();

@@ -13,7 +13,7 @@ async fn what_was_trimmed_is_gone_after_a_restart_and_reading_begins_where_it_en
     store.close();
     drop(store);
     let store = bed.open();
-    assert!(store.restore().await.unwrap().quarantined.is_empty());
+    assert!(restore_all(&store).await.quarantined.is_empty());
     let read = async |select| bodies(&store, &worker_id, select).await;
     assert_eq!(read(Select::EventsAfter(0)).await, ["-d", "e", "f"]);
     assert_eq!(read(Select::ItemsAfter(2)).await, ["e", "f"]);
@@ -58,7 +58,7 @@ async fn events_that_are_gone_without_a_trace_are_laid_to_their_worker_where_it_
         // It is told again at every start.
         for _ in 0..2 {
             let store = bed.open();
-            let restored = store.restore().await.unwrap();
+            let restored = restore_all(&store).await;
             let ids: Vec<_> = restored.workers.iter().map(|it| it.row.worker_id()).collect();
             assert!(ids.contains(&first.worker_id()) && ids.contains(&last.worker_id()), "{restored:?}");
             assert_eq!(ids.contains(&hurt.worker_id()), !has_later_ones);
@@ -93,7 +93,7 @@ async fn many_receipts_of_a_damaged_worker_outlive_it_and_no_submission_holds_al
     drop(store);
     bed.hit(b"hit this event");
     let store = bed.open();
-    assert_eq!(store.restore().await.unwrap().quarantined.len(), 1);
+    assert_eq!(restore_all(&store).await.quarantined.len(), 1);
     let before = store.0.log.reader().stats().submissions;
     let deleted = Some(Deletion { worker_id: worker_id.clone(), revision: None });
     let receipts = vec![receipt(9, Outcome::Deleted { worker_id: worker_id.clone(), last: None })];
@@ -102,14 +102,14 @@ async fn many_receipts_of_a_damaged_worker_outlive_it_and_no_submission_holds_al
     store.close();
     drop(store);
     let store = bed.open();
-    let restored = store.restore().await.unwrap();
+    let restored = restore_all(&store).await;
     assert!(restored.quarantined.is_empty() && restored.warnings.is_empty() && restored.workers.is_empty());
     let keys: std::collections::HashSet<_> = restored.receipts.iter().map(|receipt| receipt.key).collect();
     assert_eq!((keys.len(), restored.receipts.len()), (RECEIPTS as usize + 1, RECEIPTS as usize + 1));
     // They are forgotten as any other.
     let forgotten = keys.into_iter().map(|key| Forgotten { key, worker_id: Some(worker_id.clone()) }).collect();
     store.commit(Batch { forgotten, ..Batch::default() }).await.unwrap();
-    assert_eq!(store.restore().await.unwrap().receipts, []);
+    assert_eq!(restore_all(&store).await.receipts, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +130,7 @@ async fn a_quarantined_worker_keeps_no_room_from_being_made_and_is_quarantined_f
     let mut places = Vec::new();
     for _ in 0..3 {
         let store = open();
-        let restored = store.restore().await.unwrap();
+        let restored = restore_all(&store).await;
         assert!(restored.warnings.is_empty() && restored.workers.len() == 1, "{restored:?}");
         assert!(restored.receipts.iter().any(|receipt| receipt.outcome == Outcome::Created(hurt.worker_id().clone())));
         places.extend(restored.quarantined.iter().map(|it| (it.worker_id.clone(), it.place.clone())));
@@ -153,12 +153,12 @@ async fn a_quarantined_worker_keeps_no_room_from_being_made_and_is_quarantined_f
     assert!(first.exists(), "the evidence stays");
 
     let store = open();
-    store.restore().await.unwrap();
+    restore_all(&store).await;
     let deleted = Some(Deletion { worker_id: hurt.worker_id().clone(), revision: None });
     store.commit(Batch { deleted, vital: true, ..Batch::default() }).await.unwrap();
     store.close();
     drop(store);
-    let restored = open().restore().await.unwrap();
+    let restored = restore_all(&open()).await;
     assert!(restored.quarantined.is_empty() && restored.warnings.is_empty(), "{restored:?}");
     assert!(!first.exists(), "nothing is left to be looked at");
 }

@@ -15,7 +15,7 @@ use crate::engine::receipts::{Outcome, Receipt, ReceiptKey};
 use crate::engine::row::{WorkerOrigin, WorkerRow};
 use crate::engine::store::disk::RealDisk;
 use crate::engine::store::disk::simulated::{Chances, SimulatedDisk};
-use crate::engine::store::{Forgotten, NewEvent, TableRecords, WorkerChange, event_bytes};
+use crate::engine::store::{Forgotten, NewEvent, TableRecords, WorkerChange, event_bytes, restore_all};
 use crate::model::{
     BundleContent, Caller, ConfigBundle, Fingerprint, ProfileSelector, Provenance, WorkerState, WorkspaceId,
 };
@@ -147,7 +147,7 @@ async fn fs_store_restores_workers_events_receipts_and_bundles_as_they_were() {
     drop(store);
 
     let store = bed.open();
-    let Restored { workers, bundles, mut receipts, quarantined, warnings } = store.restore().await.unwrap();
+    let Restored { workers, bundles, mut receipts, quarantined, warnings } = restore_all(&store).await;
     let rows: Vec<_> = workers.iter().map(|it| (it.revision, (*it.row).clone())).collect();
     assert_eq!(rows, [(2, one.clone()), (1, two.clone())]);
     assert_eq!(bundles, [bundle("1")]);
@@ -187,7 +187,7 @@ async fn fs_store_reports_corrupt_records_by_their_place_and_other_workers_go_on
         bed.hit(hit);
 
         let store = bed.open();
-        let restored = store.restore().await.unwrap();
+        let restored = restore_all(&store).await;
         let ids: Vec<_> = restored.workers.iter().map(|it| it.row.worker_id().clone()).collect();
         assert_eq!(ids, [sound.worker_id().clone(), behind.worker_id().clone()]);
         let [quarantined] = &restored.quarantined[..] else { panic!("{:?}", restored.quarantined) };
@@ -203,7 +203,7 @@ async fn fs_store_reports_corrupt_records_by_their_place_and_other_workers_go_on
         assert!(store.worker(hurt.worker_id()).await.unwrap().is_none());
         store.close();
         drop(store);
-        let restored = bed.open().restore().await.unwrap();
+        let restored = restore_all(&bed.open()).await;
         assert_eq!((restored.workers.len(), restored.quarantined.len()), (2, 0));
     }
 }
@@ -229,7 +229,7 @@ async fn what_is_hit_while_it_is_open_is_told_by_its_place_when_it_is_read() {
     store.commit(Batch { deleted, ..Batch::default() }).await.unwrap();
     store.close();
     drop(store);
-    let restored = bed.open().restore().await.unwrap();
+    let restored = restore_all(&bed.open()).await;
     assert_eq!((restored.workers.len(), restored.quarantined.len()), (1, 0));
 }
 
@@ -242,7 +242,7 @@ async fn a_record_that_does_not_decode_quarantines_its_worker_and_keeps_no_one_f
     bed.records.forget();
     let sound = worker(&store, 2, &["b"]).await;
     // Its number in the table is that of another record: as bad as none.
-    let restored = store.restore().await.unwrap();
+    let restored = restore_all(&store).await;
     assert_eq!(restored.workers.len(), 1);
     assert_eq!(restored.workers[0].row.worker_id(), sound.worker_id());
     let [quarantined] = &restored.quarantined[..] else { panic!("{:?}", restored.quarantined) };
@@ -265,14 +265,14 @@ async fn receipts_outlive_their_worker_until_they_are_forgotten() {
         assert!(restored.workers.is_empty() && restored.quarantined.is_empty());
         restored.receipts.len()
     };
-    assert_eq!(kept(store.restore().await.unwrap()), 2);
+    assert_eq!(kept(restore_all(&store).await), 2);
     store.close();
     drop(store);
     let store = bed.open();
-    assert_eq!(kept(store.restore().await.unwrap()), 2);
+    assert_eq!(kept(restore_all(&store).await), 2);
     let forget = |key| Forgotten { key: ReceiptKey::from_bytes([key; 32]), worker_id: Some(worker_id.clone()) };
     store.commit(Batch { forgotten: vec![forget(1), forget(2)], ..Batch::default() }).await.unwrap();
-    assert_eq!(kept(store.restore().await.unwrap()), 0);
+    assert_eq!(kept(restore_all(&store).await), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,7 +304,7 @@ async fn what_is_in_doubt_is_void_once_something_lands_and_before_that_is_said()
         worker(&store, revision.parse().unwrap(), &["one"]).await;
         assert!(store.is_void(doubt));
     }
-    assert_eq!(store.restore().await.unwrap().bundles, []);
+    assert_eq!(restore_all(&store).await.bundles, []);
     store.close();
     let closed = store.commit(Batch { bundles: vec![bundle("3")], ..Batch::default() }).await;
     assert_eq!(closed, Err(StoreFault::Failed), "it was never taken");

@@ -91,7 +91,7 @@ type Seen = (Vec<(u64, WorkerRow)>, Vec<[u8; 32]>, Vec<(u64, EventKind, SystemTi
 
 /// What can be seen of a store.
 async fn seen(store: &impl Store, ids: &[WorkerId]) -> Seen {
-    let Restored { workers, receipts, quarantined, warnings, .. } = store.restore().await.unwrap();
+    let Restored { workers, receipts, quarantined, warnings, .. } = restore_all(store).await;
     assert!(quarantined.is_empty() && warnings.is_empty(), "{quarantined:?} {warnings:?}");
     let mut keys: Vec<_> = receipts.iter().map(|receipt| *receipt.key.as_bytes()).collect();
     keys.sort_unstable();

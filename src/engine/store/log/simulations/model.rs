@@ -154,7 +154,7 @@ impl Model {
 
     /// All that can be read of a log.
     pub(super) fn read(reader: &Reader) -> Self {
-        Self { owners: reader.owners().iter().map(|state| (state.owner, kept(reader, state))).collect() }
+        Self { owners: reader.states().map(|state| (state.owner, kept(reader, &state))).collect() }
     }
 
     /// The first thing in `found` that is not as it is here.

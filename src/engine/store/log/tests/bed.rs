@@ -152,7 +152,7 @@ pub(super) type Content = BTreeMap<Owner, Result<Owned, StoreFault>>;
 
 /// All that can be read.
 pub(super) fn content(reader: &Reader) -> Content {
-    reader.owners().into_iter().map(|state| (state.owner, owned(reader, state))).collect()
+    reader.states().map(|state| (state.owner, owned(reader, state))).collect()
 }
 
 fn owned(reader: &Reader, state: OwnerState) -> Result<Owned, StoreFault> {

@@ -150,7 +150,7 @@ fn damage_keeps_no_room_from_being_made_and_is_told_until_its_owner_is_wiped() {
         for sound in [3, 4] {
             assert_eq!(bed.log.reader().get(owner(sound), slot(1)).unwrap().unwrap().value, "sound");
         }
-        let slots = &bed.recovered.owners.iter().find(|state| state.owner == owner(1)).unwrap().slots;
+        let slots = bed.log.reader().owner(owner(1)).unwrap().slots;
         assert!(slots.iter().all(|at| *at == slot(1)), "a mark is nobody's value: {slots:?}");
     }
     bed.land(vec![change(1).wipe()]).unwrap();
