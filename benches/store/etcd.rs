@@ -14,6 +14,7 @@ use tonic_prost::ProstCodec;
 use crate::bed::PAYLOAD;
 use crate::grpc::connect;
 use crate::load::{Measured, load};
+use crate::processor::Meter;
 
 /// `etcdserverpb.PutRequest`, as far as it is used.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -30,7 +31,7 @@ struct PutResponse {}
 
 /// One member, which ends with this.
 pub(crate) struct Etcd {
-    _child: Child,
+    child: Child,
     endpoint: String,
 }
 
@@ -55,7 +56,7 @@ impl Etcd {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let etcd = Self { _child: child, endpoint: clients };
+        let etcd = Self { child, endpoint: clients };
         etcd.answers().await;
         etcd
     }
@@ -75,13 +76,15 @@ impl Etcd {
     }
 
     /// Puts to as many keys, so many at once.
-    pub(crate) async fn put(&self, waiting: usize) -> Measured {
+    pub(crate) async fn put(&self, waiting: usize) -> (Measured, [f64; 2]) {
         let channels = connect(&self.endpoint).await;
-        load(waiting, move |n| {
+        let meter = Meter::of(self.child.id());
+        let measured = load(waiting, move |n| {
             let channel = channels[n % channels.len()].clone();
             async move { put(channel, n).await.unwrap() }
         })
-        .await
+        .await;
+        (measured, meter.each(measured.calls))
     }
 }
 

@@ -1,13 +1,13 @@
 //! Whether an input costs more because of what is stored already: processor time, which no neighbour takes part in, and in
 //! memory's own file system, so that no disk hides it.
 
-use std::fs;
 use std::path::Path;
 
 use futures_util::StreamExt as _;
 use workplane::model::WorkerId;
 
 use crate::bed::Bed;
+use crate::processor::{SELF, processor_time};
 use crate::verdict::{Verdict, median};
 
 const SHM: &str = "/dev/shm";
@@ -56,20 +56,9 @@ pub(crate) async fn run(verdict: &mut Verdict) {
 /// Sends so many inputs, by turns to these workers: how many microseconds of processor time each took, of callers and
 /// all.
 async fn send(bed: &Bed, workers: &[WorkerId], count: usize) -> f64 {
-    let before = processor_time();
+    let before = processor_time(SELF);
     let inputs = workers.iter().cycle().take(count).map(|worker| bed.send(worker));
     futures_util::stream::iter(inputs).buffer_unordered(WAITING).for_each(|()| async {}).await;
     let float = |n| u32::try_from(n).map_or(f64::MAX, f64::from);
-    float(processor_time() - before) / 1e3 / float(count as u64)
-}
-
-/// What the threads of this process have had of the processors, in nanoseconds.
-fn processor_time() -> u64 {
-    let threads = fs::read_dir("/proc/self/task").unwrap();
-    let time = |thread: fs::DirEntry| {
-        // One that has ended meanwhile counts for nothing.
-        let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        told.split(' ').next()?.parse::<u64>().ok()
-    };
-    threads.filter_map(|thread| time(thread.unwrap())).sum()
+    float(processor_time(SELF) - before) / 1e3 / float(count as u64)
 }

@@ -12,13 +12,14 @@ use workplane::proto::v1::worker_service_client::WorkerServiceClient;
 
 use crate::bed::PAYLOAD;
 use crate::load::{Measured, load};
+use crate::processor::Meter;
 
 const RUNTIME: &str = "embedded-worker-runtime";
 const CONNECTIONS: usize = 4;
 
 /// A control plane, which ends with this.
 pub(crate) struct Plane {
-    _child: Child,
+    child: Child,
     channels: Vec<Channel>,
 }
 
@@ -34,11 +35,12 @@ impl Plane {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
         let address = line.trim().strip_prefix("listening on ").expect("it says where it listens");
         let channels = connect(&format!("http://{address}")).await;
-        Self { _child: child, channels }
+        Self { child, channels }
     }
 
-    /// Inputs for as many workers, so many at once.
-    pub(crate) async fn drive(&self, waiting: usize, workers: usize) -> Measured {
+    /// Inputs for as many workers, so many at once; and how many microseconds of processor time each took the server and
+    /// the client.
+    pub(crate) async fn drive(&self, waiting: usize, workers: usize) -> (Measured, [f64; 2]) {
         let workers = join_all((0..workers).map(|_| spawn(self.channels[0].clone()))).await;
         let calls: Vec<_> = (0..waiting)
             .map(|n| {
@@ -46,11 +48,13 @@ impl Plane {
                 (client, input(&workers[n % workers.len()]))
             })
             .collect();
-        load(waiting, move |n| {
+        let meter = Meter::of(self.child.id());
+        let measured = load(waiting, move |n| {
             let (mut client, request) = calls[n].clone();
             async move { drop(client.send_input(request).await.unwrap()) }
         })
-        .await
+        .await;
+        (measured, meter.each(measured.calls))
     }
 }
 

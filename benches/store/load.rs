@@ -19,13 +19,15 @@ pub(crate) struct Measured {
     pub(crate) rate: f64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
+    pub(crate) calls: u32,
 }
 
 impl Measured {
     fn of(mut times: Vec<Duration>, took: Duration) -> Self {
         times.sort_unstable();
-        let rate = u32::try_from(times.len()).map_or(f64::MAX, f64::from) / took.as_secs_f64();
-        Self { rate, p50: times[times.len() / 2], p99: times[times.len() * 99 / 100] }
+        let calls = u32::try_from(times.len()).unwrap_or(u32::MAX);
+        let rate = f64::from(calls) / took.as_secs_f64();
+        Self { calls, rate, p50: times[times.len() / 2], p99: times[times.len() * 99 / 100] }
     }
 
     pub(crate) fn tell(&self, what: &str) {

@@ -23,6 +23,7 @@ mod etcd;
 mod growth;
 mod grpc;
 mod load;
+mod processor;
 mod restart;
 mod rounds;
 mod verdict;

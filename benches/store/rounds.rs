@@ -48,7 +48,7 @@ pub(crate) async fn run(disk: &Path, verdict: &mut Verdict) {
         let durable = over_grpc(dir.path(), &mut ratios).await;
         if has_etcd {
             let put = Etcd::start(dir.path()).await.put(WAITING).await;
-            put.tell("etcd: put, 64 at once");
+            let put = tell(&mut ratios, "etcd: put, 64 at once", put);
             add(&mut ratios, "gRPC, 64 workers ÷ etcd's put", durable.0.rate / put.rate);
             add(&mut ratios, "gRPC, one worker ÷ etcd's put", durable.1.rate / put.rate);
         }
@@ -59,6 +59,7 @@ pub(crate) async fn run(disk: &Path, verdict: &mut Verdict) {
             what if what.ends_with("one fdatasync") => verdict.at_most(what, ratio, 2.5),
             what if what.ends_with("each write") => verdict.at_most(what, ratio, 1.0),
             what if what.ends_with("etcd's put") => verdict.at_least(what, ratio, 1.5, 2.5),
+            what if what.contains("processor time") => verdict.told(what, ratio),
             what if what.starts_with("gRPC") => verdict.at_least(what, ratio, 0.6, 0.8),
             // Without a wire, the store in memory does nothing at all, and a sync is all there is.
             what => verdict.told(what, ratio),
@@ -67,6 +68,14 @@ pub(crate) async fn run(disk: &Path, verdict: &mut Verdict) {
     if !has_etcd {
         verdict.skipped("gRPC ÷ etcd's put", "etcd is not installed here (Debian: etcd-server)");
     }
+}
+
+/// Prints what was measured, and keeps the processor time.
+fn tell(ratios: &mut Ratios, what: &str, (measured, [server, client]): (Measured, [f64; 2])) -> Measured {
+    measured.tell(what);
+    add(ratios, format!("{what}: µs of processor time each, server"), server);
+    add(ratios, format!("{what}: µs of processor time each, client"), client);
+    measured
 }
 
 fn add(ratios: &mut Ratios, what: impl Into<String>, ratio: f64) {
@@ -121,8 +130,8 @@ async fn over_grpc(dir: &Path, ratios: &mut Ratios) -> (Measured, Measured) {
     let mut both = [MANY, ONE].map(|form| (form, None));
     for (form, done) in &mut both {
         let (fast, kept) = (memory.drive(WAITING, form.workers).await, durable.drive(WAITING, form.workers).await);
-        fast.tell(&format!("gRPC, memory: {}", form.name));
-        kept.tell(&format!("gRPC, fs_store: {}", form.name));
+        let kept = tell(ratios, &format!("gRPC, fs_store: {}", form.name), kept);
+        let fast = tell(ratios, &format!("gRPC, memory: {}", form.name), fast);
         add(ratios, format!("gRPC, 64 at once, {}: fs_store ÷ memory", form.name), kept.rate / fast.rate);
         *done = Some(kept);
     }
