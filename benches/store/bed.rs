@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use workplane::engine::store::disk::{Disk, DiskFile, DiskLock, RealDisk};
+use workplane::engine::store::disk::{Disk, DiskFile, DiskLock, FileIdentity, RealDisk};
 use workplane::engine::store::{FsStore, MemoryStore, Store};
 use workplane::engine::{Engine, EngineLimits, EngineParts};
 use workplane::model::{
@@ -191,7 +191,12 @@ impl DiskFile for CountedFile {
         self.file.length()
     }
 
-    fn identity(&self) -> io::Result<u64> {
+    fn sync_all(&self) -> io::Result<()> {
+        self.counts.syncs.fetch_add(1, Ordering::Relaxed);
+        self.file.sync_all()
+    }
+
+    fn identity(&self) -> io::Result<FileIdentity> {
         self.file.identity()
     }
 }

@@ -11,14 +11,14 @@ use crate::runtime::LocalRuntime;
 
 /// Opens the engine of `runtime_id` on the current runtime, and restores what is stored.
 pub(super) async fn open_engine(
-    storage: &mut Storage,
+    storage: &Storage,
     runtime_id: RuntimeId,
     profiles: Profiles,
     limits: EngineLimits,
 ) -> Result<Engine, AppError> {
     let begun = Instant::now();
     let (incarnation, machine) = (storage.incarnation(), Machine::new(former_descriptor_limit(), rand::random));
-    let parts = LocalRuntime::parts(runtime_id, storage.store().await?);
+    let parts = LocalRuntime::parts(runtime_id, storage.store());
     let parts = EngineParts { incarnation, profiles, limits, machine, ..parts };
     let engine = Engine::open(parts).await.map_err(AppError::Engine)?;
     if let Some(dir) = storage.dir() {

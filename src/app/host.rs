@@ -39,11 +39,11 @@ impl WorkerHost {
         let started = Fixed::from(&config);
         let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
         let tokens = exchangeable(server.tokens);
-        let mut storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
+        let storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
         let runtime_id = runtime_id.or_else(|| storage.runtime_id().cloned()).unwrap_or_else(RuntimeId::generate);
         tracing::info!(%runtime_id, incarnation = %storage.incarnation(), "this is the runtime");
         let display_name = display_name.unwrap_or_else(|| runtime_id.to_string());
-        let engine = open_engine(&mut storage, runtime_id, profiles, limits).await?;
+        let engine = open_engine(&storage, runtime_id, profiles, limits).await?;
         let runtime = LocalRuntime::new(engine, &display_name);
         let drain_pause = server.drain_pause;
         Ok(Self { workspace_id: default_workspace(), runtime, storage, tokens, drain_pause, started })

@@ -43,15 +43,15 @@ impl ControlPlane {
         let ServeConfig { server, workspace_id, embedded, remotes } = config;
         let tokens = exchangeable(server.tokens);
         let runtime_id = embedded.as_ref().map(|embedded| &embedded.runtime_id);
-        let mut storage = Storage::open(server.data_dir.as_deref(), DirRole::ControlPlane, runtime_id).await?;
+        let storage = Storage::open(server.data_dir.as_deref(), DirRole::ControlPlane, runtime_id).await?;
         let embedded = match embedded {
             Some(EmbeddedConfig { runtime_id, profiles, limits }) => {
-                let engine = open_engine(&mut storage, runtime_id, profiles, limits).await?;
+                let engine = open_engine(&storage, runtime_id, profiles, limits).await?;
                 Some(LocalRuntime::new(engine, EMBEDDED_DISPLAY_NAME))
             }
             None => None,
         };
-        let registry = Registry::on(storage.ledger().await?, Arc::new(SystemClock));
+        let registry = Registry::on(storage.ledger(), Arc::new(SystemClock));
         let (none, drain_pause) = (Remotes::default(), server.drain_pause);
         let mut plane = Self { workspace_id, registry, embedded, storage, remotes: none, tokens, drain_pause, started };
         plane.register(plane.remotes.next(remotes)?)?;

@@ -8,7 +8,8 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::AppError;
-use crate::engine::store::disk::{Disk, RealDisk};
+use crate::engine::store::disk::RealDisk;
+use crate::engine::store::log::Reached;
 use crate::engine::store::{DataDir, DirRole, FsStore, MemoryStore, Store};
 use crate::model::{Incarnation, RuntimeId};
 use crate::proto::ProtoRecords;
@@ -26,13 +27,45 @@ pub(super) struct Storage {
 
 #[derive(Debug)]
 struct Kept {
-    dir: Arc<DataDir>,
+    dir: DataDir,
     store: Option<FsStore>,
     ledger: Option<Arc<FileLedger>>,
 }
 
+impl Kept {
+    /// Opens all that is in the directory, or makes it, before anything is made of it.
+    fn open(dir: &Path, role: DirRole, runtime_id: Option<&RuntimeId>, handle: &Handle) -> Result<Self, AppError> {
+        let dir = DataDir::open(Arc::new(RealDisk), dir, role, runtime_id)?;
+        let mut kept = Self { dir, store: None, ledger: None };
+        if role == DirRole::Host || runtime_id.is_some() {
+            let store = FsStore::open(kept.dir.disk(), &kept.dir.log(), Arc::new(ProtoRecords), handle.clone());
+            kept.store = Some(store.map_err(AppError::Store)?);
+        }
+        if role == DirRole::ControlPlane {
+            let ledger = FileLedger::open(kept.dir.disk(), &kept.dir.control(), handle);
+            kept.ledger = Some(Arc::new(ledger.map_err(AppError::Store)?));
+        }
+        let reached = kept.reached();
+        kept.dir.settle(&reached)?;
+        Ok(kept)
+    }
+
+    fn reached(&self) -> Vec<(&'static str, Reached)> {
+        let store = self.store.iter().map(|store| ("log", store.reached()));
+        store.chain(self.ledger.iter().map(|ledger| ("control", ledger.reached()))).collect()
+    }
+
+    fn close(mut self) {
+        self.store.iter().for_each(FsStore::close);
+        self.ledger.iter().for_each(|ledger| ledger.close());
+        let reached = self.reached();
+        self.dir.end(&reached);
+    }
+}
+
 impl Storage {
-    /// Opens the directory, or makes it; `runtime_id` must be the runtime that it belongs to.
+    /// Opens the directory and what is in it, or makes it; `runtime_id` must be the runtime that it belongs to. A control
+    /// plane without one has none embedded.
     ///
     /// # Errors
     /// It is in use, another's, or cannot be used.
@@ -46,9 +79,8 @@ impl Storage {
             return Ok(Self { incarnation: Incarnation::generate(), kept: None });
         };
         let (path, runtime_id) = (dir.to_owned(), runtime_id.cloned());
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let dir = blocking(move || DataDir::open(disk, &path, role, runtime_id.as_ref())).await?;
-        let kept = Kept { dir: Arc::new(dir), store: None, ledger: None };
+        let handle = Handle::current();
+        let kept = blocking(move || Kept::open(&path, role, runtime_id.as_ref(), &handle)).await?;
         Ok(Self { incarnation: kept.dir.incarnation(), kept: Some(kept) })
     }
 
@@ -68,42 +100,26 @@ impl Storage {
     }
 
     /// The store of the runtime.
-    ///
-    /// # Errors
-    /// It cannot be read. What is damaged in it is no error: that is for whoever restores from it.
-    pub(super) async fn store(&mut self) -> Result<Arc<dyn Store>, AppError> {
-        let Some(kept) = &mut self.kept else { return Ok(MemoryStore::new()) };
-        let (dir, handle) = (Arc::clone(&kept.dir), Handle::current());
-        let open = move || FsStore::open(dir.disk(), &dir.log(), Arc::new(ProtoRecords), handle);
-        let store = blocking(move || open().map_err(AppError::Store)).await?;
-        kept.store = Some(store.clone());
-        Ok(Arc::new(store))
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        match self.kept.as_ref().and_then(|kept| kept.store.clone()) {
+            Some(store) => Arc::new(store),
+            None => MemoryStore::new(),
+        }
     }
 
     /// The control plane's own store.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub(super) async fn ledger(&mut self) -> Result<Arc<dyn Ledger>, AppError> {
-        let Some(kept) = &mut self.kept else { return Ok(Arc::new(MemoryLedger::default())) };
-        let (dir, handle) = (Arc::clone(&kept.dir), Handle::current());
-        let open = move || FileLedger::open(dir.disk(), &dir.control(), &handle);
-        let ledger = Arc::new(blocking(move || open().map_err(AppError::Store)).await?);
-        kept.ledger = Some(Arc::clone(&ledger));
-        Ok(ledger)
+    pub(super) fn ledger(&self) -> Arc<dyn Ledger> {
+        match self.kept.as_ref().and_then(|kept| kept.ledger.clone()) {
+            Some(ledger) => ledger,
+            None => Arc::new(MemoryLedger::default()),
+        }
     }
 
     /// Writes what waits, and closes it in order; then the directory is free.
     pub(super) async fn close(self) {
-        let Some(Kept { dir, store, ledger }) = self.kept else { return };
+        let Some(kept) = self.kept else { return };
         let closed = blocking(move || {
-            if let Some(store) = store {
-                store.close();
-            }
-            if let Some(ledger) = ledger {
-                ledger.close();
-            }
-            drop(dir);
+            kept.close();
             Ok::<_, AppError>(())
         });
         match timeout(CLOSING, closed).await {

@@ -253,7 +253,7 @@ async fn what_callers_name_is_a_key_and_never_a_path() {
     let dir = plane.data_dir();
     let fresh = files(&dir);
     let (control, log) = ("control/00000000000000000001.seg", "log/00000000000000000001.seg");
-    assert_eq!(fresh, ["LOCK", control, "control/LOCK", "identity", log, "log/LOCK"]);
+    assert_eq!(fresh, ["LOCK", control, "control/LOCK", "identity", log, "log/LOCK", "witness"]);
     let asking = Asking(plane);
     for n in 0..3 {
         asking.try_sync(EMBEDDED, bundle(), &format!("..{n}")).await.unwrap();

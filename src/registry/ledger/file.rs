@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::state::{Shared, Wish};
 use super::{Changes, Entry, Ledger, LedgerFault, Listing};
 use crate::engine::store::disk::Disk;
-use crate::engine::store::log::{Change, Log, LogOptions, Owner, Reader, Slot, Submission};
+use crate::engine::store::log::{Change, Log, LogOptions, Owner, Reached, Reader, Slot, Submission};
 use crate::engine::store::{RecordFault, StoreFault};
 
 /// How many changes may wait.
@@ -62,6 +62,12 @@ impl FileLedger {
         let log = Arc::new(log);
         handle.spawn(write(shared.clone(), waiting, Arc::clone(&log)));
         Ok(Self { shared, submit, log })
+    }
+
+    /// How far its log has come.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        self.log.reached()
     }
 
     /// Writes what was handed over and closes the log in order. Blocks. What is changed afterwards fails.

@@ -3,120 +3,155 @@
 //! ```text
 //! DIR/LOCK       locked while a process has it; its text is that process's id
 //! DIR/identity   what the directory is
+//! DIR/witness    what it was like when it was last begun or ended
 //! DIR/log/       the runtime's log
 //! DIR/control/   the control plane's own
 //! ```
 //!
 //! The incarnation is drawn when the directory is made. A copy of it gets another one when it is first opened, so that a
-//! cursor of the one is never taken for a cursor of the other; that it is a copy is told by the inode of `identity`.
+//! cursor of the one is never taken for a cursor of the other, and so does one over which a copy was put.
+//!
+//! ```text
+//! open    takes all locks, and looks; writes nothing but a directory that is new
+//!         (the logs are opened)
+//! settle  writes what was found out, then the witness; only then anything is served
+//! end     notes again how it is left
+//! ```
 
+#[cfg(test)]
+mod copies;
+mod error;
+mod held;
 mod identity;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use error::DataDirError;
 pub use identity::DirRole;
 use identity::{Identity, Sound, Unsound, VERSION};
 
+use self::held::HeldDisk;
+use self::witness::{Mark, Witness, look};
 use super::disk::{Disk, DiskFile, DiskLock};
+use super::log::Reached;
 use crate::model::{Incarnation, RuntimeId};
 
-/// Why a data directory is not opened. Each says which one.
-#[derive(Debug, thiserror::Error)]
-pub enum DataDirError {
-    /// Another process has it.
-    #[error("{}: is in use by another process{}", dir.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
-    InUse {
-        /// Which directory.
-        dir: PathBuf,
-        /// That process, where it can be told.
-        pid: Option<u32>,
-    },
-    /// It was written by a later version of this program.
-    #[error("{}: has format {version}, and this program knows up to {VERSION}: use the version that wrote it, or a later one", dir.display())]
-    Newer {
-        /// Which directory.
-        dir: PathBuf,
-        /// Its format.
-        version: u32,
-    },
-    /// It has a format from which there is no way to this one.
-    #[error("{}: has format {version}, which no version of this program can bring up to {VERSION}", dir.display())]
-    Older {
-        /// Which directory.
-        dir: PathBuf,
-        /// Its format.
-        version: u32,
-    },
-    /// What it is cannot be read.
-    #[error("{}: offset 0: {problem}; `workplane store salvage` makes a new directory of what is readable", file.display())]
-    Damaged {
-        /// Which file.
-        file: PathBuf,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// It belongs to the other role.
-    #[error("{}: belongs to `workplane {}`, and not to `workplane {}`", dir.display(), has.as_str(), asked.as_str())]
-    OtherRole {
-        /// Which directory.
-        dir: PathBuf,
-        /// Its role.
-        has: DirRole,
-        /// The role that wants it.
-        asked: DirRole,
-    },
-    /// It belongs to another runtime.
-    #[error("{}: belongs to the runtime {has}, and not to {asked}: name that one, none, or another directory", dir.display())]
-    OtherRuntime {
-        /// Which directory.
-        dir: PathBuf,
-        /// Its runtime.
-        has: RuntimeId,
-        /// The runtime that wants it.
-        asked: RuntimeId,
-    },
-    /// The system refused something; it says what.
-    #[error("the data directory {} cannot be used: {source}", dir.display())]
-    Io {
-        /// Which directory.
-        dir: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
-}
+/// The logs that a data directory may have: the runtime's, and the control plane's own.
+pub(super) const LOGS: [&str; 2] = ["log", "control"];
 
 /// A data directory that this process has until the value is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     dir: PathBuf,
-    disk: Arc<dyn Disk>,
+    disk: Arc<HeldDisk>,
     identity: Identity,
+    /// `identity` says something that its file does not.
+    due: bool,
+    /// What was noted last.
+    witness: Witness,
+    /// The logs' locks say who has them.
+    named: bool,
     _lock: Box<dyn DiskLock>,
 }
 
 impl DataDir {
-    /// Opens a directory, or makes it. A host's that is made without a runtime's id gets one.
+    /// Takes a directory and looks whether it is the one that was asked for, or makes it. A host's that is made without a
+    /// runtime's id gets one. What is found out is written by [`DataDir::settle`].
     ///
     /// # Errors
-    /// [`DataDirError`]; nothing was changed then.
+    /// [`DataDirError`]; nothing that is stored was changed then.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         role: DirRole,
         asked: Option<&RuntimeId>,
     ) -> Result<Self, DataDirError> {
-        let io = |source| DataDirError::Io { dir: dir.to_owned(), source };
-        disk.create_dir(dir).map_err(io)?;
-        let lock = Self::hold(&*disk, dir)?;
-        let identity = match read(&*disk, dir)? {
-            Some(found) => admit(&*disk, dir, found, role, asked)?,
-            None => make(&*disk, dir, role, asked)?,
+        disk.create_dir(dir).map_err(|source| DataDirError::Io { dir: dir.to_owned(), source })?;
+        let lock = held::hold(&*disk, dir)?;
+        let (locks, witness, identity, due) = match read(&*disk, dir)? {
+            Some(found) => {
+                let locks = held::hold_logs(&*disk, dir)?;
+                let (identity, due) = admit(&*disk, dir, &found, role, asked)?;
+                (locks, found.witness, identity, due)
+            }
+            None => (held::Locks::new(), Witness::default(), make(&*disk, dir, role, asked)?, false),
         };
-        Ok(Self { dir: dir.to_owned(), disk, identity, _lock: lock })
+        let disk = Arc::new(HeldDisk::new(disk, locks));
+        Ok(Self { dir: dir.to_owned(), disk, identity, due, witness, named: false, _lock: lock })
+    }
+
+    /// Writes down what the directory is, and what it is like, once its logs are open and before anything is served.
+    ///
+    /// # Errors
+    /// What the system says, where it is to say something new of itself.
+    pub fn settle(&mut self, logs: &[(&str, Reached)]) -> Result<(), DataDirError> {
+        let fell =
+            logs.iter().find(|(log, reached)| self.witness.reached.get(*log).is_some_and(|it| reached.position < *it));
+        if let Some((log, Reached { position, .. })) = fell {
+            let why = format!("{log} ends at position {position}, and had come further");
+            draw_anew(&self.dir, &mut self.identity, &why);
+            self.due = true;
+        }
+        match self.note(logs) {
+            Err(source) if self.due => Err(DataDirError::Io { dir: self.dir.clone(), source }),
+            Err(error) => {
+                tracing::warn!(%error, "what the data directory is like could not be noted: a copy may pass for it");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Notes how the directory is left, after its logs were closed.
+    pub fn end(&mut self, logs: &[(&str, Reached)]) {
+        if let Err(error) = self.note(logs) {
+            tracing::warn!(%error, "how the data directory was left could not be noted: a copy may pass for it");
+        }
+    }
+
+    /// Makes `identity` anew, by which what was noted before says nothing of what is touched from here on; then the
+    /// witness.
+    fn note(&mut self, logs: &[(&str, Reached)]) -> io::Result<()> {
+        let identity = write(&*self.disk, &self.dir, &mut self.identity)?;
+        self.due = false;
+        let mut witness = Witness { untouched: [].into(), ..self.witness.clone() };
+        for log in LOGS {
+            let lock = self.lock_of(log)?;
+            witness.untouched.extend(lock.map(|lock| (format!("{log}/LOCK"), lock)));
+        }
+        self.named = true;
+        for (log, Reached { position, segment }) in logs {
+            witness.reached.insert((*log).to_owned(), *position);
+            witness.kept.retain(|file, _| !file.starts_with(&format!("{log}/")));
+            let name = segment.as_ref().and_then(|file| Some(format!("{log}/{}", file.file_name()?.to_str()?)));
+            if let Some(name) = name
+                && let Some(file) = look(&*self.disk, &self.dir, &name)?
+            {
+                witness.kept.insert(name, Mark::born(file));
+            }
+        }
+        // Its own time of change counts, which the rename was the last to set.
+        identity.sync_all()?;
+        witness.untouched.insert("identity".to_owned(), Mark::changed(identity.identity()?));
+        witness.write(&*self.disk, &self.dir)?;
+        self.witness = witness;
+        Ok(())
+    }
+
+    /// The lock of a log, which says who has it from the first time on.
+    fn lock_of(&self, log: &str) -> io::Result<Option<Mark>> {
+        let dir = self.dir.join(log);
+        let file = if self.named { held::named(&*self.disk, &dir) } else { held::name(&*self.disk, &dir) };
+        match file.and_then(|file| file.sync_all().and_then(|()| file.identity())) {
+            Ok(identity) => Ok(Some(Mark::changed(identity))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes a directory for this process until the value is dropped.
@@ -124,24 +159,12 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::InUse`], or what the system says.
     pub fn hold(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskLock>, DataDirError> {
-        let path = dir.join("LOCK");
-        let lock = disk.lock(&path).map_err(|error| not_held(disk, dir, error))?;
-        // For whoever comes meanwhile; without it they are told less.
-        let _ = disk.open(&path, true).and_then(|file| {
-            file.truncate(0)?;
-            file.write_at(format!("{}\n", std::process::id()).as_bytes(), 0)
-        });
-        Ok(lock)
+        held::hold(disk, dir)
     }
 
     /// Takes a directory as it is, for one that only reads: nothing is written. One without a `LOCK` has had no server.
-    pub(super) fn hold_to_read(disk: &dyn Disk, dir: &Path) -> Result<Option<Box<dyn DiskLock>>, DataDirError> {
-        let path = dir.join("LOCK");
-        match disk.open(&path, false).and_then(|_| disk.lock(&path)) {
-            Ok(lock) => Ok(Some(lock)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(not_held(disk, dir, error)),
-        }
+    pub(super) fn hold_to_read(disk: &dyn Disk, dir: &Path) -> Result<Vec<Box<dyn DiskLock>>, DataDirError> {
+        Ok(held::hold_to_read(disk, dir)?.into_values().collect())
     }
 
     /// What a directory says of itself. Nothing is written, and whether it is a copy is not asked.
@@ -183,7 +206,7 @@ impl DataDir {
     /// What it lies on.
     #[must_use]
     pub fn disk(&self) -> Arc<dyn Disk> {
-        Arc::clone(&self.disk)
+        Arc::<HeldDisk>::clone(&self.disk)
     }
 
     /// Where the runtime's log lies.
@@ -208,23 +231,13 @@ pub(super) struct Looked {
     pub(super) hit: Option<String>,
 }
 
-/// Why a directory could not be held.
-fn not_held(disk: &dyn Disk, dir: &Path, error: io::Error) -> DataDirError {
-    let dir = dir.to_owned();
-    if error.kind() != io::ErrorKind::WouldBlock {
-        return DataDirError::Io { dir, source: error };
-    }
-    let text = contents(disk, &dir.join("LOCK")).unwrap_or_default();
-    let pid = str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
-    DataDirError::InUse { dir, pid }
-}
-
 /// An identity, and whether its file is as it was written.
 struct Found {
     identity: Identity,
     /// The inode that the file really has.
     inode: u64,
     whole: bool,
+    witness: Witness,
 }
 
 fn path(dir: &Path) -> PathBuf {
@@ -236,12 +249,12 @@ fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Found>, DataDirError> {
     let io = |source| DataDirError::Io { dir: dir.to_owned(), source };
     let file = path(dir);
     let damaged = |problem| DataDirError::Damaged { file: file.clone(), problem };
-    let (bytes, inode) = match disk.open(&file, false).and_then(|file| Ok((whole(&*file)?, file.identity()?))) {
+    let (bytes, inode) = match disk.open(&file, false).and_then(|file| Ok((whole(&*file)?, file.identity()?.inode))) {
         Ok(read) => read,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // It is made before anything else is: without it, what is there has lost it.
-            let logs = ["log", "control"].map(|log| disk.list(&dir.join(log)).is_ok_and(|files| !files.is_empty()));
-            return if logs.contains(&true) { Err(damaged("it is missing, though there is a log")) } else { Ok(None) };
+            let log = |log: &&str| disk.list(&dir.join(log)).is_ok_and(|files| !files.is_empty());
+            return if LOGS.iter().any(log) { Err(damaged("it is missing, though there is a log")) } else { Ok(None) };
         }
         Err(source) => return Err(io(source)),
     };
@@ -251,7 +264,8 @@ fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Found>, DataDirError> {
                 let file = file.display();
                 tracing::warn!("{file}: offset {offset}: a checksum does not match; it is mended from its twin");
             }
-            Ok(Some(Found { identity, inode, whole: damaged_at.is_none() }))
+            let witness = Witness::read(disk, dir).map_err(io)?.unwrap_or_default();
+            Ok(Some(Found { identity, inode, whole: damaged_at.is_none(), witness }))
         }
         Err(Unsound::Version(version)) if version > VERSION => {
             Err(DataDirError::Newer { dir: dir.to_owned(), version })
@@ -266,15 +280,16 @@ fn migrate(dir: &Path, version: u32) -> Result<Option<Found>, DataDirError> {
     Err(DataDirError::Older { dir: dir.to_owned(), version })
 }
 
-/// Looks whether a directory is the one that was asked for, and brings its identity up to date.
+/// Looks whether a directory is the one that was asked for. Returns what it is from now on, and whether that is new.
 fn admit(
     disk: &dyn Disk,
     dir: &Path,
-    found: Found,
+    found: &Found,
     role: DirRole,
     asked: Option<&RuntimeId>,
-) -> Result<Identity, DataDirError> {
-    let Found { mut identity, inode, mut whole } = found;
+) -> Result<(Identity, bool), DataDirError> {
+    let Found { identity, inode, whole, witness } = found;
+    let (mut identity, mut due) = (identity.clone(), !whole);
     if identity.role != role {
         return Err(DataDirError::OtherRole { dir: dir.to_owned(), has: identity.role, asked: role });
     }
@@ -285,23 +300,26 @@ fn admit(
         }
         (None, Some(asked)) => {
             identity.runtime_id = Some(asked.clone());
-            whole = false;
+            due = true;
         }
         _ => {}
     }
-    if identity.inode != inode {
-        let before = identity.incarnation;
-        identity.incarnation = Incarnation::generate();
-        tracing::warn!(
-            dir = %dir.display(), %before, incarnation = %identity.incarnation,
-            "the data directory was copied or restored: it is another one now, and cursors of the one before have expired"
-        );
-        whole = false;
+    let contradicted = witness.contradicted(disk, dir, identity.inode);
+    let contradicted = contradicted.map_err(|source| DataDirError::Io { dir: dir.to_owned(), source })?;
+    let other = if identity.inode == *inode { contradicted } else { Some("identity") };
+    if let Some(file) = other {
+        draw_anew(dir, &mut identity, &format!("{file} is another file, or was touched since"));
+        due = true;
     }
-    if !whole {
-        write(disk, dir, &mut identity).map_err(|source| DataDirError::Io { dir: dir.to_owned(), source })?;
-    }
-    Ok(identity)
+    Ok((identity, due))
+}
+
+fn draw_anew(dir: &Path, identity: &mut Identity, why: &str) {
+    let before = std::mem::replace(&mut identity.incarnation, Incarnation::generate());
+    tracing::warn!(
+        dir = %dir.display(), %before, incarnation = %identity.incarnation, why,
+        "the data directory was copied or restored: it is another one now, and cursors of the one before have expired"
+    );
 }
 
 fn make(disk: &dyn Disk, dir: &Path, role: DirRole, asked: Option<&RuntimeId>) -> Result<Identity, DataDirError> {
@@ -315,9 +333,22 @@ fn make(disk: &dyn Disk, dir: &Path, role: DirRole, asked: Option<&RuntimeId>) -
     Ok(identity)
 }
 
-/// Puts an identity in place of what is there, whole or not at all; notes the inode that its file has then.
-fn write(disk: &dyn Disk, dir: &Path, identity: &mut Identity) -> io::Result<()> {
-    let temporary = dir.join("identity.new");
+/// Puts an identity in place of what is there; notes the inode that its file has then.
+fn write(disk: &dyn Disk, dir: &Path, identity: &mut Identity) -> io::Result<Arc<dyn DiskFile>> {
+    replace(disk, dir, "identity", |inode| {
+        identity.inode = inode;
+        identity.encode()
+    })
+}
+
+/// Puts a file in place of what is there, whole or not at all. What is in it may depend on the inode that it has.
+fn replace(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    contents: impl FnOnce(u64) -> Vec<u8>,
+) -> io::Result<Arc<dyn DiskFile>> {
+    let temporary = dir.join(format!("{name}.new"));
     match disk.remove(&temporary) {
         // Left by one that was killed.
         Ok(()) => {}
@@ -325,11 +356,11 @@ fn write(disk: &dyn Disk, dir: &Path, identity: &mut Identity) -> io::Result<()>
         Err(error) => return Err(error),
     }
     let file = disk.create(&temporary)?;
-    identity.inode = file.identity()?;
-    file.write_at(&identity.encode(), 0)?;
+    file.write_at(&contents(file.identity()?.inode), 0)?;
     file.sync_data()?;
-    disk.rename(&temporary, &path(dir))?;
-    disk.sync_dir(dir)
+    disk.rename(&temporary, &dir.join(name))?;
+    disk.sync_dir(dir)?;
+    Ok(file)
 }
 
 fn contents(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {

@@ -10,8 +10,15 @@ fn open(dir: &Path, role: DirRole, asked: Option<&str>) -> Result<DataDir, DataD
     DataDir::open(Arc::new(RealDisk), dir, role, asked.as_ref())
 }
 
+/// A directory that was opened and is served.
 fn host(dir: &Path) -> DataDir {
-    open(dir, DirRole::Host, None).unwrap()
+    settled(dir, DirRole::Host, None)
+}
+
+fn settled(dir: &Path, role: DirRole, asked: Option<&str>) -> DataDir {
+    let mut dir = open(dir, role, asked).unwrap();
+    dir.settle(&[]).unwrap();
+    dir
 }
 
 #[test]
@@ -49,7 +56,7 @@ fn a_control_plane_notes_its_embedded_runtime_once_it_has_one() {
     assert_eq!(first.runtime_id(), None);
     let incarnation = first.incarnation();
     drop(first);
-    drop(plane(Some("here")).unwrap());
+    drop(settled(top.path(), DirRole::ControlPlane, Some("here")));
     assert_eq!(plane(None).unwrap().runtime_id().unwrap().as_str(), "here");
     assert!(plane(Some("there")).is_err());
     assert_eq!(plane(Some("here")).unwrap().incarnation(), incarnation);
@@ -130,6 +137,8 @@ fn a_hit_identity_is_mended_and_a_lost_one_is_never_made_up() {
     let mut hit = good.clone();
     hit[100] ^= 1;
     fs::write(&file, &hit).unwrap();
+    // Damage does not touch the file as writing does.
+    fs::remove_file(top.path().join("witness")).unwrap();
     assert_eq!(host(top.path()).incarnation(), incarnation);
     assert_eq!(fs::read(&file).unwrap().len(), good.len());
     assert_eq!(Identity::decode(&fs::read(&file).unwrap()).unwrap().damaged_at, None);

@@ -78,8 +78,23 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// How long it is, in bytes.
     fn length(&self) -> io::Result<u64>;
 
-    /// A number that tells this file from a copy of it: its inode.
-    fn identity(&self) -> io::Result<u64>;
+    /// Makes all of it durable, also what reading it back does not need, as when it was changed last.
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// What tells this file from a copy of it.
+    fn identity(&self) -> io::Result<FileIdentity>;
+}
+
+/// What tells a file from a copy of it, also from one that was written over it: the system alone sets all of it. Times
+/// are nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileIdentity {
+    /// Its inode. One that was given back is given to another file.
+    pub inode: u64,
+    /// When it was made; 0 where the file system does not say.
+    pub born: i128,
+    /// When anything of it was changed last: what is in it, its name, its mode.
+    pub changed: i128,
 }
 
 /// A file held for one process; dropped, it is free.

@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 use self::restore::named;
 use self::slot::{ORIGIN, ROW, owner_of};
 use super::disk::Disk;
-use super::log::{Damage, Log, LogOptions, Owner, StoredEvent};
+use super::log::{Damage, Log, LogOptions, Owner, Reached, StoredEvent};
 use super::{
     Batch, Commit, Deletion, Doubt, EachEnded, Read, RecordCodec, Restored, Select, Store, StoreFault, StoredWorker,
 };
@@ -93,6 +93,12 @@ impl FsStore {
             quarantined: Mutex::default(),
             found: Mutex::default(),
         })))
+    }
+
+    /// How far its log has come.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        self.0.log.reached()
     }
 
     /// Writes what waits and closes the log in order. Blocks. What is submitted afterwards fails.

@@ -9,13 +9,11 @@ use bytes::Bytes;
 
 use super::restore::{Restoring, named};
 use super::slot::{RUNTIME, worker_of};
+use crate::engine::store::data_dir::LOGS;
 use crate::engine::store::disk::Disk;
 use crate::engine::store::log::{Damage, Reader, Recovered, Slot};
 use crate::engine::store::{DataDir, DataDirError, Quarantined, RecordCodec, RecordFault};
 use crate::model::{EventKind, WorkerId};
-
-/// The logs that a data directory may have: the runtime's, and the control plane's own.
-const LOGS: [&str; 2] = ["log", "control"];
 
 /// What was found in a data directory.
 #[derive(Debug, Clone, Default)]

@@ -57,8 +57,8 @@ pub use copy::{Beginning, LogCopy};
 pub use format::FORMAT_VERSION;
 pub use read::Reader;
 pub use types::{
-    Change, Damage, Expect, LogId, LogOptions, LogStats, NewEvent, Owner, OwnerState, Recovered, Slot, StoredEvent,
-    StoredValue, Submission,
+    Change, Damage, Expect, LogId, LogOptions, LogStats, NewEvent, Owner, OwnerState, Reached, Recovered, Slot,
+    StoredEvent, StoredValue, Submission,
 };
 
 use self::queue::Queue;
@@ -72,6 +72,8 @@ pub struct Log {
     reader: Reader,
     queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The last position when it was opened.
+    opened_at: u64,
 }
 
 impl Log {
@@ -86,7 +88,8 @@ impl Log {
         let queue = Arc::clone(&writer.queue);
         let thread =
             thread::Builder::new().name("log-writer".to_owned()).spawn(move || in_step_blocking(|| writer.run()))?;
-        Ok((Self { reader, queue, thread: Mutex::new(Some(thread)) }, recovered))
+        let opened_at = recovered.last_position;
+        Ok((Self { reader, queue, thread: Mutex::new(Some(thread)), opened_at }, recovered))
     }
 
     /// Submits. What was submitted lands in this order; dropping the commit takes nothing back.
@@ -102,6 +105,14 @@ impl Log {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        let state = self.reader.shared.state.read();
+        let segment = state.segments.values().next_back().map(|segment| segment.path.clone());
+        Reached { position: self.opened_at + state.submissions, segment }
     }
 
     /// Writes what waits, marks the end and gives the directory back. Dropping does the same. Blocks. What is

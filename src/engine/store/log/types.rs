@@ -133,6 +133,15 @@ pub struct Recovered {
     pub last_position: u64,
 }
 
+/// How far a log has come: no later state of it stands before that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// The position of the last submission that landed, 0 where there is none.
+    pub position: u64,
+    /// The file of its newest segment.
+    pub segment: Option<PathBuf>,
+}
+
 impl Recovered {
     /// The first damage of an owner, where it has any.
     #[must_use]

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 
 use self::state::{State, missing};
-use super::{Disk, DiskFile, DiskLock};
+use super::{Disk, DiskFile, DiskLock, FileIdentity};
 
 /// What can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -310,8 +310,12 @@ impl DiskFile for SimulatedFile {
         self.look(|state| state.file(self.file).length())
     }
 
-    fn identity(&self) -> io::Result<u64> {
-        self.look(|_| self.file)
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn identity(&self) -> io::Result<FileIdentity> {
+        self.look(|_| FileIdentity { inode: self.file, ..FileIdentity::default() })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::engine::store::disk::simulated::SimulatedDisk;
-use crate::engine::store::disk::{Disk, DiskFile, DiskLock};
+use crate::engine::store::disk::{Disk, DiskFile, DiskLock, FileIdentity};
 
 /// Clones are the same disk.
 #[derive(Debug, Clone)]
@@ -123,7 +123,11 @@ impl DiskFile for OddFile {
         self.inner.length()
     }
 
-    fn identity(&self) -> io::Result<u64> {
+    fn sync_all(&self) -> io::Result<()> {
+        self.inner.sync_all()
+    }
+
+    fn identity(&self) -> io::Result<FileIdentity> {
         self.inner.identity()
     }
 }
