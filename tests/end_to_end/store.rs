@@ -144,6 +144,31 @@ async fn damage_is_named_with_file_offset_and_worker_and_the_rest_is_copied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_log_is_told_and_nobody_starts_without_it() {
+    // acceptance 130
+    for log in ["log", "control"] {
+        let mut bed = Bed::new().await;
+        bed.plane.kill().await;
+        fs::remove_dir_all(bed.old().join(log)).unwrap();
+        let damaged = bed.verify(&bed.old()).await;
+        assert_eq!(damaged.code, Some(1), "{}{}", damaged.stdout, damaged.stderr);
+        assert!(damaged.stdout.starts_with(&format!("{log}: offset 0: it is gone")), "{}", damaged.stdout);
+        let old = bed.old();
+        let refused = said(run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", old.to_str().unwrap()]).await);
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+        assert!(refused.stderr.contains(&format!("/{log}: is gone")), "{}", refused.stderr);
+        assert!(refused.stderr.contains("restore a backup"), "{}", refused.stderr);
+        // What is left may be gone on with, if that is asked for.
+        let copied = bed.salvage().await;
+        assert!(copied.stdout.starts_with(&format!("{log}: offset 0: it is gone")), "{}", copied.stdout);
+        let (_plane, worker) = bed.in_copy().await;
+        if log == "control" {
+            assert_eq!(told(&worker).await, ["the first thing", "the second thing", "the third thing"]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_store_is_said_to_be_none() {
     let top = tempfile::tempdir().unwrap();
     let (dir, new) = (top.path().to_str().unwrap(), top.path().join("new"));

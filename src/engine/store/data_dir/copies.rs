@@ -160,6 +160,23 @@ fn a_log_alone_from_a_backup_makes_another_incarnation() {
 }
 
 #[test]
+fn a_directory_that_lost_its_log_is_refused_with_what_to_do() {
+    let lose: [fn(&Path); 2] =
+        [|log| fs::remove_dir_all(log).unwrap(), |log| fs::remove_file(log.join("00000000000000000001.seg")).unwrap()];
+    for lose in lose {
+        let scene = Scene::new(1);
+        let before = fs::read(scene.dir().join("identity")).unwrap();
+        lose(&scene.dir().join("log"));
+        for _ in 0..2 {
+            let refused = DataDir::open(Arc::new(RealDisk), &scene.dir(), DirRole::Host, None).unwrap_err();
+            assert!(matches!(&refused, DataDirError::LogLost { log } if *log == scene.dir().join("log")), "{refused}");
+            assert!(refused.to_string().contains("/log: is gone") && refused.to_string().contains("restore a backup"));
+        }
+        assert_eq!(fs::read(scene.dir().join("identity")).unwrap(), before);
+    }
+}
+
+#[test]
 fn a_directory_from_before_the_witness_stays_what_it_is() {
     let scene = Scene::new(1);
     fs::remove_file(scene.dir().join("witness")).unwrap();

@@ -41,6 +41,16 @@ pub enum DataDirError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A log is gone that it had.
+    #[error(
+        "{}: is gone, and with it what was acknowledged: restore a backup, let `workplane store salvage` make a new \
+         directory of what is left, or begin anew with an empty one",
+        log.display()
+    )]
+    LogLost {
+        /// Where it was.
+        log: PathBuf,
+    },
     /// It belongs to the other role.
     #[error("{}: belongs to `workplane {}`, and not to `workplane {}`", dir.display(), has.as_str(), asked.as_str())]
     OtherRole {

@@ -27,6 +27,7 @@ mod identity;
 mod tests;
 mod witness;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -170,9 +171,9 @@ impl DataDir {
     /// What a directory says of itself. Nothing is written, and whether it is a copy is not asked.
     pub(super) fn look(disk: &dyn Disk, dir: &Path) -> Result<Looked, DataDirError> {
         let missing = || DataDirError::Damaged { file: path(dir), problem: "it is missing" };
-        let Found { identity, whole, .. } = read(disk, dir)?.ok_or_else(missing)?;
+        let Found { identity, whole, witness, .. } = read(disk, dir)?.ok_or_else(missing)?;
         let hit = (!whole).then(|| "identity: offset 0: one of its two blocks is damaged".to_owned());
-        Ok(Looked { role: identity.role, runtime_id: identity.runtime_id, hit })
+        Ok(Looked { role: identity.role, runtime_id: identity.runtime_id, hit, reached: witness.reached })
     }
 
     /// Makes a directory a data directory after its logs were put there: one of its own, with an incarnation of its own.
@@ -229,6 +230,8 @@ pub(super) struct Looked {
     pub(super) runtime_id: Option<RuntimeId>,
     /// That, and where, one of the two places that say it is damaged.
     pub(super) hit: Option<String>,
+    /// The last position that each log that was made is known to have had.
+    pub(super) reached: BTreeMap<String, u64>,
 }
 
 /// An identity, and whether its file is as it was written.
@@ -304,8 +307,11 @@ fn admit(
         }
         _ => {}
     }
-    let contradicted = witness.contradicted(disk, dir, identity.inode);
-    let contradicted = contradicted.map_err(|source| DataDirError::Io { dir: dir.to_owned(), source })?;
+    let io = |source| DataDirError::Io { dir: dir.to_owned(), source };
+    if let Some(log) = witness.lost(disk, dir).map_err(io)? {
+        return Err(DataDirError::LogLost { log: dir.join(log) });
+    }
+    let contradicted = witness.contradicted(disk, dir, identity.inode).map_err(io)?;
     let other = if identity.inode == *inode { contradicted } else { Some("identity") };
     if let Some(file) = other {
         draw_anew(dir, &mut identity, &format!("{file} is another file, or was touched since"));

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::SplitWhitespace;
 
 use super::contents;
@@ -62,6 +62,20 @@ impl Witness {
     /// Puts it in place of the one before.
     pub(super) fn write(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         super::replace(disk, dir, NAME, |_| self.encode()).map(drop)
+    }
+
+    /// A log that was made and of which no segment is there.
+    pub(super) fn lost(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Option<&str>> {
+        for log in self.reached.keys() {
+            let is_segment = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "seg");
+            match disk.list(&dir.join(log)) {
+                Ok(files) if files.iter().any(is_segment) => {}
+                Ok(_) => return Ok(Some(log)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(log)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// A file that is another one than was noted; `inode` is that which `identity` says of itself.

@@ -4,6 +4,7 @@
 //! removed what is before, and the worker's row says so. What of that could be read goes into a file of its own. A worker
 //! whose row cannot be read is copied as it is, and quarantined by whoever opens the copy.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::slot::{ORIGIN, ROW, RUNTIME, worker_of};
-use super::verify::{CareError, Finding, OpenedLog, logs};
+use super::verify::{CareError, Finding, OpenedLog, logs, lost};
 use crate::engine::store::disk::{Disk, DiskLock};
 use crate::engine::store::log::{Beginning, LogCopy, OwnerState, Reader, Slot, StoredEvent, StoredValue};
 use crate::engine::store::{DataDir, DataDirError, DirRole, RecordCodec, Select, StoredWorker};
@@ -49,9 +50,16 @@ pub fn salvage(
 ) -> Result<Salvaged, CareError> {
     let _held = DataDir::hold_to_read(disk, dir)?;
     let logs = logs(disk, dir)?;
+    if logs.is_empty() {
+        return Err(CareError::NoStore(dir.to_owned()));
+    }
     let mut salvaged = Salvaged::default();
+    let mut reached = BTreeMap::new();
     let (role, runtime_id) = match DataDir::look(disk, dir) {
-        Ok(looked) => (looked.role, looked.runtime_id),
+        Ok(looked) => {
+            reached = looked.reached;
+            (looked.role, looked.runtime_id)
+        }
         Err(DataDirError::Damaged { problem, .. }) => {
             let role = if logs.contains(&"control") { DirRole::ControlPlane } else { DirRole::Host };
             let hint = match role {
@@ -70,10 +78,11 @@ pub fn salvage(
     let opened: Vec<_> = logs.iter().map(|name| OpenedLog::open(disk, dir, name, codec)).collect::<Result<_, _>>()?;
     let _new = take(disk, new)?;
     for opened in &opened {
-        salvaged.left.extend(opened.damage());
+        salvaged.left.extend(opened.damage().chain(opened.falls_short(reached.remove(opened.name))));
         let copy = LogCopy::create(disk, &new.join(opened.name), opened.recovered.last_position)?;
         Salvage { disk, codec, opened, new, copy, salvaged: &mut salvaged }.run()?;
     }
+    salvaged.left.extend(reached.into_keys().map(|log| lost(&log)));
     // Last, so that half a copy is none.
     DataDir::found(disk, new, role, runtime_id.as_ref())?;
     Ok(salvaged)

@@ -1,7 +1,7 @@
 //! Looks through a data directory whose server does not run, and changes nothing in it: what it finds is what a server
 //! would say of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -74,20 +74,28 @@ pub fn verify(
     control: ControlCheck<'_>,
 ) -> Result<Verified, CareError> {
     let _held = DataDir::hold_to_read(disk, dir)?;
-    let logs = logs(disk, dir)?;
+    let (logs, mut reached) = (logs(disk, dir)?, BTreeMap::new());
     let mut verified = Verified::default();
     match DataDir::look(disk, dir) {
-        Ok(looked) => verified.notes.extend(looked.hit),
+        Ok(looked) => {
+            verified.notes.extend(looked.hit);
+            reached = looked.reached;
+        }
         Err(DataDirError::Damaged { problem, .. }) => {
             let place = format!("identity: offset 0: {problem}");
             verified.findings.push(Finding { place, worker_id: None });
         }
         Err(other) => return Err(other.into()),
     }
+    if logs.is_empty() && reached.is_empty() {
+        return Err(CareError::NoStore(dir.to_owned()));
+    }
     for log in logs {
         let opened = OpenedLog::open(disk, dir, log, codec)?;
         verified.add(&opened, codec, control);
+        verified.findings.extend(opened.falls_short(reached.remove(log)));
     }
+    verified.findings.extend(reached.into_keys().map(|log| lost(&log)));
     Ok(verified)
 }
 
@@ -137,6 +145,17 @@ impl<'d> OpenedLog<'d> {
         self.recovered.damage.iter().map(finding)
     }
 
+    /// That it does not go as far as it had come.
+    pub(super) fn falls_short(&self, reached: Option<u64>) -> Option<Finding> {
+        let position = self.recovered.last_position;
+        let reached = reached.filter(|reached| position < *reached)?;
+        if self.reader.stats().segments == 0 {
+            return Some(lost(self.name));
+        }
+        let place = format!("{}: offset 0: its last position is {position}, and had been {reached}", self.name);
+        Some(Finding { place, worker_id: None })
+    }
+
     /// All that is wrong: what the log says, what does not decode, and what does not fit together.
     fn findings(&self, codec: &dyn RecordCodec, control: ControlCheck<'_>) -> BTreeSet<Finding> {
         let mut findings: BTreeSet<_> = self.damage().collect();
@@ -165,15 +184,20 @@ impl<'d> OpenedLog<'d> {
     }
 }
 
+/// That a log is gone.
+pub(super) fn lost(log: &str) -> Finding {
+    Finding { place: format!("{log}: offset 0: it is gone, and with it what was acknowledged"), worker_id: None }
+}
+
 /// The logs that are there, by their names.
-pub(super) fn logs(disk: &dyn Disk, dir: &Path) -> Result<Vec<&'static str>, CareError> {
+pub(super) fn logs(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<&'static str>> {
     let mut logs = Vec::new();
     for name in LOGS {
         match disk.list(&dir.join(name)) {
             Ok(_) => logs.push(name),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
-    if logs.is_empty() { Err(CareError::NoStore(dir.to_owned())) } else { Ok(logs) }
+    Ok(logs)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::engine::store::disk::simulated::SimulatedDisk;
-use crate::engine::store::log::{Change, Slot, Submission};
+use crate::engine::store::log::{Change, Reached, Slot, Submission};
 use crate::engine::store::{CareError, DataDir, DirRole, RecordFault, salvage, verify};
 use crate::model::{Incarnation, RuntimeId};
 
@@ -137,6 +137,26 @@ async fn a_sound_directory_is_said_to_be_sound_and_nothing_in_it_changes() {
     assert!(refused.contains("is in use by another process (pid "), "{refused}");
     drop(server);
     assert!(matches!(verify(&RealDisk, &bed.log(), &*bed.records, &check), Err(CareError::NoStore(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_before_it_had_come_is_told() {
+    // acceptance 132
+    let care = Care::new();
+    care.fill().await;
+    let mut opened = care.open(old());
+    let Reached { position, segment } = opened.store.reached();
+    opened.dir.settle(&[("log", Reached { position, segment })]).unwrap();
+    assert_eq!(findings_after(&care, opened), Vec::<String>::new());
+    let mut opened = care.open(old());
+    opened.dir.settle(&[("log", Reached { position: position + 1, segment: None })]).unwrap();
+    let place = format!("log: offset 0: its last position is {position}, and had been {}", position + 1);
+    assert_eq!(findings_after(&care, opened), [place]);
+}
+
+fn findings_after(care: &Care, opened: Opened) -> Vec<String> {
+    opened.close();
+    care.verify(old()).findings.into_iter().map(|finding| finding.place).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
