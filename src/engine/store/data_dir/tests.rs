@@ -77,6 +77,71 @@ fn one_process_has_it_at_a_time_and_is_named() {
 }
 
 #[test]
+fn on_an_orderly_end_no_process_is_named_any_more() {
+    let top = tempfile::tempdir().unwrap();
+    let lock = top.path().join("LOCK");
+    let first = host(top.path());
+    assert_eq!(fs::read_to_string(&lock).unwrap(), format!("{}\n", std::process::id()));
+    drop(first);
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "");
+    open(top.path(), DirRole::ControlPlane, None).unwrap_err();
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "");
+}
+
+/// All that is in a directory but its own lock, by path.
+fn all(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for path in RealDisk.list(dir).unwrap() {
+        if path.is_dir() {
+            all.extend(self::all(&path));
+        } else {
+            all.push((path.clone(), fs::read(&path).unwrap()));
+        }
+    }
+    all.retain(|(path, _)| *path != dir.join("LOCK"));
+    all
+}
+
+#[test]
+fn without_its_lock_a_directory_is_held_by_that_of_each_log() {
+    let top = tempfile::tempdir().unwrap();
+    for log in LOGS {
+        let dir = top.path().join(log);
+        RealDisk.create_dir(&dir.join(log)).unwrap();
+        let mut first = host(&dir);
+        drop(first);
+        first = host(&dir);
+        let running = first.disk().lock(&dir.join(log).join("LOCK")).unwrap();
+        fs::remove_file(dir.join("LOCK")).unwrap();
+        let before = all(&dir);
+        let refused = open(&dir, DirRole::Host, None).unwrap_err();
+        let DataDirError::InUse { pid, .. } = &refused else { panic!("{refused}") };
+        assert_eq!(*pid, Some(std::process::id()));
+        assert!(matches!(DataDir::hold_to_read(&RealDisk, &dir), Err(DataDirError::InUse { .. })));
+        assert_eq!(all(&dir), before, "nothing was changed");
+        drop((first, running));
+        host(&dir);
+    }
+}
+
+#[test]
+fn what_is_refused_is_left_as_it_is() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let top = tempfile::tempdir().unwrap();
+    let (old, new) = (top.path().join("old"), top.path().join("new"));
+    drop(host(&old));
+    RealDisk.create_dir(&new.join("log")).unwrap();
+    fs::copy(old.join("identity"), new.join("identity")).unwrap();
+    fs::set_permissions(new.join("log"), fs::Permissions::from_mode(0o777)).unwrap();
+    let before = all(&new);
+    for _ in 0..2 {
+        let refused = open(&new, DirRole::Host, None).unwrap_err().to_string();
+        assert!(refused.contains("others can write to this directory"), "{refused}");
+        assert_eq!(all(&new), before);
+    }
+}
+
+#[test]
 fn a_copy_is_another_incarnation_from_its_first_start_on() {
     let top = tempfile::tempdir().unwrap();
     let (old, new) = (top.path().join("old"), top.path().join("new"));
