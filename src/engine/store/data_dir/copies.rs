@@ -189,8 +189,14 @@ fn a_directory_that_others_may_read_is_no_copy_once_that_is_mended() {
     use std::os::unix::fs::PermissionsExt as _;
     let scene = Scene::new(1);
     fs::set_permissions(scene.dir().join(SEGMENT), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(scene.dir().join("log"), fs::Permissions::from_mode(0o750)).unwrap();
+    let mode = |file: &str| fs::metadata(scene.dir().join(file)).unwrap().permissions().mode() & 0o7777;
+    // No log has it open to be written.
+    fs::copy(scene.dir().join(SEGMENT), scene.dir().join("log/0.seg")).unwrap();
+    fs::set_permissions(scene.dir().join("log/0.seg"), fs::Permissions::from_mode(0o666)).unwrap();
     for _ in 0..2 {
         assert_eq!(begin(&scene.dir(), 8).incarnation(), scene.incarnation);
+        assert_eq!((mode("log"), mode(SEGMENT), mode("log/0.seg")), (0o700, 0o600, 0o600));
     }
 }
 

@@ -98,6 +98,7 @@ impl DataDir {
             draw_anew(&self.dir, &mut self.identity, &why);
             self.due = true;
         }
+        self.tighten();
         match self.note(logs) {
             Err(source) if self.due => Err(DataDirError::Io { dir: self.dir.clone(), source }),
             Err(error) => {
@@ -105,6 +106,17 @@ impl DataDir {
                 Ok(())
             }
             Ok(()) => Ok(()),
+        }
+    }
+
+    /// Files that came from elsewhere may be such that others can read them.
+    fn tighten(&self) {
+        let files = LOGS.iter().filter_map(|log| self.disk.list(&self.dir.join(log)).ok()).flatten();
+        for file in files.filter(|file| is_segment(file)) {
+            // Opened to be written, it is mended.
+            if let Err(error) = self.disk.open(&file, true) {
+                tracing::warn!("it stays as it is, whoever may read it: {error}");
+            }
         }
     }
 
@@ -367,6 +379,10 @@ fn replace(
     disk.rename(&temporary, &dir.join(name))?;
     disk.sync_dir(dir)?;
     Ok(file)
+}
+
+fn is_segment(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "seg")
 }
 
 fn contents(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {

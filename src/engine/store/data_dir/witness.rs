@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::SplitWhitespace;
 
-use super::contents;
+use super::{contents, is_segment};
 use crate::engine::store::disk::{Disk, FileIdentity};
 
 const NAME: &str = "witness";
@@ -67,9 +67,8 @@ impl Witness {
     /// A log that was made and of which no segment is there.
     pub(super) fn lost(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Option<&str>> {
         for log in self.reached.keys() {
-            let is_segment = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "seg");
             match disk.list(&dir.join(log)) {
-                Ok(files) if files.iter().any(is_segment) => {}
+                Ok(files) if files.iter().any(|file| is_segment(file)) => {}
                 Ok(_) => return Ok(Some(log)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(log)),
                 Err(error) => return Err(error),

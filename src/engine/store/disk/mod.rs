@@ -19,7 +19,7 @@ pub use real::RealDisk;
 /// A disk, or what stands for one.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Makes a directory that only its owner may enter (0700), and those above it, durable at once. One that is there
-    /// is left as it is.
+    /// is made one that only its owner may enter.
     ///
     /// # Errors
     /// [`io::ErrorKind::PermissionDenied`] where others can write to one that is there, or what the system says.

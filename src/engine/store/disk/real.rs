@@ -1,7 +1,7 @@
 //! The disk of this machine.
 //!
 //! What it makes only its owner may read (files 0600, directories 0700). A file of ours that others may read is mended
-//! when it is opened for writing; a directory in which others could exchange our files is refused.
+//! when it is opened for writing, and so is a directory; one in which others could exchange our files is refused.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -40,6 +40,10 @@ impl Disk for RealDisk {
                 mode & 0o7777
             );
             return Err(at(dir)(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+        }
+        if mode & SHARED != 0 {
+            std::fs::set_permissions(dir, Permissions::from_mode(DIR_MODE)).map_err(at(dir))?;
+            tracing::info!("{}: others could read this directory, and cannot any more", dir.display());
         }
         Ok(())
     }
@@ -240,9 +244,16 @@ mod tests {
             assert!(error.to_string().starts_with(top.path().to_str().unwrap()), "{error}");
             assert_eq!(mode(top.path()), wide);
         }
-        // That others see the names of our files is no harm: nothing tells anything.
-        set_mode(top.path(), 0o755);
-        RealDisk.create_dir(top.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_can_read_is_mended() {
+        let top = tempfile::tempdir().unwrap();
+        for wide in [0o750, 0o755, 0o2711] {
+            set_mode(top.path(), wide);
+            RealDisk.create_dir(top.path()).unwrap();
+            assert_eq!(mode(top.path()), 0o700);
+        }
     }
 
     #[test]
