@@ -169,6 +169,37 @@ async fn a_lost_log_is_told_and_nobody_starts_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_stands_where_a_file_should_is_refused_and_holds_nobody_up() {
+    let mut bed = Bed::new().await;
+    bed.plane.kill().await;
+    let (old, new) = (bed.old(), bed.new_dir());
+    let (dir, new) = (old.to_str().unwrap(), new.to_str().unwrap());
+    for file in ["identity", "LOCK", "witness", "log/LOCK", "log/00000000000000000001.seg", "control/LOCK"] {
+        let (path, aside) = (old.join(file), bed.top.path().join("aside"));
+        for kind in ["mkfifo", "mkdir"] {
+            fs::rename(&path, &aside).unwrap();
+            assert!(std::process::Command::new(kind).arg(&path).status().unwrap().success());
+            for arguments in [
+                &["store", "verify", dir][..],
+                &["store", "salvage", dir, new],
+                &["serve", "--listen", "127.0.0.1:0", "--data-dir", dir],
+            ] {
+                let said = said(run(arguments).await);
+                assert!(matches!(said.code, Some(1 | 2)), "{kind} {file}: {arguments:?}: {}", said.stderr);
+                assert!(said.stderr.contains(path.to_str().unwrap()), "{kind} {file}: {arguments:?}: {}", said.stderr);
+            }
+            if kind == "mkdir" {
+                fs::remove_dir(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+            fs::rename(&aside, &path).unwrap();
+        }
+    }
+    assert!(!Path::new(new).exists(), "nothing was copied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_store_is_said_to_be_none() {
     let top = tempfile::tempdir().unwrap();
     let (dir, new) = (top.path().to_str().unwrap(), top.path().join("new"));

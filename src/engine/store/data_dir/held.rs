@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{DataDirError, LOGS, contents};
+use super::files::contents;
+use super::{DataDirError, LOGS};
 use crate::engine::store::disk::{Disk, DiskFile, DiskLock};
 
 const LOCK: &str = "LOCK";

@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::str::SplitWhitespace;
 
-use super::{contents, is_segment};
+use super::files::{contents, is_segment, replace};
 use crate::engine::store::disk::{Disk, FileIdentity};
 
 const NAME: &str = "witness";
@@ -61,7 +61,7 @@ impl Witness {
 
     /// Puts it in place of the one before.
     pub(super) fn write(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-        super::replace(disk, dir, NAME, |_| self.encode()).map(drop)
+        replace(disk, dir, NAME, |_| self.encode()).map(drop)
     }
 
     /// A log that was made and of which no segment is there.

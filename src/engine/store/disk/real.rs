@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
 use super::{Disk, DiskFile, DiskLock, FileIdentity};
@@ -54,7 +54,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(write).open(path).map_err(at(path))?;
+        let file = open_file(path, OpenOptions::new().read(true).write(write)).map_err(at(path))?;
         if write && file.metadata().map_err(at(path))?.mode() & SHARED != 0 {
             file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(at(path))?;
         }
@@ -83,7 +83,7 @@ impl Disk for RealDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
         // Reading is enough to lock, so that a store that may not be written can be looked at.
-        let there = OpenOptions::new().read(true).open(path);
+        let there = open_file(path, OpenOptions::new().read(true));
         let file = match there {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)
@@ -186,6 +186,15 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     RealDisk.sync_dir(above(dir))
 }
 
+/// Opens a file, and nothing else that has its name: a pipe would hold up whoever opens it.
+fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+}
+
 /// The directory that holds a path.
 fn above(path: &Path) -> &Path {
     match path.parent() {
@@ -266,6 +275,26 @@ mod tests {
         assert_eq!(mode(&path), 0o644);
         RealDisk.open(&path, true).unwrap();
         assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_holds_nobody_up() {
+        let top = tempfile::tempdir().unwrap();
+        let (dir, pipe) = (top.path().join("dir"), top.path().join("pipe"));
+        RealDisk.create_dir(&dir).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        for path in [&dir, &pipe] {
+            for error in [
+                RealDisk.open(path, false).unwrap_err(),
+                RealDisk.open(path, true).unwrap_err(),
+                RealDisk.lock(path).unwrap_err(),
+            ] {
+                assert!(error.to_string().starts_with(path.to_str().unwrap()), "{error}");
+            }
+        }
+        let refused = RealDisk.open(&pipe, false).unwrap_err().to_string();
+        assert!(refused.ends_with("it is no regular file"), "{refused}");
     }
 
     #[test]
