@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::bundles::Bundles;
@@ -50,6 +50,8 @@ pub(super) struct Inner {
     /// Places for births under way: a shutdown takes them all, and so waits for those.
     pub births: Arc<Semaphore>,
     phase: AtomicU8,
+    /// The newest id that was given to a worker.
+    newest: Mutex<Option<WorkerId>>,
 }
 
 /// A worker: its stream's end, and the way to its task while it is live.
@@ -87,6 +89,7 @@ impl Engine {
             live,
             births: Arc::new(Semaphore::new(BIRTHS as usize)),
             phase: AtomicU8::new(RUNNING),
+            newest: Mutex::default(),
         }));
         engine.restore().await?;
         engine.0.parts.handle.spawn(forget_old_receipts(Arc::downgrade(&engine.0)));
@@ -216,6 +219,15 @@ impl Engine {
             DRAINING => Err(draining()),
             _ => Err(Error::new(Reason::RuntimeStopped, "the runtime was stopped")),
         }
+    }
+
+    /// An id for a new worker, above all that are or were here.
+    pub(super) fn new_id(&self) -> WorkerId {
+        let mut newest = self.0.newest.lock();
+        let last = self.0.workers.read().last_key_value().map(|(id, _)| id.clone()).max(newest.take());
+        let id = WorkerId::generate_above(last.as_ref());
+        *newest = Some(id.clone());
+        id
     }
 
     pub(super) fn slot(&self, worker_id: &WorkerId) -> Result<Slot> {

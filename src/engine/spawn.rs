@@ -137,7 +137,7 @@ impl Engine {
         request: CreateWorker,
         protocol: Protocol,
     ) -> (WorkerRow, Option<(crate::model::WorkerInput, Option<RequestId>)>) {
-        let worker_id = WorkerId::generate();
+        let worker_id = self.new_id();
         let name = request.requested_worker_name.as_deref().map(display_hint).filter(|name| !name.trim().is_empty());
         let mut diagnostics = Vec::new();
         if request.config_bundle.is_none() {

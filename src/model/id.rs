@@ -156,7 +156,17 @@ impl WorkerId {
     /// The id of a new worker; ids made by one process rise, and none can be guessed.
     #[must_use]
     pub fn generate() -> Self {
-        Self::from_uuid(uuid::Uuid::now_v7().into_bytes())
+        Self::from_uuid(rising_uuid(SystemTime::now()).into_bytes())
+    }
+
+    /// The id of a new worker, above the newest there is: also where the clock says that it is earlier.
+    #[must_use]
+    pub fn generate_above(newest: Option<&Self>) -> Self {
+        let id = Self::generate();
+        match newest.filter(|newest| id <= **newest).and_then(Self::made_at) {
+            Some(at) => Self::from_uuid(uuid_of(at + Duration::from_millis(1)).into_bytes()),
+            None => id,
+        }
     }
 
     /// The id of the worker whose UUID this is.
@@ -193,7 +203,7 @@ impl RequestId {
     /// An id for a request whose caller gave none.
     #[must_use]
     pub fn generate() -> Self {
-        Self(format!("wp-{}", uuid::Uuid::now_v7()).into())
+        Self(format!("wp-{}", rising_uuid(SystemTime::now())).into())
     }
 }
 
@@ -201,7 +211,7 @@ impl RuntimeId {
     /// The id of a runtime that was started without one.
     #[must_use]
     pub fn generate() -> Self {
-        Self(format!("runtime-{}", uuid::Uuid::now_v7()).into())
+        Self(format!("runtime-{}", rising_uuid(SystemTime::now())).into())
     }
 
     /// The host of this runtime: derived, so that it is the same on every replica (acceptance 44, 69).
@@ -209,6 +219,20 @@ impl RuntimeId {
     pub fn host_id(&self, prefix: &str) -> HostId {
         HostId(derive_id(prefix, &self.0).into())
     }
+}
+
+/// A version 7 UUID of the present, above those that were made before it. A clock before 1970 is wrong, and by how much is
+/// of no use.
+fn rising_uuid(now: SystemTime) -> uuid::Uuid {
+    if now < SystemTime::UNIX_EPOCH { uuid_of(SystemTime::UNIX_EPOCH) } else { uuid::Uuid::now_v7() }
+}
+
+/// A version 7 UUID of a millisecond; all else in it is drawn.
+fn uuid_of(at: SystemTime) -> uuid::Uuid {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // 48 bits of it count: to the year 10889.
+    let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
 }
 
 /// `prefix`, the sanitised `raw`, `-` and the first 16 hex digits of the SHA-256 of `raw`: at most 120 bytes
@@ -306,6 +330,15 @@ mod tests {
         assert!(ids.is_sorted());
         assert!(ids.iter().all(|id| WorkerId::new(id.as_str()).is_ok()));
         assert!(ids.iter().all(|id| id.uuid().map(WorkerId::from_uuid).as_ref() == Some(id)));
+        let later = WorkerId::new("worker-fffffff0-0000-7cc3-98c4-dc0c0c07398f").unwrap();
+        let mut above = vec![WorkerId::generate_above(None), later];
+        for _ in 0..1000 {
+            above.push(WorkerId::generate_above(above.last()));
+        }
+        assert!(above.is_sorted_by(|before, id| before < id));
+        assert!(above.iter().all(|id| id.uuid().is_some()));
+        let before_1970 = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(rising_uuid(before_1970).get_version_num(), 7);
         let other = ids[0].as_str().to_ascii_uppercase().replacen("WORKER", "worker", 1);
         assert_eq!(WorkerId::new(&other).unwrap().uuid(), None);
         let made_at = |id| WorkerId::new(id).unwrap().made_at();

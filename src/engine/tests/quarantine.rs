@@ -184,6 +184,20 @@ async fn what_belongs_to_nobody_is_told_of_the_runtime() {
 }
 
 #[tokio::test]
+async fn ids_rise_above_all_that_are_stored_whatever_the_clock_says() {
+    // acceptance 36
+    let (stage, store, _) = left().await;
+    let stored = WorkerId::new("worker-fffffff0-0000-7cc3-98c4-dc0c0c07398f").unwrap();
+    let quarantined = Quarantined { worker_id: stored.clone(), row: None, place: PLACE.to_owned() };
+    let restoring = Restoring::over(store, Restored { quarantined: vec![quarantined], ..Restored::default() });
+    restoring.gate.add_permits(1);
+    let stage = Stage::open(EngineParts { store: restoring, ..stage.parts.clone() }).await;
+    let first = stage.spawn().await.worker_id;
+    assert!(stored < first, "{first}");
+    assert!(first < stage.spawn().await.worker_id);
+}
+
+#[tokio::test]
 async fn serving_only_when_restored() {
     let (stage, store, [hit, lost, ended]) = left().await;
     stage.stop(&ended, TerminalIntent::Stop, StopMode::Graceful).await;
