@@ -229,6 +229,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// A worker as it landed last.
     fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>>;
 
+    /// How many batches of a worker have landed; `None` where there is no such worker. Nothing is read for it, so that it
+    /// is known also where its row cannot be.
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64>;
+
     /// All that has landed but events: what a runtime starts from. The workers that have ended, of which there may be
     /// very many, are handed over one by one, and not collected.
     fn restore(&self, ended: EachEnded) -> Read<'_, Restored>;

@@ -42,6 +42,10 @@ impl Store for Restoring {
         self.inner.worker(worker_id)
     }
 
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
+        self.inner.revision(worker_id)
+    }
+
     fn restore(&self, mut ended: EachEnded) -> Read<'_, Restored> {
         Box::pin(async move {
             let _open = self.gate.acquire().await.map_err(|_| StoreFault::Failed)?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::draft::{Draft, Step};
 use super::flight::{Answer, InFlight, front, not_running, refuse_input, said_again, said_bytes, store_error};
@@ -29,7 +29,7 @@ use crate::engine::profile::Profile;
 use crate::engine::store::{StoreFault, StoredWorker};
 use crate::engine::tail::{Progress, Tail};
 use crate::failpoint::failpoint;
-use crate::model::{Event, InProgress, Role, StopMode, WorkerId, WorkerState};
+use crate::model::{Event, InProgress, Role, StopMode, WorkerState};
 
 /// How many commits may be in flight; more holds inputs and output back. Each may be that of a single input: with fewer
 /// than there are callers, those who are held back miss the next sync.
@@ -324,9 +324,9 @@ impl Task {
                 let _ = commit.await;
             }
         }
-        let stored = self.reload(&worker_id).await;
-        // What is in the store has landed, whatever was said of it.
-        while self.parts.landed.revision < stored.revision && !self.in_flight.is_empty() {
+        // What is in the store has landed, whatever was said of it; what that is is in memory, too, and need not be read.
+        let landed = self.parts.engine.store.revision(&worker_id).unwrap_or_default();
+        while self.parts.landed.revision < landed && !self.in_flight.is_empty() {
             self.land();
         }
         let (mut said, mut stops) = (Vec::new(), Vec::new());
@@ -339,8 +339,8 @@ impl Task {
             own = false;
         }
         self.now();
-        self.parts.stage.revert((*stored.row).clone(), stored.revision, said);
-        self.parts.landed = stored;
+        let StoredWorker { revision, row } = &self.parts.landed;
+        self.parts.stage.revert((**row).clone(), *revision, said);
         self.resume = Some((Instant::now() + self.pause, fault));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         let stage = &mut self.parts.stage;
@@ -350,20 +350,6 @@ impl Task {
         }
         for stop in stops {
             self.end(stop);
-        }
-    }
-
-    async fn reload(&self, worker_id: &WorkerId) -> StoredWorker {
-        loop {
-            match self.parts.engine.store.worker(worker_id).await {
-                Ok(Some(stored)) => return stored,
-                // What was acknowledged is in memory, too.
-                Ok(None) | Err(StoreFault::Damaged) => return self.parts.landed.clone(),
-                Err(fault) => {
-                    tracing::warn!(worker_id = %worker_id, %fault, "the worker cannot be read back yet");
-                    sleep(LONGEST_PAUSE).await;
-                }
-            }
         }
     }
 

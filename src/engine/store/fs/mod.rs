@@ -173,6 +173,11 @@ impl Store for FsStore {
         self.blocking(move |inner| inner.worker(owner))
     }
 
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
+        let known = self.0.log.reader().owner(owner_of(worker_id)?)?;
+        known.slots.contains(&ROW).then_some(known.revision)
+    }
+
     fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
         self.blocking(|inner| Ok(inner.restore(ended)))
     }

@@ -85,6 +85,10 @@ impl Store for Reopened {
         Box::pin(async move { now.worker(worker_id).await })
     }
 
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
+        self.now().revision(worker_id)
+    }
+
     fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
         let now = {
             let mut now = self.now.lock();

@@ -1,0 +1,98 @@
+//! A store that cannot be read back: workers can be ended and deleted all the same.
+
+use parking_lot::Mutex;
+
+use super::store::{Batch, Commit, Doubt, EachEnded, Read, Restored, Select, StoreFault, StoredWorker};
+use super::*;
+use crate::model::WorkerState;
+
+/// A store over a memory, with what is wrong with it now.
+#[derive(Debug, Default)]
+struct Troubled {
+    inner: Arc<MemoryStore>,
+    /// Every commit fails with this.
+    refusal: Mutex<Option<StoreFault>>,
+    /// Every read fails with this.
+    unreadable: Mutex<Option<StoreFault>>,
+}
+
+impl Troubled {
+    fn refuse(&self, fault: Option<StoreFault>) {
+        *self.refusal.lock() = fault;
+    }
+
+    fn fail_reads(&self, fault: Option<StoreFault>) {
+        *self.unreadable.lock() = fault;
+    }
+
+    fn check_reads(&self) -> std::result::Result<(), StoreFault> {
+        self.unreadable.lock().map_or(Ok(()), Err)
+    }
+}
+
+impl Store for Troubled {
+    fn commit(&self, batch: Batch) -> Commit {
+        let Some(fault) = *self.refusal.lock() else { return self.inner.commit(batch) };
+        let (settle, commit) = Commit::pending();
+        // The other end is in the very commit.
+        let _ = settle.send(Err(fault));
+        commit
+    }
+
+    fn read<'a>(&'a self, worker_id: &'a WorkerId, select: Select, count: usize, bytes: usize) -> Read<'a, Vec<Frame>> {
+        match self.check_reads() {
+            Ok(()) => self.inner.read(worker_id, select, count, bytes),
+            Err(fault) => Box::pin(async move { Err(fault) }),
+        }
+    }
+
+    fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>> {
+        match self.check_reads() {
+            Ok(()) => self.inner.worker(worker_id),
+            Err(fault) => Box::pin(async move { Err(fault) }),
+        }
+    }
+
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
+        self.inner.revision(worker_id)
+    }
+
+    fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
+        self.inner.restore(ended)
+    }
+
+    fn worker_bytes(&self, worker_id: &WorkerId) -> u64 {
+        self.inner.worker_bytes(worker_id)
+    }
+
+    fn damage(&self, worker_id: &WorkerId) -> Option<String> {
+        self.inner.damage(worker_id)
+    }
+
+    fn is_void(&self, doubt: Doubt) -> bool {
+        self.inner.is_void(doubt)
+    }
+
+    fn backend(&self) -> &'static str {
+        "memory"
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_be_read_back_can_be_stopped_and_deleted() {
+    let store = Arc::new(Troubled::default());
+    let stage = Stage::open(parts(store.clone(), [("it", sh("exec cat"))])).await;
+    let (stopped, deleted) = (stage.spawn().await, stage.spawn().await);
+    store.fail_reads(Some(StoreFault::Failed));
+    store.refuse(Some(StoreFault::Failed));
+    for worker in [&stopped, &deleted] {
+        assert!(stage.send(worker, "lost").await.is_err());
+    }
+    store.refuse(None);
+    let ack = within(stage.stop(&stopped, TerminalIntent::Stop, StopMode::Force)).await;
+    assert_eq!(ack.state, WorkerState::Stopped);
+    within(stage.delete(&deleted, true, Some("d"))).await.unwrap();
+    // One that has ended is deleted as well, and neither is there after a restart.
+    within(stage.delete(&stopped, false, Some("e"))).await.unwrap();
+    assert_eq!(Stage::open(stage.parts.clone()).await.engine.counts().total, 0);
+}
