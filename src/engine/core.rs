@@ -70,7 +70,7 @@ const STOPPED: u8 = 3;
 impl Engine {
     /// Starts from what the store has. What a runtime before this one left running is ended before anything else. A
     /// worker that was live when it went away has lost its program: its end, or its next run where its profile says so,
-    /// is recorded before this returns.
+    /// is recorded before this returns, or the worker says that the store does not take it yet.
     ///
     /// # Errors
     /// When the store cannot be read or written.

@@ -17,7 +17,7 @@ use super::frame::Frame;
 use super::in_step::in_step;
 use super::profile::{Profile, Protocol};
 use super::receipts::{Claim, Hold, Outcome, refused};
-use super::row::{ProcessRecord, WorkerOrigin, WorkerRow};
+use super::row::{ProcessRecord, WorkerOrigin, WorkerRow, is_end_not_stored};
 use super::store::{Quarantined, Restored, Select, StoreFault, StoredWorker};
 use super::tail::Tail;
 use super::worker::{Stage, Task, TaskParts, not_landed, store_error};
@@ -225,13 +225,7 @@ impl Engine {
             lost.insert(stored.row.worker_id().clone(), stored.row.run_generation);
             self.restore_live(stored).await;
         }
-        for (worker_id, generation) in lost {
-            let slot = self.0.workers.read().get(&worker_id).cloned();
-            if let Some(slot) = slot {
-                let recorded = |worker: &Worker| worker.state.is_final() || worker.run_generation > generation;
-                slot.tail.wait_for(recorded).await;
-            }
-        }
+        self.recorded(lost).await;
         Ok(())
     }
 
@@ -244,6 +238,22 @@ impl Engine {
         }
         let tail = Arc::new(Tail::new(Arc::new(view)));
         self.0.workers.write().insert(row.worker_id().clone(), Slot { tail, inbox: None, quarantined: false });
+    }
+
+    /// Waits until it is recorded of workers with these run generations that those are over. Where the store does not take
+    /// that, they say so, and are not waited for: only with a runtime that is there can room be made.
+    async fn recorded(&self, lost: BTreeMap<WorkerId, u64>) {
+        let mut not_stored = 0;
+        for (worker_id, generation) in lost {
+            // One that is quarantined has ended.
+            let Ok(slot) = self.slot(&worker_id) else { continue };
+            let recorded = |worker: &Worker| worker.state.is_final() || worker.run_generation > generation;
+            let now = slot.tail.wait_for(|worker| recorded(worker) || is_end_not_stored(worker)).await;
+            not_stored += usize::from(!recorded(&now));
+        }
+        if not_stored > 0 {
+            tracing::error!(not_stored, "workers have lost their programs, and the store does not take that yet");
+        }
     }
 
     /// Takes in a worker that was live. One whose inputs cannot be read is quarantined, and costs no other its start.

@@ -1,10 +1,11 @@
-//! A store that cannot be read back: workers can be ended and deleted all the same.
+//! A store that takes nothing, or that cannot be read back: workers can be ended and deleted all the same, and a runtime
+//! comes up.
 
 use parking_lot::Mutex;
 
 use super::store::{Batch, Commit, Doubt, EachEnded, Read, Restored, Select, StoreFault, StoredWorker};
 use super::*;
-use crate::model::WorkerState;
+use crate::model::{Reason, TerminationReason, WorkerState};
 
 /// A store over a memory, with what is wrong with it now.
 #[derive(Debug, Default)]
@@ -95,4 +96,46 @@ async fn a_worker_that_cannot_be_read_back_can_be_stopped_and_deleted() {
     // One that has ended is deleted as well, and neither is there after a restart.
     within(stage.delete(&stopped, false, Some("e"))).await.unwrap();
     assert_eq!(Stage::open(stage.parts.clone()).await.engine.counts().total, 0);
+}
+
+#[tokio::test]
+async fn a_runtime_opens_where_the_end_of_a_lost_worker_cannot_be_stored() {
+    for (restart, fault, refusal) in [
+        (Restart::Never, StoreFault::Full, Reason::StoreFull),
+        (Restart::OnFailure, StoreFault::Failed, Reason::StoreError),
+    ] {
+        let store = Arc::new(Troubled::default());
+        let mut parts = parts(store.clone(), [("it", Profile { restart, ..sh("exec cat") })]);
+        parts.limits.restarts.first_pause = Duration::from_millis(10);
+        let (apart, first) = engine_apart(&parts);
+        let first = Stage::open(first).await;
+        let worker = first.spawn().await;
+        let before = first.engine.get_worker(&worker.worker_id).unwrap();
+        gone(apart).await;
+
+        store.refuse(Some(fault));
+        let stage = within(Stage::open(parts)).await;
+        let listed = stage.engine.get_worker(&worker.worker_id).unwrap();
+        assert_eq!((listed.state, listed.last_event_id), (WorkerState::Running, before.last_event_id));
+        assert!(!listed.can_accept_input, "nobody would hear it");
+        let told: Vec<_> = listed.diagnostics.iter().filter(|it| it.code == "worker_end_not_stored").collect();
+        assert!(told.len() == 1 && told[0].message.contains(&fault.to_string()), "{told:?}");
+        let (intent, mode) = (TerminalIntent::Stop, StopMode::Force);
+        let stop = StopWorker { worker_id: worker.worker_id.clone(), intent, reason: String::new(), mode };
+        let refused = within(stage.engine.stop_worker(&context(None, 0), stop)).await.unwrap_err();
+        assert_eq!(refused.reason(), refusal);
+
+        store.refuse(None);
+        let tail = stage.engine.slot(&worker.worker_id).unwrap().tail;
+        let recorded = |worker: &Worker| worker.state.is_final() || worker.run_generation > 1;
+        let now = within(tail.wait_for(recorded)).await;
+        assert!(now.diagnostics.iter().all(|it| it.code != "worker_end_not_stored"), "{:?}", now.diagnostics);
+        match restart {
+            Restart::Never => assert_eq!(now.termination.clone().unwrap().reason, TerminationReason::RuntimeLost),
+            Restart::OnFailure => {
+                within(tail.wait_for(|worker| worker.state == WorkerState::Running)).await;
+                stage.send(&worker, "heard").await.unwrap();
+            }
+        }
+    }
 }

@@ -26,6 +26,7 @@ use crate::engine::driver::{Link, Report};
 use crate::engine::frame::Published;
 use crate::engine::parts::EngineParts;
 use crate::engine::profile::Profile;
+use crate::engine::row::tell_end_not_stored;
 use crate::engine::store::{StoreFault, StoredWorker};
 use crate::engine::tail::{Progress, Tail};
 use crate::failpoint::failpoint;
@@ -343,6 +344,7 @@ impl Task {
         self.parts.stage.revert((**row).clone(), *revision, said);
         self.resume = Some((Instant::now() + self.pause, fault));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.tell_if_lasting(fault);
         let stage = &mut self.parts.stage;
         if fault == StoreFault::Full && !was_vital && stage.has_exited() && (stage.is_ending() || self.asked) {
             stage.give_up();
@@ -350,6 +352,14 @@ impl Task {
         }
         for stop in stops {
             self.end(stop);
+        }
+    }
+
+    /// Says of a worker whose program is gone that this is not stored, where that lasts: it looks like one that runs.
+    fn tell_if_lasting(&self, fault: StoreFault) {
+        let lasts = self.pause == LONGEST_PAUSE && fault != StoreFault::Overloaded;
+        if lasts && self.parts.stage.has_exited() {
+            self.parts.tail.publish(|view| tell_end_not_stored(view, fault), Progress::Kept, []);
         }
     }
 

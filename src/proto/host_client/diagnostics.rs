@@ -23,6 +23,11 @@ const KNOWN: &[(&str, Severity, &str)] = &[
         "the profile runs nothing on this host: input is recorded, and no program answers",
     ),
     ("worker_run_failed", Severity::Warning, "a run of the worker's program failed, and another one followed"),
+    (
+        "worker_end_not_stored",
+        Severity::Error,
+        "the worker's program is gone, and its host's store does not take that yet",
+    ),
     ("worker_quarantined", Severity::Error, "the worker's records on its host are damaged"),
     ("worker_damaged", Severity::Error, "the worker's records on its host are damaged"),
     ("store_damaged", Severity::Warning, "the host's store was damaged"),
