@@ -72,6 +72,8 @@ impl Engine {
     /// worker that was live when it went away has lost its program: its end, or its next run where its profile says so,
     /// is recorded before this returns, or the worker says that the store does not take it yet.
     ///
+    /// Dropped before, it kills what was started anew meanwhile; what is recorded stays so, and the next start goes on there.
+    ///
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn open(parts: EngineParts) -> Result<Self> {
@@ -88,7 +90,9 @@ impl Engine {
             births: Arc::new(Semaphore::new(BIRTHS as usize)),
             phase: AtomicU8::new(RUNNING),
         }));
+        let opening = Opening(Some(engine.clone()));
         engine.restore().await?;
+        opening.finish();
         engine.0.parts.handle.spawn(forget_old_receipts(Arc::downgrade(&engine.0)));
         if engine.0.parts.limits.retention != Retention::default() {
             engine.0.parts.handle.spawn(retention::run(Arc::downgrade(&engine.0)));
@@ -235,6 +239,23 @@ impl Engine {
 
     pub(super) fn inbox() -> (mpsc::Sender<Command>, mpsc::Receiver<Command>) {
         mpsc::channel(INBOX)
+    }
+}
+
+/// A start under way: one that is given up leaves no program behind.
+struct Opening(Option<Engine>);
+
+impl Opening {
+    fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(engine) = &self.0 {
+            engine.abandon();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 
 use super::store::{Batch, Commit, Doubt, EachEnded, Read, Restored, Select, StoreFault, StoredWorker};
 use super::*;
+use crate::engine::process::start_time;
 use crate::model::{Reason, TerminationReason, WorkerState};
 
 /// A store over a memory, with what is wrong with it now.
@@ -13,6 +14,9 @@ struct Troubled {
     inner: Arc<MemoryStore>,
     /// Every commit fails with this.
     refusal: Mutex<Option<StoreFault>>,
+    /// Whose commits are not settled.
+    stalled: Mutex<Option<WorkerId>>,
+    unsettled: Mutex<Vec<tokio::sync::oneshot::Sender<std::result::Result<u64, StoreFault>>>>,
     /// Every read fails with this.
     unreadable: Mutex<Option<StoreFault>>,
 }
@@ -33,8 +37,12 @@ impl Troubled {
 
 impl Store for Troubled {
     fn commit(&self, batch: Batch) -> Commit {
-        let Some(fault) = *self.refusal.lock() else { return self.inner.commit(batch) };
         let (settle, commit) = Commit::pending();
+        if batch.worker.as_ref().is_some_and(|change| Some(&change.worker_id) == self.stalled.lock().as_ref()) {
+            self.unsettled.lock().push(settle);
+            return commit;
+        }
+        let Some(fault) = *self.refusal.lock() else { return self.inner.commit(batch) };
         // The other end is in the very commit.
         let _ = settle.send(Err(fault));
         commit
@@ -138,4 +146,39 @@ async fn a_runtime_opens_where_the_end_of_a_lost_worker_cannot_be_stored() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_start_that_is_given_up_leaves_no_program_behind() {
+    let (directory, store) = (tempfile::tempdir().unwrap(), Arc::new(Troubled::default()));
+    let run = directory.path().join("2");
+    let script = format!("echo $$ > {}/${{WORKPLANE_WORKER##*/}}; exec sleep 1000", directory.path().display());
+    let mut parts = parts(store.clone(), [("it", Profile { restart: Restart::OnFailure, ..sh(&script) })]);
+    parts.limits.restarts.first_pause = Duration::from_millis(10);
+    let (apart, first) = engine_apart(&parts);
+    let first = Stage::open(first).await;
+    let (_, stalled) = (first.spawn().await, first.spawn().await);
+    gone(apart).await;
+
+    *store.stalled.lock() = Some(stalled.worker_id);
+    let (apart, again) = engine_apart(&parts);
+    let opening = tokio::spawn(Engine::open(again));
+    let pid: i32 = within(async {
+        loop {
+            match std::fs::read_to_string(&run).map(|pid| pid.trim().parse()) {
+                Ok(Ok(pid)) => break pid,
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    })
+    .await;
+    assert!(start_time(pid).is_some() && !opening.is_finished());
+    opening.abort();
+    let killed = async {
+        while start_time(pid).is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(killed).await;
+    gone(apart).await;
 }
