@@ -57,7 +57,7 @@ pub(super) struct Inner {
 pub(super) struct Slot {
     pub tail: Arc<Tail>,
     pub inbox: Option<mpsc::Sender<Command>>,
-    /// Its records were damaged: it can only be deleted.
+    /// Its records cannot be read: it can only be deleted.
     pub quarantined: bool,
 }
 

@@ -262,7 +262,10 @@ impl Engine {
         let mut stage = self.stage(&stored.row, &profile, stored.revision);
         if let Err(fault) = self.restore_inputs(&mut stage, &stored.row).await {
             let worker_id = stored.row.worker_id().clone();
-            let place = self.0.parts.store.damage(&worker_id).unwrap_or_else(|| fault.to_string());
+            let place = self.0.parts.store.damage(&worker_id).unwrap_or_else(|| match fault {
+                StoreFault::Failed => "the disk does not read them, and a restart tries again".to_owned(),
+                fault => fault.to_string(),
+            });
             self.quarantine(Quarantined { worker_id, row: Some(stored.row), place });
             return;
         }
