@@ -79,6 +79,9 @@ pub struct WorkerRow {
     pub picked_up: u64,
     /// The `input_accepted` event of the last input whose turn ended: turns end in order.
     pub turns_ended: u64,
+    /// The `input_accepted` event of its last input, 0 where it had none: behind that one no input waits. `None` where it
+    /// is not known.
+    pub last_accepted: Option<u64>,
     /// When it last took or said anything.
     pub last_progress_at: Option<SystemTime>,
     /// When its program was started anew, as far as that still counts.
@@ -106,6 +109,7 @@ impl WorkerRow {
             said_items: 0,
             picked_up: 0,
             turns_ended: 0,
+            last_accepted: Some(0),
             last_progress_at: None,
             restarts: Vec::new(),
             last_failure: None,

@@ -290,19 +290,21 @@ impl Engine {
         if profile.protocol.as_str() == row.origin.display_hint { profile } else { Arc::new(Profile::catalog()) }
     }
 
-    /// Finds the inputs of the run before whose turns did not end.
+    /// Finds the inputs of the run before whose turns did not end: however much was said behind the last of them.
     async fn restore_inputs(&self, stage: &mut Stage, row: &WorkerRow) -> Result<(), StoreFault> {
         if row.origin.display_hint == Protocol::Catalog.as_str() {
             return Ok(());
         }
         let codec = &self.0.parts.codec;
         let mut after = row.turns_ended;
+        let last = row.last_accepted.unwrap_or(row.last_sequence);
         let mut accepted: Option<Frame> = None;
-        loop {
+        // Its item stands behind it.
+        while after < last || accepted.is_some() {
             let read = self.0.parts.store.read(row.worker_id(), Select::EventsAfter(after), 1_000, MAX_PAGE_BYTES);
             let frames = read.await?;
-            let Some(last) = frames.last() else { return Ok(()) };
-            after = last.sequence;
+            let Some(newest) = frames.last() else { return Ok(()) };
+            after = newest.sequence;
             for frame in frames {
                 // The item of an input is in the same commit, and adjacent to it.
                 if let Some(accepted) = accepted.take() {
@@ -311,6 +313,7 @@ impl Engine {
                 accepted = (frame.kind == EventKind::InputAccepted).then_some(frame);
             }
         }
+        Ok(())
     }
 
     /// The answer to a spawn: at once, or when so many items have come from the worker, or a little before the deadline.

@@ -186,10 +186,12 @@ async fn a_start_that_is_given_up_leaves_no_program_behind() {
 #[tokio::test]
 async fn a_worker_that_the_disk_did_not_read_at_the_start_is_there_after_the_next() {
     let store = Arc::new(Troubled::default());
-    let parts = parts(store.clone(), [("it", Profile { restart: Restart::OnFailure, ..sh("exec cat") })]);
+    let parts = parts(store.clone(), [("it", Profile { restart: Restart::OnFailure, ..sh("sleep 1000") })]);
     let (apart, first) = engine_apart(&parts);
     let first = Stage::open(first).await;
-    let worker = first.spawn().await;
+    let (worker, idle) = (first.spawn().await, first.spawn().await);
+    // More than a pipe holds: its turn does not end.
+    first.send(&worker, &"x".repeat(100_000)).await.unwrap();
     gone(apart).await;
     store.fail_reads(Some(StoreFault::Failed));
     let stage = within(Stage::open(parts.clone())).await;
@@ -197,6 +199,9 @@ async fn a_worker_that_the_disk_did_not_read_at_the_start_is_there_after_the_nex
     assert_eq!((now.state, now.diagnostics[0].code.as_ref()), (WorkerState::Failed, "worker_quarantined"));
     let said = &now.diagnostics[0].message;
     assert!(said.ends_with(": the disk does not read them, and a restart tries again"), "{said}");
+    // Of one that has no such input nothing is read, however much it said.
+    let now = stage.engine.get_worker(&idle.worker_id).unwrap();
+    assert_eq!((now.state, now.run_generation), (WorkerState::Starting, 2));
     store.fail_reads(None);
     let again = within(Stage::open(parts)).await;
     let now = again.engine.get_worker(&worker.worker_id).unwrap();

@@ -26,6 +26,8 @@ mod seed;
 #[path = "../stream.rs"]
 mod stream;
 
+mod start;
+
 type Stage = Bed<OnDisk>;
 
 /// A store on the disk of this machine.
