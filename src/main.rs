@@ -47,7 +47,7 @@ fn serve(flags: ServeFlags) -> Result<(), Failure> {
     block_on(async move {
         let control = Control::by_signals(load)?;
         let listener = listen(config.server.listen).await?;
-        let plane = ControlPlane::open(config).await?;
+        let Some(plane) = control.unless_drained(ControlPlane::open(config)).await.transpose()? else { return Ok(()) };
         announce(&listener)?;
         Ok(plane.run(listener, control).await?)
     })
@@ -61,7 +61,7 @@ fn runtime(flags: RuntimeFlags) -> Result<(), Failure> {
     block_on(async move {
         let control = Control::by_signals(load)?;
         let listener = listen(config.server.listen).await?;
-        let host = WorkerHost::open(config).await?;
+        let Some(host) = control.unless_drained(WorkerHost::open(config)).await.transpose()? else { return Ok(()) };
         announce(&listener)?;
         Ok(host.run(listener, control).await?)
     })

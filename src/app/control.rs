@@ -1,5 +1,6 @@
 //! What steers a running server from outside: signals in a process, a handle in a test.
 
+use std::future::Future;
 use std::io;
 use std::process;
 use std::sync::Arc;
@@ -41,6 +42,17 @@ impl<C: Send + 'static> Control<C> {
     /// Sets what is done when the process ends at once, as far as it takes no longer than half a second.
     pub fn set_last_act(&self, act: impl FnOnce() + Send + 'static) {
         *self.last_act.lock() = Some(Box::new(act));
+    }
+
+    /// What was opened, or `None` where it is told to drain before that is done: then it is given up where it is.
+    pub async fn unless_drained<T>(&self, opening: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            opened = opening => Some(opened),
+            () = self.drain.cancelled() => {
+                tracing::info!("told to end before all was opened: ending");
+                None
+            }
+        }
     }
 
     /// One that is steered by signals: SIGTERM and SIGINT drain, a second one of them ends the process at once, SIGHUP

@@ -59,7 +59,7 @@ pub(super) struct Inner {
 pub(super) struct Slot {
     pub tail: Arc<Tail>,
     pub inbox: Option<mpsc::Sender<Command>>,
-    /// Its records were damaged: it can only be deleted.
+    /// Its records cannot be read: it can only be deleted.
     pub quarantined: bool,
 }
 
@@ -72,7 +72,9 @@ const STOPPED: u8 = 3;
 impl Engine {
     /// Starts from what the store has. What a runtime before this one left running is ended before anything else. A
     /// worker that was live when it went away has lost its program: its end, or its next run where its profile says so,
-    /// is recorded before this returns.
+    /// is recorded before this returns, or the worker says that the store does not take it yet.
+    ///
+    /// Dropped before, it kills what was started anew meanwhile; what is recorded stays so, and the next start goes on there.
     ///
     /// # Errors
     /// When the store cannot be read or written.
@@ -91,7 +93,9 @@ impl Engine {
             phase: AtomicU8::new(RUNNING),
             newest: Mutex::default(),
         }));
+        let opening = Opening(Some(engine.clone()));
         engine.restore().await?;
+        opening.finish();
         engine.0.parts.handle.spawn(forget_old_receipts(Arc::downgrade(&engine.0)));
         if engine.0.parts.limits.retention != Retention::default() {
             engine.0.parts.handle.spawn(retention::run(Arc::downgrade(&engine.0)));
@@ -247,6 +251,23 @@ impl Engine {
 
     pub(super) fn inbox() -> (mpsc::Sender<Command>, mpsc::Receiver<Command>) {
         mpsc::channel(INBOX)
+    }
+}
+
+/// A start under way: one that is given up leaves no program behind.
+struct Opening(Option<Engine>);
+
+impl Opening {
+    fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(engine) = &self.0 {
+            engine.abandon();
+        }
     }
 }
 

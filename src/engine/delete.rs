@@ -70,7 +70,11 @@ impl Engine {
                 Err(StoreFault::Damaged) => (None, None),
                 Ok(None) if quarantined => (None, None),
                 Ok(None) => return Err(Error::unknown_worker(&parts.runtime_id, worker_id)),
-                Err(fault) => return Err(store_error(fault)),
+                // A disk that does not read keeps nothing from being deleted: only how it was is not known afterwards.
+                Err(fault) => {
+                    let revision = parts.store.revision(worker_id).ok_or_else(|| store_error(fault))?;
+                    (Some(revision).filter(|_| !quarantined), None)
+                }
             };
             let outcome = Outcome::Deleted { worker_id: worker_id.clone(), last };
             let receipt = hold.map(|hold| hold.receipt(outcome, parts.clock.now()));

@@ -27,7 +27,7 @@
 //!   that is kept back. Once its program is gone, a worker that was asked to end does so without what found no room, and says
 //!   how much that was. When there is room again, all goes on by itself.
 //! - *It is deleted*: only after its end, which force brings about; what it was asked before is still answered as it was.
-//! - *Its records were damaged*: it is listed as FAILED with the place, and can only be deleted.
+//! - *Its records cannot be read*: it is listed as FAILED with the place, and can only be deleted.
 //! - *The runtime goes away*: at the next start the worker ends as FAILED, `RUNTIME_LOST`, or has another run as above;
 //!   what was handed over and not reported ends as `RUNTIME_LOST`, and is never given again.
 //!

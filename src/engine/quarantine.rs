@@ -1,5 +1,6 @@
-//! Workers whose records were damaged: they are listed and can be deleted, and nothing else is done with them. What was
-//! damaged is told by its place, as `FILE: offset N: what`, and costs no other worker anything.
+//! Workers whose records cannot be read: they are listed and can be deleted, and nothing else is done with them. What is
+//! wrong is told by its place, as `FILE: offset N: what`, and costs no other worker anything. Where the disk did not read
+//! them, the next start may: nothing is written of a worker meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,13 +51,14 @@ impl Engine {
 
     /// Lists a worker with which nothing can be done but to delete it.
     pub(super) fn quarantine(&self, Quarantined { worker_id, row, place }: Quarantined) {
-        tracing::error!(%worker_id, %place, "a worker's records were damaged: it is quarantined");
+        tracing::error!(%worker_id, %place, "a worker's records cannot be read: it is quarantined");
         let row = row.unwrap_or_else(|| Box::new(nameless(worker_id.clone())));
         let mut worker = (*self.view(&row)).clone();
         worker.state = WorkerState::Failed;
         worker.can_accept_input = false;
         worker.can_stop = false;
-        worker.diagnostics.insert(0, damaged("worker_quarantined", WORKER_REMEDY, Some(&place)));
+        let message = format!("the worker's records cannot be read{WORKER_REMEDY}: {place}");
+        worker.diagnostics.insert(0, Diagnostic::error("worker_quarantined", message));
         let slot = Slot { tail: Arc::new(Tail::new(Arc::new(worker))), inbox: None, quarantined: true };
         self.0.workers.write().insert(worker_id, slot);
     }
@@ -65,7 +67,7 @@ impl Engine {
     pub(super) fn sound(&self, worker_id: &WorkerId) -> Result<Slot> {
         let slot = self.slot(worker_id)?;
         if slot.quarantined {
-            return Err(Error::new(Reason::StoreError, "the worker's records were damaged: it can only be deleted")
+            return Err(Error::new(Reason::StoreError, "the worker's records cannot be read: it can only be deleted")
                 .with("worker_id", worker_id));
         }
         Ok(slot)
@@ -88,16 +90,12 @@ pub(super) fn found_damaged(tail: &Tail, place: Option<&str>) {
     if tail.view().diagnostics.iter().any(|said| said.code == CODE) {
         return;
     }
-    let said = damaged(CODE, "", place);
-    tail.publish(|view: &mut Worker| view.diagnostics.push(said), Progress::Kept, []);
-}
-
-fn damaged(code: &'static str, remedy: &str, place: Option<&str>) -> Diagnostic {
     let message = match place {
-        Some(place) => format!("the worker's records were damaged{remedy}: {place}"),
-        None => format!("the worker's records were damaged{remedy}; the runtime's log says where"),
+        Some(place) => format!("the worker's records were damaged: {place}"),
+        None => "the worker's records were damaged; the runtime's log says where".to_owned(),
     };
-    Diagnostic::error(code, message)
+    let said = Diagnostic::error(CODE, message);
+    tail.publish(|view: &mut Worker| view.diagnostics.push(said), Progress::Kept, []);
 }
 
 /// What stands for the row of a worker of which nothing but the id is left.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::store::StoreFault;
 use crate::model::{
     Activity, BundleRef, Caller, Diagnostic, HostId, ImplementationKind, ProfileSelector, RuntimeId, Termination,
     TerminationReason, Worker, WorkerId, WorkerState, Workspace, WorkspaceId,
@@ -78,6 +79,9 @@ pub struct WorkerRow {
     pub picked_up: u64,
     /// The `input_accepted` event of the last input whose turn ended: turns end in order.
     pub turns_ended: u64,
+    /// The `input_accepted` event of its last input, 0 where it had none: behind that one no input waits. `None` where it
+    /// is not known.
+    pub last_accepted: Option<u64>,
     /// When it last took or said anything.
     pub last_progress_at: Option<SystemTime>,
     /// When its program was started anew, as far as that still counts.
@@ -105,6 +109,7 @@ impl WorkerRow {
             said_items: 0,
             picked_up: 0,
             turns_ended: 0,
+            last_accepted: Some(0),
             last_progress_at: None,
             restarts: Vec::new(),
             last_failure: None,
@@ -168,6 +173,7 @@ impl WorkerRow {
         worker.first_sequence = self.first_sequence;
         worker.first_item_sequence = self.removed_items + 1;
         worker.last_event_id = self.last_sequence;
+        worker.diagnostics.retain(|diagnostic| diagnostic.code != END_NOT_STORED);
         if let Some(failure) = &self.last_failure {
             worker.diagnostics.retain(|diagnostic| diagnostic.code != RUN_FAILED);
             worker.diagnostics.push(run_failed(failure));
@@ -176,6 +182,24 @@ impl WorkerRow {
             worker.termination.clone_from(&self.termination);
         }
     }
+}
+
+/// The code of the diagnostic that tells of an end that is not stored.
+const END_NOT_STORED: &str = "worker_end_not_stored";
+
+/// Whether a view says that its worker's program is gone, and nothing of that is stored.
+pub(super) fn is_end_not_stored(worker: &Worker) -> bool {
+    worker.diagnostics.iter().any(|diagnostic| diagnostic.code == END_NOT_STORED)
+}
+
+/// Says so on a view, until the worker's row has changed.
+pub(super) fn tell_end_not_stored(worker: &mut Worker, fault: StoreFault) {
+    if !is_end_not_stored(worker) {
+        let message =
+            format!("its program is gone, and this cannot be stored yet: {fault}; it is tried again and again");
+        worker.diagnostics.push(Diagnostic::error(END_NOT_STORED, message));
+    }
+    worker.can_accept_input = false;
 }
 
 /// The code of the diagnostic that tells of a run that failed.

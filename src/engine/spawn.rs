@@ -17,7 +17,7 @@ use super::frame::Frame;
 use super::in_step::in_step;
 use super::profile::{Profile, Protocol};
 use super::receipts::{Claim, Hold, Outcome, refused};
-use super::row::{ProcessRecord, WorkerOrigin, WorkerRow};
+use super::row::{ProcessRecord, WorkerOrigin, WorkerRow, is_end_not_stored};
 use super::store::{Quarantined, Restored, Select, StoreFault, StoredWorker};
 use super::tail::Tail;
 use super::worker::{Stage, Task, TaskParts, not_landed, store_error};
@@ -225,13 +225,7 @@ impl Engine {
             lost.insert(stored.row.worker_id().clone(), stored.row.run_generation);
             self.restore_live(stored).await;
         }
-        for (worker_id, generation) in lost {
-            let slot = self.0.workers.read().get(&worker_id).cloned();
-            if let Some(slot) = slot {
-                let recorded = |worker: &Worker| worker.state.is_final() || worker.run_generation > generation;
-                slot.tail.wait_for(recorded).await;
-            }
-        }
+        self.recorded(lost).await;
         Ok(())
     }
 
@@ -246,13 +240,32 @@ impl Engine {
         self.0.workers.write().insert(row.worker_id().clone(), Slot { tail, inbox: None, quarantined: false });
     }
 
+    /// Waits until it is recorded of workers with these run generations that those are over. Where the store does not take
+    /// that, they say so, and are not waited for: only with a runtime that is there can room be made.
+    async fn recorded(&self, lost: BTreeMap<WorkerId, u64>) {
+        let mut not_stored = 0;
+        for (worker_id, generation) in lost {
+            // One that is quarantined has ended.
+            let Ok(slot) = self.slot(&worker_id) else { continue };
+            let recorded = |worker: &Worker| worker.state.is_final() || worker.run_generation > generation;
+            let now = slot.tail.wait_for(|worker| recorded(worker) || is_end_not_stored(worker)).await;
+            not_stored += usize::from(!recorded(&now));
+        }
+        if not_stored > 0 {
+            tracing::error!(not_stored, "workers have lost their programs, and the store does not take that yet");
+        }
+    }
+
     /// Takes in a worker that was live. One whose inputs cannot be read is quarantined, and costs no other its start.
     async fn restore_live(&self, stored: StoredWorker) {
         let profile = self.profile_of(&stored.row);
         let mut stage = self.stage(&stored.row, &profile, stored.revision);
         if let Err(fault) = self.restore_inputs(&mut stage, &stored.row).await {
             let worker_id = stored.row.worker_id().clone();
-            let place = self.0.parts.store.damage(&worker_id).unwrap_or_else(|| fault.to_string());
+            let place = self.0.parts.store.damage(&worker_id).unwrap_or_else(|| match fault {
+                StoreFault::Failed => "the disk does not read them, and a restart tries again".to_owned(),
+                fault => fault.to_string(),
+            });
             self.quarantine(Quarantined { worker_id, row: Some(stored.row), place });
             return;
         }
@@ -277,19 +290,21 @@ impl Engine {
         if profile.protocol.as_str() == row.origin.display_hint { profile } else { Arc::new(Profile::catalog()) }
     }
 
-    /// Finds the inputs of the run before whose turns did not end.
+    /// Finds the inputs of the run before whose turns did not end: however much was said behind the last of them.
     async fn restore_inputs(&self, stage: &mut Stage, row: &WorkerRow) -> Result<(), StoreFault> {
         if row.origin.display_hint == Protocol::Catalog.as_str() {
             return Ok(());
         }
         let codec = &self.0.parts.codec;
         let mut after = row.turns_ended;
+        let last = row.last_accepted.unwrap_or(row.last_sequence);
         let mut accepted: Option<Frame> = None;
-        loop {
+        // Its item stands behind it.
+        while after < last || accepted.is_some() {
             let read = self.0.parts.store.read(row.worker_id(), Select::EventsAfter(after), 1_000, MAX_PAGE_BYTES);
             let frames = read.await?;
-            let Some(last) = frames.last() else { return Ok(()) };
-            after = last.sequence;
+            let Some(newest) = frames.last() else { return Ok(()) };
+            after = newest.sequence;
             for frame in frames {
                 // The item of an input is in the same commit, and adjacent to it.
                 if let Some(accepted) = accepted.take() {
@@ -298,6 +313,7 @@ impl Engine {
                 accepted = (frame.kind == EventKind::InputAccepted).then_some(frame);
             }
         }
+        Ok(())
     }
 
     /// The answer to a spawn: at once, or when so many items have come from the worker, or a little before the deadline.

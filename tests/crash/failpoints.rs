@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use workplane::proto::v1::{SendInputRequest, TranscriptRole, WorkerState};
+
 use crate::jobs::Jobs;
-use crate::load::Load;
+use crate::load::{Load, asked};
 use crate::scene::{Scene, Setting};
 use crate::server::Server;
 use crate::support::{EMBEDDED, Profile, Worker, until, within};
@@ -111,9 +113,7 @@ async fn panics(point: Point) {
     scene.man().await;
     let done = async |server: &mut Server, load: &Load| {
         if point.panic == Panic::Ends {
-            let log = server.ended().await;
-            let name = point.name;
-            assert!(log.trim_end().ends_with(LAST_WORDS), "{name} is not the last that is heard of it: {log}");
+            server.ended(LAST_WORDS).await;
         } else {
             server.says("a task panicked").await;
             // All others go on, and so does who asked, under the same id.
@@ -200,8 +200,7 @@ async fn retention(point: &str, panics: bool) {
     let worker = Worker::spawn(scene.server.client(), EMBEDDED, profile).await;
     assert_eq!(worker.follow().await.len() as u64, items);
     if panics {
-        let log = scene.server.ended().await;
-        assert!(log.trim_end().ends_with(LAST_WORDS), "{log}");
+        scene.server.ended(LAST_WORDS).await;
         scene.server.start().await;
     }
     let is_cut = |worker: Worker| async move { worker.try_get().await.ok().filter(|worker| worker.first_sequence > 1) };
@@ -241,4 +240,84 @@ async fn retention_stands_still_before_it_cuts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_stands_still_before_it_tells_what_it_cut() {
     retention("retention-after-cut", false).await;
+}
+
+/// Says which run it is and then what it is told; fails when it is told to.
+const AGAIN: (&str, &str) = (
+    "builtin:again",
+    "echo run ${WORKPLANE_WORKER##*/}; while read -r line; do [ \"$line\" = die ] && exit 1; echo \"$line\"; done",
+);
+
+/// Tells a worker something until somebody answers.
+async fn tell(worker: &Worker, content: &str, request_id: &str) {
+    let request = SendInputRequest { request_id: request_id.to_owned(), ..worker.input(content) };
+    asked("an input", || worker.try_send(request.clone())).await;
+}
+
+/// Waits until a worker is in this run, and has said this.
+async fn goes_on(worker: &Worker, run_generation: u64, last: &str) -> Vec<String> {
+    until(&format!("run {run_generation} to say {last}"), || async {
+        let now = worker.try_get().await.ok()?;
+        let items = worker.try_transcript(256).await.ok()?;
+        let said = items.into_iter().filter(|item| item.role() == TranscriptRole::Assistant);
+        let said: Vec<_> = said.map(|item| item.content).collect();
+        let is_there = now.state() == WorkerState::Running && now.run_generation == run_generation;
+        (is_there && said.last().is_some_and(|it| it == last)).then_some(said)
+    })
+    .await
+}
+
+/// What starts a program anew is shown on a worker whose program fails: no two runs bear the same generation, none is left
+/// over, and what it was told meanwhile goes to the next, once.
+async fn another_run(point: &str, panics: bool) {
+    let (profile, script) = AGAIN;
+    let profiles = vec![(profile.to_owned(), Profile::script(script).restarting())];
+    let mut scene = after_a_life(Setting { profiles, ..Setting::default() }).await;
+    let action = if panics { "panic->off".to_owned() } else { stall() };
+    scene.server.start_with(&[(ENVIRONMENT, &format!("{point}=1*{action}"))]).await;
+    let worker = Worker::spawn(scene.server.client(), EMBEDDED, profile).await;
+    tell(&worker, "die", "first").await;
+    let ends = async {
+        if panics {
+            scene.server.ended(LAST_WORDS).await;
+            scene.server.start().await;
+        }
+    };
+    let told_meanwhile = async {
+        let next = || async { worker.try_get().await.ok().filter(|now| now.run_generation > 1) };
+        until("another run to be reserved", next).await;
+        tell(&worker, "kept", "kept").await;
+    };
+    tokio::join!(ends, told_meanwhile);
+    if panics {
+        // The run that was reserved may have been executed, and is none that anybody heard of.
+        assert_eq!(goes_on(&worker, 3, "kept").await, ["run 1", "run 3", "kept"]);
+    } else {
+        assert_eq!(goes_on(&worker, 2, "kept").await, ["run 1", "run 2", "kept"]);
+        tell(&worker, "die", "second").await;
+        assert_eq!(goes_on(&worker, 3, "run 3").await, ["run 1", "run 2", "kept", "run 3"]);
+        scene.server.says(PASSED).await;
+    }
+    until("its programs before to be gone", || async { (scene.programs() == 1).then_some(()) }).await;
+    scene.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_run_breaks_before_it_is_executed() {
+    another_run("restart-before-exec", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_run_breaks_before_it_is_recorded() {
+    another_run("restart-before-record", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_run_stands_still_before_it_is_executed() {
+    another_run("restart-before-exec", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_run_stands_still_before_it_is_recorded() {
+    another_run("restart-before-record", false).await;
 }

@@ -1,5 +1,6 @@
 //! A control plane and a host, each on its data directory, and workers on both.
 
+use std::fs;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -20,6 +21,8 @@ pub(crate) const RUNTIMES: [&str; 2] = [EMBEDDED, HOST];
 pub(crate) const CATALOG: &str = "builtin:catalog";
 /// What they run, and whether it says what it is told.
 const PROFILES: [(&str, bool); 2] = [(CATALOG, false), ("builtin:coder", true)];
+/// The profile whose program heeds neither a TERM nor that its input is closed.
+pub(crate) const STUBBORN: &str = "builtin:stubborn";
 /// Workers of each profile on each runtime.
 const WORKERS: usize = 2;
 
@@ -37,6 +40,13 @@ pub(crate) enum Kill {
     Host,
     PlaneThenHost,
     HostThenPlane,
+}
+
+impl Kill {
+    /// Whether it takes this runtime.
+    pub(crate) fn takes(self, runtime_id: &str) -> bool {
+        self != if runtime_id == HOST { Self::Plane } else { Self::Host }
+    }
 }
 
 impl Fleet {
@@ -100,7 +110,20 @@ pub(crate) fn profiles() -> Vec<(String, Profile)> {
     let profile =
         |(name, echoes)| (String::from(name), if echoes { Profile::text(["cat"]) } else { Profile::catalog() });
     let stock = (stock::PROFILE.to_owned(), Profile::text(stock::PROGRAM));
-    PROFILES.map(profile).into_iter().chain([stock]).collect()
+    let stubborn = (STUBBORN.to_owned(), Profile::script("trap '' TERM HUP INT; echo deaf; exec sleep 1000000"));
+    PROFILES.map(profile).into_iter().chain([stock, stubborn]).collect()
+}
+
+/// How many processes of a worker run, by the marker that it handed down.
+pub(crate) fn programs_of(worker: &Worker) -> usize {
+    let id = format!("/{}/", worker.worker_id);
+    let bears = |entry: &fs::DirEntry| {
+        // A process may have gone meanwhile.
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let mut variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        variables.any(|variable| variable.starts_with("WORKPLANE_WORKER=") && variable.contains(&id))
+    };
+    fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter(bears).count()
 }
 
 /// Sees to it that there are workers of every kind on each of these runtimes.

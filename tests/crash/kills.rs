@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
+use workplane::proto::v1::StopMode;
 
 use crate::book::Book;
-use crate::fleet::{Fleet, Kill, RUNTIMES, man};
+use crate::fleet::{Fleet, Kill, RUNTIMES, STUBBORN, man, programs_of, spawned};
 use crate::jobs::Jobs;
-use crate::load::Load;
+use crate::load::{Load, asked};
 use crate::stock::{ITEMS, Stock};
-use crate::support::{Chance, chance};
+use crate::support::{Chance, Client, Worker, chance};
 
 /// How often servers are killed where nothing else is said.
 const ROUNDS: usize = 30;
@@ -88,6 +89,7 @@ async fn one(fleet: &mut Fleet, live: &mut [Book], name: &str, chance: &mut Chan
     let kill = [Kill::Plane, Kill::Host, Kill::PlaneThenHost, Kill::HostThenPlane][chance.below(4)];
     let long = Duration::from_millis(300 + chance.below(700) as u64);
     let pause = Duration::from_millis(chance.below(50) as u64);
+    let stubborn = Box::pin(stubborn(&fleet.client(), name)).await;
     let load = Load::new();
     let mut jobs = Jobs::new(fleet.client(), name);
     let crash = async {
@@ -100,6 +102,7 @@ async fn one(fleet: &mut Fleet, live: &mut [Book], name: &str, chance: &mut Chan
         (rate, crashed.await)
     };
     let ((rate, took), (), ()) = tokio::join!(crash, load.run(live, name, chance), jobs.run(&load, &RUNTIMES));
+    Box::pin(end_stubborn(&stubborn, kill)).await;
     fleet.all_run().await;
     for book in live.iter() {
         book.check().await;
@@ -109,6 +112,25 @@ async fn one(fleet: &mut Fleet, live: &mut [Book], name: &str, chance: &mut Chan
     let back = took.iter().map(|(_, took)| *took).max().unwrap_or_default();
     let what = took.iter().map(|(name, took)| format!("{name} back after {took:.2?}")).collect::<Vec<_>>().join(", ");
     Told { rate, back, what: format!("{kill:?}: {what}") }
+}
+
+/// Workers that nothing but a KILL ends, one on each runtime.
+async fn stubborn(client: &Client, name: &str) -> Vec<Worker> {
+    let up = RUNTIMES.map(async |runtime_id| {
+        let worker = spawned(client, runtime_id, STUBBORN, format!("{name}-stubborn-{runtime_id}")).await;
+        worker.observe().await.first("that it is deaf", |frame| frame.item().is_some()).await;
+        worker
+    });
+    join_all(up).await
+}
+
+/// What a killed runtime left behind was ended before it served, however deaf it is; the others are ended now.
+async fn end_stubborn(workers: &[Worker], kill: Kill) {
+    for worker in workers {
+        let runs = usize::from(!kill.takes(&worker.runtime_id));
+        assert_eq!(programs_of(worker), runs, "{kill:?}: the program of {} on {}", worker.worker_id, worker.runtime_id);
+        asked("a stop", || worker.try_stop(StopMode::Force)).await;
+    }
 }
 
 /// Lays aside the books of those that have ended, and of those that were told enough.

@@ -121,12 +121,12 @@ impl Server {
         until(what, || async { self.process.as_ref().expect("it is up").log().contains(what).then_some(()) }).await;
     }
 
-    /// Waits until it has ended by itself; what it logged.
+    /// Waits until it has ended by itself, and this is the last that is heard of it: its log is read beside.
     #[cfg(feature = "failpoints")]
-    pub(crate) async fn ended(&mut self) -> String {
+    pub(crate) async fn ended(&mut self, last_words: &str) {
         let mut process = self.process.take().expect("it is up");
         process.ended().await;
-        until("the last words", || async { Some(process.log()).filter(|log| !log.is_empty()) }).await
+        until(last_words, || async { process.log().trim_end().ends_with(last_words).then_some(()) }).await;
     }
 
     /// Where it listens, whenever it is up.

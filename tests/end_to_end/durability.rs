@@ -4,14 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tonic::Code;
 use workplane::proto::runtime_v1::GetRuntimeRequest;
 use workplane::proto::v1;
 use workplane::proto::v1::{OperationState, RuntimeStatus, StopMode, TerminationReason, WorkerState};
 
 use crate::support::bundle::{Asking, bundle, changed};
-use crate::support::{Client, EMBEDDED, Frame, Host, Plane, Profile, Running, Worker, line_of, refusal, run, until};
+use crate::support::{
+    Client, EMBEDDED, Frame, Host, Plane, Profile, Running, Worker, line_of, refusal, run, until, within,
+};
 
 fn cat() -> Profile {
     Profile::text(["cat"])
@@ -266,4 +268,32 @@ async fn what_callers_name_is_a_key_and_never_a_path() {
         Worker::of(asking.0.client(), &spawned.worker.unwrap()).send("../content").await;
     }
     assert_eq!(files(&dir), fresh, "nothing that was asked for has a file of its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_term_is_heard_while_what_is_stored_is_still_read() {
+    for role in ["serve", "runtime"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap().to_owned();
+        let start = || async {
+            let mut server = Running::start(role, &[role, "--listen", "127.0.0.1:0", "--data-dir", &path]).await;
+            server.signal(Signal::TERM);
+            assert!(server.ended().await.success());
+        };
+        start().await;
+        // Who opens this waits for somebody who writes.
+        let endless = dir.path().join("log/00000000000000000009.seg");
+        assert!(std::process::Command::new("mkfifo").arg(&endless).status().unwrap().success());
+        let holder = || fs::read_to_string(dir.path().join("LOCK")).unwrap();
+        let (before, path) = (holder(), path.clone());
+        let opening = tokio::spawn(async move { run(&[role, "--listen", "127.0.0.1:0", "--data-dir", &path]).await });
+        let pid = until("the directory to be held", || async {
+            Some(holder()).filter(|holder| *holder != before)?.trim().parse().ok()
+        });
+        kill_process(Pid::from_raw(pid.await).unwrap(), Signal::TERM).unwrap();
+        let output = within("the process to end", opening).await.unwrap();
+        assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+        fs::remove_file(endless).unwrap();
+        start().await;
+    }
 }

@@ -86,7 +86,9 @@ impl Life {
             }],
         };
         let process = Some(ProcessRecord { pid: 4_711, start_time: 123_456_789, boot: 0 });
-        let row = WorkerRow { state: WorkerState::Running, process, ..WorkerRow::new(origin) };
+        // What wrote the fixture did not note it.
+        let last_accepted = None;
+        let row = WorkerRow { state: WorkerState::Running, process, last_accepted, ..WorkerRow::new(origin) };
         Self { row, revision: 0, items: Vec::new() }
     }
 

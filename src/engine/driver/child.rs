@@ -3,10 +3,13 @@
 //! The launcher gives a driver its child as a value, so that who owns the pipes can change later.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -62,6 +65,8 @@ pub(super) struct Launched {
     /// All that comes from it.
     pub belongings: Belongings,
     pub child: Child,
+    /// See [`Supervised::ended`].
+    pub ended: AsyncFd<OwnedFd>,
 }
 
 impl Launched {
@@ -90,6 +95,7 @@ impl Launched {
         let mut child = command.spawn()?;
         let missing = || io::Error::other("a pipe is missing");
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or_else(missing)?;
+        let ended = until_ended(pid)?;
         let process = ProcessRecord { pid, start_time: start_time(pid).unwrap_or(0), boot: boot() };
         let belongings = machine.admit(run, process);
         Ok(Self {
@@ -99,8 +105,16 @@ impl Launched {
             process,
             belongings,
             child,
+            ended,
         })
     }
+}
+
+/// What can be read once a child of ours has ended. Its id is its own: it is not reaped before somebody waits for it.
+#[expect(deprecated, reason = "its successor is unsafe, for the sake of types that may change their descriptor")]
+fn until_ended(pid: i32) -> io::Result<AsyncFd<OwnedFd>> {
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
+    AsyncFd::with_interest(pidfd_open(pid, PidfdFlags::empty())?, Interest::READABLE)
 }
 
 /// A child as its supervisor has it.
@@ -109,6 +123,8 @@ pub(super) struct Supervised {
     pub child: Child,
     pub process: ProcessRecord,
     pub belongings: Belongings,
+    /// Its pidfd, which can be read once it has ended, and before it is reaped.
+    pub ended: AsyncFd<OwnedFd>,
     /// How long it may take to end when it was asked to.
     pub grace: Duration,
 }
@@ -121,13 +137,14 @@ pub(super) async fn supervise(
     handle: &Handle,
     closing: impl Fn(),
 ) -> Exit {
-    let Supervised { mut child, process, belongings, grace } = supervised;
+    let Supervised { mut child, process, belongings, ended, grace } = supervised;
     let (mut terminate_at, mut kill_at) = (None, None);
     let mut listening = true;
     let mut asked = false;
-    let status = loop {
+    loop {
         tokio::select! {
-            status = child.wait() => break status,
+            // It fails only where the runtime goes, and everything with it.
+            _ = ended.readable() => break,
             mode = orders.recv(), if listening => match mode {
                 Some(StopMode::Graceful) if !asked => {
                     asked = true;
@@ -154,9 +171,11 @@ pub(super) async fn supervise(
                 kill_at.get_or_insert(Instant::now() + grace);
             }
         }
-    };
+    }
     closing();
+    // As long as its leader is not reaped, a group's id is nobody else's: from then on it is only where a member is left.
     signal_group(process, Signal::KILL);
+    let status = child.wait().await;
     belongings.end(handle).await;
     match status {
         Ok(status) => Exit {
@@ -177,9 +196,49 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-/// Signals all that is left of a child's group; that nothing is left is fine.
+/// Signals all that is left of the group of a child that has not been reaped; that nothing is left is fine.
 fn signal_group(process: ProcessRecord, signal: Signal) {
     if let Some(group) = Pid::from_raw(process.pid) {
         let _ = kill_process_group(group, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::engine::profile::{InputForm, Protocol, Restart};
+    use crate::model::{Incarnation, WorkerId};
+
+    fn supervised(launched: Launched) -> Supervised {
+        let Launched { child, process, belongings, ended, .. } = launched;
+        Supervised { child, process, belongings, ended, grace: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn a_group_is_signalled_while_its_leaders_id_cannot_be_another_ones() {
+        let profile = Profile {
+            protocol: Protocol::Lines,
+            command: vec!["true".to_owned()],
+            input: InputForm::Text,
+            cwd: None,
+            env: std::collections::BTreeMap::new(),
+            restart: Restart::Never,
+        };
+        let run = Run { incarnation: Incarnation::generate(), worker_id: WorkerId::generate(), generation: 1 };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let _within = runtime.enter();
+        let launched = Launched::launch(&profile, &run, &Machine::default()).unwrap();
+        let (_orders, inbox) = mpsc::channel(1);
+        // What comes first once it has ended; its group is signalled then.
+        let reaped = Mutex::new(None);
+        let stat = format!("/proc/{}/stat", launched.process.pid);
+        let closing = || *reaped.lock() = Some(!Path::new(&stat).exists());
+        let exit = runtime.block_on(supervise(supervised(launched), inbox, runtime.handle(), closing));
+        assert_eq!((exit.code, *reaped.lock()), (Some(0), Some(false)));
+        assert!(!Path::new(&stat).exists(), "it is reaped in the end");
     }
 }

@@ -39,8 +39,8 @@ pub(in crate::engine) async fn start(start: Start<'_>) -> Result<Link, StartFaul
 }
 
 fn speak(launched: Launched, form: InputForm, grace: Duration, handle: &tokio::runtime::Handle) -> Link {
-    let Launched { stdin, stdout, stderr, process, belongings, child } = launched;
-    let supervised = Supervised { child, process, belongings, grace };
+    let Launched { stdin, stdout, stderr, process, belongings, child, ended } = launched;
+    let supervised = Supervised { child, process, belongings, ended, grace };
     let (deliveries, inputs) = mpsc::channel(DELIVERY_WINDOW);
     let (end, orders) = mpsc::channel(4);
     let (report, reports) = mpsc::channel(REPORTS);

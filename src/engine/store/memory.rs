@@ -243,6 +243,10 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.0.lock().log(worker_id)?.map(|log| log.stored.clone())) })
     }
 
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
+        self.0.lock().workers.get(worker_id).map(|log| log.stored.revision)
+    }
+
     fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
         Box::pin(async move { Ok(self.0.lock().restore(ended)) })
     }

@@ -153,13 +153,13 @@ pub struct Restored {
     pub bundles: Vec<Arc<ConfigBundle>>,
     /// Every receipt that is kept.
     pub receipts: Vec<Receipt>,
-    /// Workers whose records were damaged.
+    /// Workers whose records are damaged, or are not read by the disk.
     pub quarantined: Vec<Quarantined>,
     /// Damage that could not be laid to a worker, as `FILE: offset N: what`.
     pub warnings: Vec<String>,
 }
 
-/// A worker whose records were damaged: it is listed, and can only be deleted.
+/// A worker whose records are damaged, or are not read by the disk: it is listed, and can only be deleted.
 #[derive(Debug, Clone)]
 pub struct Quarantined {
     /// Which.
@@ -229,6 +229,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// A worker as it landed last.
     fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>>;
 
+    /// How many batches of a worker have landed; `None` where there is no such worker. Nothing is read for it, so that it
+    /// is known also where its row cannot be.
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64>;
+
     /// All that has landed but events: what a runtime starts from. The workers that have ended, of which there may be
     /// very many, are handed over one by one, and not collected.
     fn restore(&self, ended: EachEnded) -> Read<'_, Restored>;
@@ -236,7 +240,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// How many bytes the events of a worker take that are kept: what removing them wins.
     fn worker_bytes(&self, worker_id: &WorkerId) -> u64;
 
-    /// Where what is stored of a worker was found damaged as it was read, as `FILE: offset N: what`.
+    /// Where what is stored of a worker could not be read last, as `FILE: offset N: what`.
     fn damage(&self, worker_id: &WorkerId) -> Option<String>;
 
     /// Whether a batch that failed in this doubt will never be found any more: nothing of it was done. Whatever lands

@@ -198,6 +198,10 @@ impl Store for UnsteadyStore {
         self.inner.worker(worker_id)
     }
 
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
+        self.inner.revision(worker_id)
+    }
+
     fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
         self.inner.restore(ended)
     }

@@ -273,6 +273,10 @@ impl Store for Refusing {
         self.inner.worker(worker_id)
     }
 
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
+        self.inner.revision(worker_id)
+    }
+
     fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
         self.inner.restore(ended)
     }

@@ -16,6 +16,7 @@ mod restarts;
 mod retention;
 mod seed;
 mod stream;
+mod troubled;
 mod under_failure;
 
 use std::collections::BTreeMap;

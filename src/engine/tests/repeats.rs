@@ -40,6 +40,10 @@ impl Store for Forgetful {
         self.inner.worker(worker_id)
     }
 
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
+        self.inner.revision(worker_id)
+    }
+
     fn restore(&self, mut ended: EachEnded) -> Read<'_, Restored> {
         Box::pin(async move {
             let keeps = !self.no_workers;

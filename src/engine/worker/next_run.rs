@@ -12,6 +12,7 @@ use crate::engine::driver::{Link, StartFault, start_lines};
 use crate::engine::parts::EngineParts;
 use crate::engine::profile::Profile;
 use crate::engine::row::WorkerRow;
+use crate::failpoint::failpoint;
 use crate::model::WorkerState;
 
 /// Another run on its way.
@@ -48,6 +49,7 @@ impl NextRun {
 impl Task {
     /// The run that is reserved on disk is due.
     pub(super) fn execute(&mut self) {
+        failpoint!("restart-before-exec");
         self.parts.stage.executing();
         let TaskParts { engine, profile, landed, .. } = &self.parts;
         self.next_run = Some(NextRun::execute(engine, profile, (*landed.row).clone()));
@@ -59,6 +61,7 @@ impl Task {
         self.now();
         match executed {
             Ok(link) => {
+                failpoint!("restart-before-record");
                 self.parts.stage.executed(link.process);
                 self.parts.link = Some(link);
             }

@@ -126,6 +126,7 @@ impl Stage {
         let kind = input.kind();
         let event = Event::InputAccepted { request_id: request_id.clone(), transcript_sequence: item };
         let accepted = self.append(event);
+        self.row.last_accepted = Some(accepted);
         let content = input.into_content();
         let runs = self.context.protocol != Protocol::Catalog;
         let entry = Input::new(accepted, item, request_id, kind, if runs { content.clone() } else { String::new() });

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::draft::{Draft, Step};
 use super::flight::{Answer, InFlight, front, not_running, refuse_input, said_again, said_bytes, store_error};
@@ -26,10 +26,11 @@ use crate::engine::driver::{Link, Report};
 use crate::engine::frame::Published;
 use crate::engine::parts::EngineParts;
 use crate::engine::profile::Profile;
+use crate::engine::row::tell_end_not_stored;
 use crate::engine::store::{StoreFault, StoredWorker};
 use crate::engine::tail::{Progress, Tail};
 use crate::failpoint::failpoint;
-use crate::model::{Event, InProgress, Role, StopMode, WorkerId, WorkerState};
+use crate::model::{Event, InProgress, Role, StopMode, WorkerState};
 
 /// How many commits may be in flight; more holds inputs and output back. Each may be that of a single input: with fewer
 /// than there are callers, those who are held back miss the next sync.
@@ -324,9 +325,9 @@ impl Task {
                 let _ = commit.await;
             }
         }
-        let stored = self.reload(&worker_id).await;
-        // What is in the store has landed, whatever was said of it.
-        while self.parts.landed.revision < stored.revision && !self.in_flight.is_empty() {
+        // What is in the store has landed, whatever was said of it; what that is is in memory, too, and need not be read.
+        let landed = self.parts.engine.store.revision(&worker_id).unwrap_or_default();
+        while self.parts.landed.revision < landed && !self.in_flight.is_empty() {
             self.land();
         }
         let (mut said, mut stops) = (Vec::new(), Vec::new());
@@ -339,10 +340,11 @@ impl Task {
             own = false;
         }
         self.now();
-        self.parts.stage.revert((*stored.row).clone(), stored.revision, said);
-        self.parts.landed = stored;
+        let StoredWorker { revision, row } = &self.parts.landed;
+        self.parts.stage.revert((**row).clone(), *revision, said);
         self.resume = Some((Instant::now() + self.pause, fault));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.tell_if_lasting(fault);
         let stage = &mut self.parts.stage;
         if fault == StoreFault::Full && !was_vital && stage.has_exited() && (stage.is_ending() || self.asked) {
             stage.give_up();
@@ -353,17 +355,11 @@ impl Task {
         }
     }
 
-    async fn reload(&self, worker_id: &WorkerId) -> StoredWorker {
-        loop {
-            match self.parts.engine.store.worker(worker_id).await {
-                Ok(Some(stored)) => return stored,
-                // What was acknowledged is in memory, too.
-                Ok(None) | Err(StoreFault::Damaged) => return self.parts.landed.clone(),
-                Err(fault) => {
-                    tracing::warn!(worker_id = %worker_id, %fault, "the worker cannot be read back yet");
-                    sleep(LONGEST_PAUSE).await;
-                }
-            }
+    /// Says of a worker whose program is gone that this is not stored, where that lasts: it looks like one that runs.
+    fn tell_if_lasting(&self, fault: StoreFault) {
+        let lasts = self.pause == LONGEST_PAUSE && fault != StoreFault::Overloaded;
+        if lasts && self.parts.stage.has_exited() {
+            self.parts.tail.publish(|view| tell_end_not_stored(view, fault), Progress::Kept, []);
         }
     }
 

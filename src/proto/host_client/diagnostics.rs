@@ -23,7 +23,12 @@ const KNOWN: &[(&str, Severity, &str)] = &[
         "the profile runs nothing on this host: input is recorded, and no program answers",
     ),
     ("worker_run_failed", Severity::Warning, "a run of the worker's program failed, and another one followed"),
-    ("worker_quarantined", Severity::Error, "the worker's records on its host are damaged"),
+    (
+        "worker_end_not_stored",
+        Severity::Error,
+        "the worker's program is gone, and its host's store does not take that yet",
+    ),
+    ("worker_quarantined", Severity::Error, "the worker's records on its host cannot be read"),
     ("worker_damaged", Severity::Error, "the worker's records on its host are damaged"),
     ("store_damaged", Severity::Warning, "the host's store was damaged"),
 ];
@@ -84,7 +89,7 @@ mod tests {
         };
         let place = "log/00000000000000000001.seg: offset 4096: a record's checksum does not match";
         assert!(told(place).ends_with(place));
-        assert!(told(&format!("the worker's records were damaged: {place}")).ends_with(&format!("damaged: {place}")));
+        assert!(told(&format!("the worker's records cannot be read: {place}")).ends_with(&format!("read: {place}")));
         for other in [
             "/var/lib/secret.seg: offset 1: x",
             "log/../secret: offset 1: x",

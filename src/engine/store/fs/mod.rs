@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 use self::restore::named;
 use self::slot::{ORIGIN, ROW, owner_of};
 use super::disk::Disk;
-use super::log::{Damage, Log, LogOptions, Owner, Reached, StoredEvent};
+use super::log::{Damage, Log, LogOptions, Owner, Reached, StoredEvent, UNREAD};
 use super::{
     Batch, Commit, Deletion, Doubt, EachEnded, Read, RecordCodec, Restored, Select, Store, StoreFault, StoredWorker,
 };
@@ -55,7 +55,7 @@ struct Inner {
     damage: Mutex<Vec<Damage>>,
     /// Workers that are quarantined.
     quarantined: Mutex<BTreeSet<Owner>>,
-    /// Workers of which something was found damaged since, and where.
+    /// Workers of which something could not be read since, and where that was last.
     found: Mutex<BTreeMap<Owner, String>>,
 }
 
@@ -179,6 +179,11 @@ impl Store for FsStore {
         self.blocking(move |inner| inner.worker(owner))
     }
 
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
+        let known = self.0.log.reader().owner(owner_of(worker_id)?)?;
+        known.slots.contains(&ROW).then_some(known.revision)
+    }
+
     fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {
         self.blocking(|inner| Ok(inner.restore(ended)))
     }
@@ -224,16 +229,15 @@ impl Inner {
         let reader = self.log.reader();
         let events = reader.read(owner, select, max_count, max_bytes);
         let frames = events.and_then(|events| events.into_iter().map(|event| self.frame(event)).collect());
-        if frames == Err(StoreFault::Damaged) {
-            // What can be read comes first: it is the very next one that cannot.
-            let place = reader.event_place(owner, select);
-            let place =
-                place.map(|(file, offset)| named(&self.above, &file, offset, "an event is not what was written"));
-            self.found
-                .lock()
-                .entry(owner)
-                .or_insert_with(|| place.unwrap_or_else(|| "log: an event is missing".to_owned()));
-        }
+        let what = match &frames {
+            Err(StoreFault::Damaged) => "an event is not what was written",
+            Err(StoreFault::Failed) => UNREAD,
+            _ => return frames,
+        };
+        // What can be read comes first: it is the very next one that cannot.
+        let place = reader.event_place(owner, select).map(|(file, offset)| named(&self.above, &file, offset, what));
+        let place = place.unwrap_or_else(|| "log: an event is missing".to_owned());
+        self.found.lock().insert(owner, place);
         frames
     }
 

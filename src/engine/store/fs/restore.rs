@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::Inner;
 use super::slot::{self, Kind, ORIGIN, ROW, RUNTIME, worker_of};
 use crate::engine::row::WorkerOrigin;
-use crate::engine::store::log::{Damage, Owner, OwnerState, Reader, Slot, StoredValue};
+use crate::engine::store::log::{Damage, Owner, OwnerState, Reader, Slot, StoredValue, UNREAD};
 use crate::engine::store::{EachEnded, Quarantined, RecordCodec, RecordFault, Restored, StoreFault, StoredWorker};
 
 /// Of so many owners the records are read at once: near each other on the disk, as owners are in the order of their making,
@@ -88,7 +88,14 @@ impl Restoring<'_> {
         workers: &mut Workers,
         restored: &mut Restored,
     ) -> Result<(), RecordFault> {
-        let value = value.map_err(|fault| RecordFault(fault.to_string()))?.value;
+        let value = value
+            .map_err(|fault| {
+                RecordFault(match fault {
+                    StoreFault::Failed => UNREAD.to_owned(),
+                    fault => fault.to_string(),
+                })
+            })?
+            .value;
         let other = |what: &str| Err(RecordFault(format!("{what}: it is another than the one that was put here")));
         match slot::kind(slot) {
             Kind::Origin => {

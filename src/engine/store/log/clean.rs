@@ -47,6 +47,8 @@ pub(super) struct Cleaning {
     /// That of the segment that is being cleaned, once it was marked: where, and whose.
     marked: HashSet<(u64, Option<Owner>)>,
     blocked: Option<Blocked>,
+    /// Some of it was not read by the disk when the log was opened. The next start may read it: until then it all stays.
+    is_unread: bool,
     /// Written since the last piece.
     pub(super) written: u64,
     /// It could not go on; it is tried again after the next commit.
@@ -71,9 +73,9 @@ struct Pass {
 }
 
 impl Cleaning {
-    pub(super) fn new(mut pins: Vec<Pin>) -> Self {
+    pub(super) fn new(mut pins: Vec<Pin>, is_unread: bool) -> Self {
         pins.sort_by_key(|pin| Reverse((pin.segment, pin.damage.offset)));
-        Self { pins, ..Self::default() }
+        Self { pins, is_unread, ..Self::default() }
     }
 }
 
@@ -90,7 +92,7 @@ impl Writer {
         let Some(oldest) = state.segments.keys().next().copied().filter(|oldest| *oldest < self.head.newest) else {
             return false;
         };
-        if self.cleaning.blocked.as_ref().is_some_and(|blocked| blocked.segment == oldest) {
+        if self.cleaning.is_unread || self.cleaning.blocked.as_ref().is_some_and(|blocked| blocked.segment == oldest) {
             return false;
         }
         let all = state.index.weight_of_all();

@@ -7,9 +7,12 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::format::{Kind, RecordHeader, TableEntry, key_check, numbers};
+use super::format::{ALIGN, Kind, RecordHeader, SECTOR, TableEntry, key_check, numbers};
 use super::index::{Index, Loc};
 use super::types::{Damage, Owner};
+
+/// What is said of what is there and is not read.
+pub(in crate::engine::store) const UNREAD: &str = "the disk does not read this, and a restart tries again";
 
 /// A place in the log.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +66,8 @@ pub(super) struct Ledger {
     jumps: u64,
     notes: Vec<Damage>,
     pins: Vec<Pin>,
+    /// Sectors that the disk does not read, by segment and offset.
+    unread: HashSet<(u32, u64)>,
 }
 
 /// What came of it.
@@ -71,6 +76,8 @@ pub(super) struct Findings {
     pub(super) damage: Vec<Damage>,
     pub(super) notes: Vec<Damage>,
     pub(super) pins: Vec<Pin>,
+    /// The disk does not read all of it now.
+    pub(super) is_unread: bool,
 }
 
 impl Place<'_> {
@@ -83,6 +90,12 @@ impl Ledger {
     /// Something that costs nothing.
     pub(super) fn note(&mut self, place: &Place<'_>, what: impl Into<String>) {
         self.notes.push(place.damage(None, what));
+    }
+
+    /// The disk does not read this sector. A restart may find it sound.
+    pub(super) fn unread(&mut self, place: &Place<'_>) {
+        self.note(place, UNREAD);
+        self.unread.insert((place.segment, place.offset / SECTOR));
     }
 
     /// Something that may have cost anybody something.
@@ -183,13 +196,18 @@ impl Ledger {
         // Marked, and its segment still there.
         let told: HashSet<_> = self.pins.iter().map(|pin| place_of(&pin.damage)).collect();
         damage.extend(marked.into_iter().filter(|marked| !told.contains(&place_of(marked))));
-        Findings { damage, notes: self.notes, pins: self.pins }
+        Findings { damage, notes: self.notes, pins: self.pins, is_unread: !self.unread.is_empty() }
     }
 
     fn settle_hits(&mut self, index: &Index) {
         let mut hits: Vec<_> = std::mem::take(&mut self.hits).into_values().flatten().collect();
         hits.sort_by_key(|hit| (hit.segment, hit.damage.offset));
-        for Hit { segment, damage, which } in hits {
+        for Hit { segment, mut damage, which } in hits {
+            let length = if let Which::Known(_, loc) = &which { loc.length() } else { ALIGN as u64 };
+            let mut sectors = damage.offset / SECTOR..(damage.offset + length).div_ceil(SECTOR);
+            if sectors.any(|sector| self.unread.contains(&(segment, sector))) {
+                UNREAD.clone_into(&mut damage.what);
+            }
             let entry = damage.owner.and_then(|owner| index.get(owner));
             let counts = match &which {
                 Which::Known(header, loc) => index.is_live(header, *loc),

@@ -53,6 +53,8 @@ use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 
+pub(in crate::engine::store) use damage::UNREAD;
+
 pub use copy::{Beginning, LogCopy};
 pub use format::FORMAT_VERSION;
 pub use read::Reader;

@@ -123,7 +123,7 @@ fn writer(
     };
     Writer {
         queue: Arc::new(Queue::new(options.queue_submissions, options.queue_bytes)),
-        cleaning: Cleaning::new(scanned.findings.pins.clone()),
+        cleaning: Cleaning::new(scanned.findings.pins.clone(), scanned.findings.is_unread),
         sync_took: Duration::ZERO,
         group: Group::new(Seal::new(log, newest)),
         shared: Arc::new(scanned.into_shared(log)),

@@ -220,8 +220,13 @@ impl Reader {
             let length = last.offset() + last.length() - first.offset();
             let piece = read_piece(&wanted[at].1.segment, first.offset(), length);
             for (index, (_, wanted)) in wanted.iter().enumerate().skip(at).take(run) {
-                let record = piece.as_ref().map_err(|fault| *fault);
-                if !visit(index, record.and_then(|piece| self.record(wanted, piece, first.offset()))) {
+                let record = match &piece {
+                    Ok(piece) => self.record(wanted, piece, first.offset()),
+                    // One place that is not read costs its neighbours nothing.
+                    Err(_) if run > 1 => self.alone(wanted),
+                    Err(fault) => Err(*fault),
+                };
+                if !visit(index, record) {
                     return;
                 }
             }
@@ -257,8 +262,13 @@ impl Reader {
     /// The record at a place, for one who moves it.
     pub(super) fn record_at(&self, loc: Loc) -> Result<(RecordHeader, Bytes), StoreFault> {
         let wanted = wanted(&self.shared.state.read(), loc)?;
+        self.alone(&wanted)
+    }
+
+    fn alone(&self, wanted: &Wanted) -> Result<(RecordHeader, Bytes), StoreFault> {
+        let loc = wanted.loc;
         let piece = read_piece(&wanted.segment, loc.offset(), loc.length())?;
-        self.record(&wanted, &piece, loc.offset())
+        self.record(wanted, &piece, loc.offset())
     }
 }
 

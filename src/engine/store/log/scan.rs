@@ -229,7 +229,7 @@ impl Scan {
             tail.end = next;
         }
         for offset in walk.window.take_unreadable() {
-            self.ledger.note(&at(offset), "the disk cannot read this");
+            self.ledger.unread(&at(offset));
         }
         self.ends.insert(number, tail.end);
         tail

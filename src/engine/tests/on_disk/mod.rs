@@ -26,6 +26,8 @@ mod seed;
 #[path = "../stream.rs"]
 mod stream;
 
+mod start;
+
 type Stage = Bed<OnDisk>;
 
 /// A store on the disk of this machine.
@@ -83,6 +85,10 @@ impl Store for Reopened {
     fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>> {
         let now = self.now();
         Box::pin(async move { now.worker(worker_id).await })
+    }
+
+    fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
+        self.now().revision(worker_id)
     }
 
     fn restore(&self, ended: EachEnded) -> Read<'_, Restored> {

@@ -98,6 +98,8 @@ async fn seen(store: &impl Store, ids: &[WorkerId]) -> Seen {
     let workers: Vec<_> = workers.into_iter().map(|it| (it.revision, *it.row)).collect();
     let mut events = Vec::new();
     for id in ids {
+        let known = workers.iter().find(|(_, row)| row.worker_id() == id).map(|(revision, _)| *revision);
+        assert_eq!(store.revision(id), known);
         for after in [0, 2] {
             for select in [Select::EventsAfter(after), Select::ItemsAfter(after)] {
                 let frames = store.read(id, select, 5, 1 << 20).await.unwrap();

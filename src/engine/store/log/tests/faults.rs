@@ -1,10 +1,13 @@
 //! A disk that fails, and one that is full.
 
-use super::bed::{Bed, change, options, owner, slot, wait};
+use std::sync::Arc;
+
+use super::bed::{Bed, change, dir, options, owner, slot, wait};
+use super::odd::OddDisk;
 use crate::engine::store::StoreFault;
 use crate::engine::store::disk::Disk;
 use crate::engine::store::disk::simulated::{Fault, SimulatedDisk};
-use crate::engine::store::log::{LogOptions, Submission};
+use crate::engine::store::log::{Log, LogOptions, Submission, UNREAD};
 
 #[test]
 fn what_a_failed_sync_or_write_brought_is_not_there_and_the_next_one_lands_in_a_new_segment() {
@@ -164,6 +167,38 @@ fn a_read_that_fails_is_no_damage() {
     bed.disk.fail_next(Fault::Read);
     assert_eq!(bed.log.reader().get(owner(1), slot(1)), Err(StoreFault::Failed));
     assert!(bed.log.reader().get(owner(1), slot(1)).is_ok());
+}
+
+#[test]
+fn what_the_disk_does_not_read_costs_its_owner_alone_and_only_until_it_does() {
+    let bed = Bed::new(1);
+    for n in 1..=3 {
+        bed.land(vec![change(n).put(1, &[b'x'; 3 * 512])]).unwrap();
+    }
+    let (_, offset) = bed.log.reader().place(owner(2), slot(1)).unwrap();
+    let (before, disk) = (bed.content(), bed.disk.restart());
+    drop(bed);
+    let odd = OddDisk::new(&disk);
+    // In the middle of its value.
+    let sector = (offset + 512).next_multiple_of(512);
+    *odd.odd().unreadable.lock() = sector..sector + 512;
+    let (log, recovered) = Log::open(Arc::new(odd.clone()), dir(), options()).unwrap();
+    let told: Vec<_> = recovered.damage.iter().map(|it| (it.owner, it.offset, it.what.as_str())).collect();
+    assert_eq!(told, [(Some(owner(2)), offset, UNREAD)]);
+    let mut read = Vec::new();
+    let owners = [1, 2, 3].map(owner);
+    log.reader().each_value(&owners, |owner, _, value| read.push((owner, value.map(|it| it.value.len()))));
+    read.sort_unstable_by_key(|(owner, _)| *owner);
+    assert_eq!(read, [(owner(1), Ok(1_536)), (owner(2), Err(StoreFault::Failed)), (owner(3), Ok(1_536))]);
+    // Nothing is thrown away, although there is much to be cleaned.
+    for _ in 0..200 {
+        let changes = vec![change(9).put(1, &[b'y'; 2_000])];
+        wait(log.commit(Submission { changes, vital: false })).unwrap();
+    }
+    wait(log.commit(Submission { changes: vec![change(9).wipe()], vital: false })).unwrap();
+    drop(log);
+    let bed = Bed::open(disk.restart(), options());
+    assert_eq!((bed.content(), bed.recovered.damage), (before, vec![]));
 }
 
 #[test]

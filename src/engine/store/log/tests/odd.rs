@@ -29,6 +29,8 @@ pub(super) struct Odd {
     pub(super) panics: AtomicBool,
     /// How many bytes were read.
     pub(super) read: AtomicU64,
+    /// Reads of these bytes of any file fail.
+    pub(super) unreadable: parking_lot::Mutex<std::ops::Range<u64>>,
 }
 
 impl OddDisk {
@@ -90,6 +92,10 @@ impl Disk for OddDisk {
 
 impl DiskFile for OddFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let unreadable = self.odd.unreadable.lock().clone();
+        if unreadable.start < offset + buffer.len() as u64 && offset < unreadable.end {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+        }
         let read = self.inner.read_at(buffer, offset)?;
         self.odd.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
