@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 pub use data_dir::{DataDir, DataDirError, DirRole};
 pub use fs::{CareError, ControlCheck, Finding, FsStore, Salvaged, Verified, salvage, verify};
 pub use memory::MemoryStore;
-pub use records::{RecordCodec, RecordFault};
+pub use records::{Kept, RecordCodec, RecordFault};
 #[cfg(test)]
 pub(in crate::engine) use test_records::{TableRecords, restore_all};
 pub use unsteady::{Unsteadiness, UnsteadyStore};

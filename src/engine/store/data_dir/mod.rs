@@ -59,6 +59,9 @@ pub enum DataDirError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// It was to be a copy of another one, and is not finished.
+    #[error("{}: is a copy that was not finished: remove it, and make it again from the original", .0.display())]
+    Unfinished(PathBuf),
     /// It belongs to the other role.
     #[error("{}: belongs to `workplane {}`, and not to `workplane {}`", dir.display(), has.as_str(), asked.as_str())]
     OtherRole {
@@ -88,6 +91,9 @@ pub enum DataDirError {
         source: io::Error,
     },
 }
+
+/// Stands in a directory for as long as it is being filled with a copy.
+pub(super) const UNFINISHED: &str = "UNFINISHED";
 
 /// A data directory that this process has until the value is dropped.
 #[derive(Debug)]
@@ -239,6 +245,9 @@ fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Found>, DataDirError> {
     let (bytes, inode) = match disk.open(&file, false).and_then(|file| Ok((whole(&*file)?, file.identity()?))) {
         Ok(read) => read,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if disk.open(&dir.join(UNFINISHED), false).is_ok() {
+                return Err(DataDirError::Unfinished(dir.to_owned()));
+            }
             // It is made before anything else is: without it, what is there has lost it.
             let logs = ["log", "control"].map(|log| disk.list(&dir.join(log)).is_ok_and(|files| !files.is_empty()));
             return if logs.contains(&true) { Err(damaged("it is missing, though there is a log")) } else { Ok(None) };

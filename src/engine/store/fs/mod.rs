@@ -5,6 +5,7 @@
 //! file quarantines one worker, with all that it was ever told of, and a repeated request is never done twice because
 //! its receipt was lost.
 
+mod left;
 mod restore;
 mod salvage;
 mod slot;

@@ -3,6 +3,7 @@
 mod care;
 mod limits;
 mod model;
+mod salvage;
 
 use std::collections::BTreeMap;
 use std::fs;
