@@ -10,9 +10,7 @@ use super::row::{WorkerOrigin, WorkerRow};
 use super::store::{Quarantined, StoreFault};
 use super::tail::{Progress, Tail};
 use super::worker::store_error;
-use crate::model::{
-    Caller, Diagnostic, Error, ProfileSelector, Reason, Result, Worker, WorkerId, WorkerState, WorkspaceId,
-};
+use crate::model::{Caller, Diagnostic, Error, ProfileSelector, Result, Worker, WorkerId, WorkerState, WorkspaceId};
 
 /// How many places are told beside the runtime itself; the log has all of them.
 const MAX_TOLD: usize = 15;
@@ -56,6 +54,8 @@ impl Engine {
         worker.state = WorkerState::Failed;
         worker.can_accept_input = false;
         worker.can_stop = false;
+        // How it ended, if it had, is among what cannot be relied on.
+        worker.termination = None;
         worker.diagnostics.insert(0, damaged("worker_quarantined", WORKER_REMEDY, Some(&place)));
         let slot = Slot { tail: Arc::new(Tail::new(Arc::new(worker))), inbox: None, quarantined: true };
         self.0.workers.write().insert(worker_id, slot);
@@ -65,8 +65,7 @@ impl Engine {
     pub(super) fn sound(&self, worker_id: &WorkerId) -> Result<Slot> {
         let slot = self.slot(worker_id)?;
         if slot.quarantined {
-            return Err(Error::new(Reason::StoreError, "the worker's records were damaged: it can only be deleted")
-                .with("worker_id", worker_id));
+            return Err(Error::quarantined(worker_id));
         }
         Ok(slot)
     }
