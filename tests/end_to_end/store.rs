@@ -125,6 +125,14 @@ async fn damage_is_named_with_file_offset_and_worker_and_the_rest_is_copied() {
     assert!(damaged.stdout.contains(&worker_id), "{}", damaged.stdout);
     assert!(damaged.stderr.ends_with(": damaged in 1 place\n"), "{}", damaged.stderr);
 
+    let mut serving = start(&bed.old()).await;
+    let endpoint = format!("http://{}", serving.address());
+    let listed = said(run(&["workers", "--endpoint", &endpoint]).await).stdout;
+    assert!(listed.contains("failed (quarantined)"), "{listed}");
+    let refused = said(run(&["send", &bed.worker.worker_id, "more", "--endpoint", &endpoint]).await).stderr;
+    assert!(refused.contains("workplane workers delete") && refused.contains("workplane store salvage"), "{refused}");
+    serving.kill().await;
+
     let copied = bed.salvage().await;
     assert_eq!(copied.code, Some(1), "{}{}", copied.stdout, copied.stderr);
     assert!(
@@ -145,6 +153,17 @@ async fn damage_is_named_with_file_offset_and_worker_and_the_rest_is_copied() {
     let endpoint = format!("http://{}", plane.address());
     let rest = said(run(&["transcript", &worker.worker_id, "--start", "3", "--endpoint", &endpoint]).await);
     assert!(rest.stdout.contains("the third thing") && !rest.stdout.contains("the first thing"), "{}", rest.stdout);
+    // A person is told what is missing, and what helps.
+    for (arguments, told) in [
+        (vec!["transcript"], "are no longer kept"),
+        (vec!["observe", "--beginning"], "are no longer kept"),
+        (vec!["transcript", "--start", "1"], "start is before the first item that is kept"),
+        (vec!["transcript", "--start", "1"], "recovery: leave out --start"),
+    ] {
+        let line = [&arguments[..], &[&worker.worker_id, "--endpoint", &endpoint]].concat();
+        let said = said(run(&line).await);
+        assert!(said.stderr.contains(told), "{line:?}: {}", said.stderr);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
