@@ -38,7 +38,7 @@ impl WorkerHost {
     pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
-        let tokens = exchangeable(server.tokens);
+        let tokens = exchangeable(server.tokens, server.token_file);
         let mut storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
         let runtime_id = runtime_id.or_else(|| storage.runtime_id().cloned()).unwrap_or_else(RuntimeId::generate);
         tracing::info!(%runtime_id, incarnation = %storage.incarnation(), "this is the runtime");

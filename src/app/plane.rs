@@ -41,7 +41,7 @@ impl ControlPlane {
     pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let ServeConfig { server, workspace_id, embedded, remotes } = config;
-        let tokens = exchangeable(server.tokens);
+        let tokens = exchangeable(server.tokens, server.token_file);
         let runtime_id = embedded.as_ref().map(|embedded| &embedded.runtime_id);
         let mut storage = Storage::open(server.data_dir.as_deref(), DirRole::ControlPlane, runtime_id).await?;
         let embedded = match embedded {
