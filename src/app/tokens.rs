@@ -14,11 +14,10 @@ pub(super) type Tokens = Option<Arc<ArcSwap<TokenTable>>>;
 /// A table that can be exchanged later, of the file that is in force and what named it. A variable that was meant for a
 /// client names a server's as well.
 pub(super) fn exchangeable(table: Option<TokenTable>, file: Option<(PathBuf, Origin)>) -> Tokens {
-    match file {
-        Some((file, origin)) => {
-            tracing::info!(file = %file.display(), named_by = %origin, "callers must show a token of this file");
-        }
-        None => tracing::info!("no token_file: every caller is let in, on loopback only"),
+    if let Some((file, origin)) = file {
+        tracing::info!(file = %file.display(), named_by = %origin, "callers must show a token of this file");
+    } else {
+        tracing::info!("no token_file: every caller is let in, on loopback only");
     }
     table.map(|table| Arc::new(ArcSwap::from_pointee(table)))
 }

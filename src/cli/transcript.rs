@@ -30,15 +30,14 @@ impl Transcript {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = self.client.connect().await?;
         let (runtime_id, worker_id) = self.worker.resolve(&client).await?;
-        let start = match self.start {
-            Some(start) => start,
-            None => {
-                let start = first_kept(&client, &runtime_id, &worker_id).await?;
-                if let Some(gone) = front_is_gone("item", start + 1) {
-                    writeln!(std::io::stderr(), "{gone}")?;
-                }
-                start
+        let start = if let Some(start) = self.start {
+            start
+        } else {
+            let start = first_kept(&client, &runtime_id, &worker_id).await?;
+            if let Some(gone) = front_is_gone("item", start + 1) {
+                writeln!(std::io::stderr(), "{gone}")?;
             }
+            start
         };
         let request = StreamTranscriptRequest { runtime_id, worker_id, start, follow: self.follow };
         let mut batches = client.transcripts().stream_transcript(Request::new(request)).await?.into_inner();

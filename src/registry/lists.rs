@@ -127,7 +127,7 @@ impl Registry {
     ) -> Result<Vec<Arc<dyn WorkerRuntime>>> {
         let set = self.0.set.load();
         if let Some(id) = runtime_id {
-            set.get(id).ok_or_else(|| Error::unknown_runtime(id))?;
+            set.get(id).ok_or_else(|| set.unknown(id))?;
         }
         // A host belongs to one runtime, and which one follows from its id (acceptance 17).
         let owner = match &filter.host_id {

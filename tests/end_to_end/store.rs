@@ -132,6 +132,10 @@ async fn damage_is_named_with_file_offset_and_worker_and_the_rest_is_copied() {
     let refused = said(run(&["send", &bed.worker.worker_id, "more", "--endpoint", &endpoint]).await).stderr;
     assert!(refused.contains("workplane workers delete") && refused.contains("workplane store salvage"), "{refused}");
     serving.kill().await;
+    // By one name in every line.
+    let (log, uuid) = (serving.log(), bed.worker.worker_id.strip_prefix("worker-").unwrap());
+    assert!(log.matches(uuid).count() > 1, "{log}");
+    assert_eq!(log.matches(uuid).count(), log.matches(&bed.worker.worker_id).count(), "{log}");
 
     let copied = bed.salvage().await;
     assert_eq!(copied.code, Some(1), "{}{}", copied.stdout, copied.stderr);

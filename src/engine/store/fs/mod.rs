@@ -210,7 +210,7 @@ impl Inner {
         let origin = self.codec.read_origin(&origin.value);
         let stored = origin.and_then(|origin| self.codec.read_row(Arc::new(origin), &row.value));
         stored.map(Some).map_err(|fault| {
-            tracing::error!(%owner, %fault, "a worker's records do not decode");
+            tracing::error!(worker_id = %owner, %fault, "a worker's records do not decode");
             StoreFault::Damaged
         })
     }
