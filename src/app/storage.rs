@@ -74,8 +74,9 @@ impl Storage {
     pub(super) async fn store(&mut self) -> Result<Arc<dyn Store>, AppError> {
         let Some(kept) = &mut self.kept else { return Ok(MemoryStore::new()) };
         let (dir, handle) = (Arc::clone(&kept.dir), Handle::current());
+        let at = dir.log();
         let open = move || FsStore::open(dir.disk(), &dir.log(), Arc::new(ProtoRecords), handle);
-        let store = blocking(move || open().map_err(AppError::Store)).await?;
+        let store = blocking(move || open().map_err(|error| not_opened(&at, &error))).await?;
         kept.store = Some(store.clone());
         Ok(Arc::new(store))
     }
@@ -87,8 +88,9 @@ impl Storage {
     pub(super) async fn ledger(&mut self) -> Result<Arc<dyn Ledger>, AppError> {
         let Some(kept) = &mut self.kept else { return Ok(Arc::new(MemoryLedger::default())) };
         let (dir, handle) = (Arc::clone(&kept.dir), Handle::current());
+        let at = dir.control();
         let open = move || FileLedger::open(dir.disk(), &dir.control(), &handle);
-        let ledger = Arc::new(blocking(move || open().map_err(AppError::Store)).await?);
+        let ledger = Arc::new(blocking(move || open().map_err(|error| not_opened(&at, &error))).await?);
         kept.ledger = Some(Arc::clone(&ledger));
         Ok(ledger)
     }
@@ -114,6 +116,11 @@ impl Storage {
             Err(_) => tracing::warn!("the disk does not answer: ending without closing the store in order"),
         }
     }
+}
+
+/// What the disk said, and of which directory.
+fn not_opened(dir: &Path, error: &std::io::Error) -> AppError {
+    AppError::Store(std::io::Error::new(error.kind(), format!("{}: {error}", dir.display())))
 }
 
 /// Does what blocks where that is allowed.

@@ -23,7 +23,9 @@ impl Engine {
     /// What is to be said of this runtime itself.
     #[must_use]
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        self.0.warnings.read().clone()
+        let words = "the store has no room: what is new is refused until there is some";
+        let full = self.0.parts.store.is_full().then(|| Diagnostic::warning("store_full", words));
+        full.into_iter().chain(self.0.warnings.read().iter().cloned()).take(MAX_TOLD + 1).collect()
     }
 
     /// Lists what cannot be restored, and notes what was damaged and belongs to nobody.

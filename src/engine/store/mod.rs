@@ -246,6 +246,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The name by which it is known: `memory`, `fs_store`.
     fn backend(&self) -> &'static str;
 
+    /// Whether the last commit that was not vital found no room.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Why it takes nothing any more, where that is so.
     fn fault(&self) -> Option<StoreFault> {
         None

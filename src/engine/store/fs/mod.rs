@@ -194,6 +194,10 @@ impl Store for FsStore {
         "fs_store"
     }
 
+    fn is_full(&self) -> bool {
+        self.0.log.reader().is_full()
+    }
+
     /// That there is no room is told otherwise, and commit by commit.
     fn fault(&self) -> Option<StoreFault> {
         self.0.log.reader().is_failing().then_some(StoreFault::Failed)
