@@ -1,6 +1,6 @@
 //! Compiles `proto/` into Rust code and a descriptor set, in `OUT_DIR`, without `protoc`:
 //! `workplane.rs` (one module for each package, to be included) and `descriptor.bin` (all files that are served, with their
-//! imports and comments, for reflection).
+//! imports and comments, for reflection), and `stored.bin` (the same with what data directories keep).
 
 use std::env;
 use std::error::Error;
@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptor.bin"), compiler.encode_file_descriptor_set())?;
     // Behind what is served, and so not part of it.
     compiler.open_files(kept)?;
+    fs::write(out.join("stored.bin"), compiler.encode_file_descriptor_set())?;
 
     // Maps are BTreeMaps and encode in the order of their keys: a request has one encoding, which its
     // fingerprint is taken over.

@@ -22,9 +22,9 @@ pub(super) async fn open_engine(
     let parts = EngineParts { incarnation, profiles, limits, machine, ..parts };
     let engine = Engine::open(parts).await.map_err(AppError::Engine)?;
     if let Some(dir) = storage.dir() {
-        let (workers, failed) = (engine.counts().total, engine.counts().failed);
+        let (workers, ended_as_failed) = (engine.counts().total, engine.counts().failed);
         let milliseconds = begun.elapsed().as_millis();
-        tracing::info!(dir = %dir.display(), workers, failed, milliseconds, "what is stored was restored");
+        tracing::info!(dir = %dir.display(), workers, ended_as_failed, milliseconds, "all that is stored was read");
     }
     Ok(engine)
 }

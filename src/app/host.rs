@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
+use super::remotes::Changes;
 use super::storage::Storage;
 use super::tokens::{Tokens, exchange, exchangeable};
 use super::{ending, reload};
@@ -38,7 +39,7 @@ impl WorkerHost {
     pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
-        let tokens = exchangeable(server.tokens);
+        let tokens = exchangeable(server.tokens, server.token_file);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
         let runtime_id = runtime_id.or_else(|| storage.runtime_id().cloned()).unwrap_or_else(RuntimeId::generate);
         tracing::info!(%runtime_id, incarnation = %storage.incarnation(), "this is the runtime");
@@ -72,7 +73,7 @@ impl WorkerHost {
                 Some(config) = control.configs.recv() => {
                     let later = Fixed::from(&config);
                     exchange(&self.tokens, config.server.tokens);
-                    reload::report(&self.started, &later, &Ok(()));
+                    reload::report(&self.started, &later, &Ok(Changes::default()));
                 }
                 () = control.drain.cancelled() => break,
             }
@@ -80,6 +81,7 @@ impl WorkerHost {
         let engine = Some(self.runtime.engine());
         let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine).await;
         self.storage.close().await;
+        tracing::info!("stopped");
         ended.map_err(AppError::Serving)
     }
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
-use super::remotes::Remotes;
+use super::remotes::{Changes, Remotes};
 use super::storage::Storage;
 use super::tokens::{Tokens, exchange, exchangeable};
 use super::{ending, reload};
@@ -41,7 +41,7 @@ impl ControlPlane {
     pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let ServeConfig { server, workspace_id, embedded, remotes } = config;
-        let tokens = exchangeable(server.tokens);
+        let tokens = exchangeable(server.tokens, server.token_file);
         let runtime_id = embedded.as_ref().map(|embedded| &embedded.runtime_id);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::ControlPlane, runtime_id).await?;
         let embedded = match embedded {
@@ -87,6 +87,7 @@ impl ControlPlane {
         let engine = self.embedded.as_ref().map(LocalRuntime::engine);
         let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine).await;
         self.storage.close().await;
+        tracing::info!("stopped");
         ended.map_err(AppError::Serving)
     }
 
@@ -97,10 +98,12 @@ impl ControlPlane {
         reload::report(&self.started, &later, &taken);
     }
 
-    fn take(&mut self, config: ServeConfig) -> Result<(), AppError> {
-        self.register(self.remotes.next(config.remotes)?)?;
+    fn take(&mut self, config: ServeConfig) -> Result<Changes, AppError> {
+        let next = self.remotes.next(config.remotes)?;
+        let changes = next.changes(&self.remotes);
+        self.register(next)?;
         exchange(&self.tokens, config.server.tokens);
-        Ok(())
+        Ok(changes)
     }
 
     fn register(&mut self, remotes: Remotes) -> Result<(), AppError> {

@@ -16,6 +16,14 @@ use crate::runtime::remote::{RemoteConfig, RemoteRuntime, RemoteSettings};
 #[derive(Default)]
 pub(super) struct Remotes(Vec<Remote>);
 
+/// What another configuration changes of the remote runtimes: their ids, for people.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) added: String,
+    pub(super) removed: String,
+    pub(super) moved: String,
+}
+
 struct Remote {
     endpoint: Uri,
     /// As the file has them; in force once the set is.
@@ -62,6 +70,19 @@ impl Remotes {
     /// The runtimes.
     pub(super) fn runtimes(&self) -> impl Iterator<Item = Arc<dyn WorkerRuntime>> {
         self.0.iter().map(|remote| Arc::clone(&remote.runtime) as Arc<dyn WorkerRuntime>)
+    }
+
+    /// Which are here and were not `before`, which were there and are gone, and which are elsewhere now.
+    pub(super) fn changes(&self, before: &Self) -> Changes {
+        let ids = |these: &Self, of: &dyn Fn(&Remote) -> bool| {
+            let ids: Vec<_> = these.0.iter().filter(|it| of(it)).map(|it| it.runtime.id().as_str()).collect();
+            ids.join(", ")
+        };
+        Changes {
+            added: ids(self, &|it| before.find(it.runtime.id()).is_none()),
+            removed: ids(before, &|it| self.find(it.runtime.id()).is_none()),
+            moved: ids(self, &|it| before.find(it.runtime.id()).is_some_and(|old| old.endpoint != it.endpoint)),
+        }
     }
 
     fn find(&self, id: &RuntimeId) -> Option<&Remote> {

@@ -39,11 +39,11 @@ impl Kept {
         let mut kept = Self { dir, store: None, ledger: None };
         if role == DirRole::Host || runtime_id.is_some() {
             let store = FsStore::open(kept.dir.disk(), &kept.dir.log(), Arc::new(ProtoRecords), handle.clone());
-            kept.store = Some(store.map_err(AppError::Store)?);
+            kept.store = Some(store.map_err(|error| not_opened(&kept.dir.log(), &error))?);
         }
         if role == DirRole::ControlPlane {
             let ledger = FileLedger::open(kept.dir.disk(), &kept.dir.control(), handle);
-            kept.ledger = Some(Arc::new(ledger.map_err(AppError::Store)?));
+            kept.ledger = Some(Arc::new(ledger.map_err(|error| not_opened(&kept.dir.control(), &error))?));
         }
         let reached = kept.reached();
         kept.dir.settle(&reached)?;
@@ -130,6 +130,11 @@ impl Storage {
             Err(_) => tracing::warn!("the disk does not answer: ending without closing the store in order"),
         }
     }
+}
+
+/// What the disk said, and of which directory.
+fn not_opened(dir: &Path, error: &std::io::Error) -> AppError {
+    AppError::Store(std::io::Error::new(error.kind(), format!("{}: {error}", dir.display())))
 }
 
 /// Does what blocks where that is allowed.

@@ -41,15 +41,27 @@ fn verify_dir(dir: &Path) -> Result<(), Failure> {
 }
 
 fn salvage_dir(dir: &Path, new: &Path, runtime_id: Option<&RuntimeId>) -> Result<(), Failure> {
+    if is_within(new, dir) {
+        let (dir, new) = (dir.display(), new.display());
+        return Err(Failure::Usage(format!("{new}: is within {dir}, in which nothing is changed: name another place")));
+    }
     let Salvaged { workers, events, records, left } =
-        salvage(&RealDisk, dir, new, runtime_id, &ProtoRecords).map_err(not_done)?;
+        salvage(&RealDisk, dir, new, runtime_id, &ProtoRecords, &check_kept).map_err(not_done)?;
     let mut output = io::stdout().lock();
     print(&mut output, &left)?;
-    writeln!(output, "{}: {workers} workers, {events} events, {records} records", new.display())?;
+    writeln!(output, "{}: {workers} workers, {events} events, {records} records are served from it", new.display())?;
     match left.len() {
         0 => Ok(writeln!(output, "{}: all was copied", dir.display())?),
         count => Err(Failure::Other(format!("{}: left behind in {}", dir.display(), places(count)))),
     }
+}
+
+/// Whether a directory that may not be there yet lies in another one, or in one of its logs.
+fn is_within(new: &Path, dir: &Path) -> bool {
+    let Ok(new) = std::path::absolute(new) else { return false };
+    let Some(there) = new.ancestors().find_map(|above| above.canonicalize().ok()) else { return false };
+    let parts = [dir.to_owned(), dir.join("log"), dir.join("control")];
+    parts.iter().filter_map(|part| part.canonicalize().ok()).any(|part| there.starts_with(part))
 }
 
 fn print(output: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
@@ -65,5 +77,28 @@ fn places(count: usize) -> String {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is mapped over errors")]
 fn not_done(error: CareError) -> Failure {
-    Failure::Usage(error.to_string())
+    let CareError::Unfinished { new, source: _ } = &error else { return Failure::Usage(error.to_string()) };
+    // It was empty: all that is in it was made here. One that cannot go itself, like a mount point, is empty again.
+    let removed = std::fs::remove_dir_all(new);
+    let left = removed.is_err() && new.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    let end = if left { "remove it before it is made again" } else { "what was made of it was removed" };
+    Failure::Usage(format!("{error}; {end}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_of_a_copy_that_could_not_be_finished_is_removed() {
+        let top = tempfile::tempdir().unwrap();
+        let new = top.path().join("new");
+        std::fs::create_dir_all(new.join("log")).unwrap();
+        std::fs::write(new.join("log/00000000000000000001.seg"), "half").unwrap();
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let told = not_done(CareError::Unfinished { new: new.clone(), source: Box::new(full.into()) }).to_string();
+        let place = format!("{}: the copy could not be finished: no storage space", new.display());
+        assert!(told.starts_with(&place) && told.ends_with("; what was made of it was removed"), "{told}");
+        assert!(!new.exists());
+    }
 }

@@ -1,17 +1,22 @@
 //! Who may call, as the token file has it now.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::config::Origin;
 use crate::model::TokenTable;
 
 /// The table that the listener asks; none lets in everybody.
 pub(super) type Tokens = Option<Arc<ArcSwap<TokenTable>>>;
 
-/// A table that can be exchanged later.
-pub(super) fn exchangeable(table: Option<TokenTable>) -> Tokens {
-    if table.is_none() {
+/// A table that can be exchanged later, of the file that is in force and what named it. A variable that was meant for a
+/// client names a server's as well.
+pub(super) fn exchangeable(table: Option<TokenTable>, file: Option<(PathBuf, Origin)>) -> Tokens {
+    if let Some((file, origin)) = file {
+        tracing::info!(file = %file.display(), named_by = %origin, "callers must show a token of this file");
+    } else {
         tracing::info!("no token_file: every caller is let in, on loopback only");
     }
     table.map(|table| Arc::new(ArcSwap::from_pointee(table)))

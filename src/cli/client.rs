@@ -10,9 +10,10 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
 
 use super::failure::Failure;
-use super::output::{Format, print_diagnostics};
+use super::output::{Format, plain, print_diagnostics};
 use crate::config::{
     EMBEDDED_RUNTIME, TOKEN_IN_CLEAR, first_token, parse_duration, parse_endpoint, stays_on_this_machine,
 };
@@ -219,6 +220,10 @@ pub(super) struct WorkerName {
     runtime: Option<String>,
 }
 
+fn is_unknown(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == "UNKNOWN_WORKER")
+}
+
 impl WorkerName {
     /// Its runtime's id and its own.
     pub(super) async fn resolve(&self, client: &Client) -> Result<(String, String), Failure> {
@@ -234,14 +239,25 @@ impl WorkerName {
         if let [only] = &mut runtimes[..] {
             return Ok((std::mem::take(&mut only.runtime_id), worker_id));
         }
-        let mut last = None;
+        let ids: Vec<_> = runtimes.iter().map(|runtime| runtime.runtime_id.clone()).collect();
+        let mut unasked = None;
         for runtime_id in runtimes.into_iter().map(|runtime| runtime.runtime_id) {
             let request = GetWorkerRequest { runtime_id: runtime_id.clone(), worker_id: worker_id.clone() };
             match client.workers().get_worker(client.call(request)).await {
                 Ok(_) => return Ok((runtime_id, worker_id)),
-                Err(status) => last = Some(status),
+                Err(status) if is_unknown(&status) => {}
+                // One that could not be asked may have it.
+                Err(status) => unasked = Some(status),
             }
         }
-        Err(last.map_or_else(|| Failure::Other("the control plane knows no runtime".to_owned()), Failure::from))
+        Err(match unasked {
+            Some(status) => status.into(),
+            None if ids.is_empty() => Failure::Other("the control plane knows no runtime".to_owned()),
+            None => Failure::Other(format!(
+                "UNKNOWN_WORKER: no runtime has a worker {}; asked were {}",
+                plain(&worker_id),
+                ids.iter().map(|id| plain(id)).collect::<Vec<_>>().join(", ")
+            )),
+        })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use tonic::Status;
-use tonic_types::StatusExt;
+use tonic_types::{ErrorInfo, StatusExt};
 
 use super::output::plain;
 use crate::config::ConfigError;
@@ -85,6 +85,10 @@ impl fmt::Display for Explained<'_> {
         let mut ids: Vec<_> = info.into_iter().flat_map(|info| &info.metadata).collect();
         ids.sort();
         for (name, value) in ids {
+            if let Some(advice) = info.and_then(|info| advice(info, name)) {
+                write!(f, "\n  {name}: {advice}")?;
+                continue;
+            }
             write!(f, "\n  {}: {}", plain(name), plain(value))?;
         }
         if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
@@ -95,6 +99,20 @@ impl fmt::Display for Explained<'_> {
             write!(f, "\n  whether it was done is not known: the same command with --request-id {id} is safe")?;
         }
         Ok(())
+    }
+}
+
+/// What helps against it here, in place of what helps a program.
+fn advice(info: &ErrorInfo, name: &str) -> Option<&'static str> {
+    let has = |key| info.metadata.contains_key(key);
+    match (info.reason.as_str(), name) {
+        ("CURSOR_EXPIRED", "recovery") if has("oldest_start") => {
+            Some("leave out --start, or give it what oldest_start says")
+        }
+        ("CURSOR_EXPIRED", "recovery") if has("oldest_cursor") => {
+            Some("with --beginning in place of --cursor: what is kept; with neither: what comes from now on")
+        }
+        _ => None,
     }
 }
 
@@ -136,6 +154,20 @@ mod tests {
             "INVALID_REQUEST: a field is\\u{1b}[31m bad\n  initial_input.content: must not be blank\n  worker_id: worker-1\n  \
              worth trying again in 2s\n  whether it was done is not known: the same command with --request-id wp-7 is safe"
         );
+    }
+
+    #[test]
+    fn what_has_expired_is_told_with_what_helps_on_a_command_line() {
+        for (key, helps) in [("oldest_cursor", "--beginning"), ("oldest_start", "leave out --start")] {
+            let ids = [(key.to_owned(), "7".to_owned()), ("recovery".to_owned(), "for programs".to_owned())];
+            let details = ErrorDetails::with_error_info(
+                "CURSOR_EXPIRED",
+                "workplane",
+                ids.into_iter().collect::<std::collections::HashMap<_, _>>(),
+            );
+            let text = Failure::from(Status::with_error_details(Code::OutOfRange, "x", details)).to_string();
+            assert!(text.contains(helps) && !text.contains("for programs"), "{text}");
+        }
     }
 
     #[test]

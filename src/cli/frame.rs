@@ -20,6 +20,15 @@ pub(super) fn item_line(item: &TranscriptItem) -> String {
     text
 }
 
+/// That there were events or items before the first one that is kept.
+pub(super) fn front_is_gone(what: &str, first: u64) -> Option<String> {
+    match first {
+        0 | 1 => None,
+        2 => Some(format!("{what} 1 is no longer kept")),
+        _ => Some(format!("{what}s 1-{} are no longer kept", first - 1)),
+    }
+}
+
 /// A frame: the worker's count of events, what happened, and to what.
 pub(super) fn frame_line(frame: &ObservationFrame) -> String {
     let (kind, text) = frame.payload.as_ref().map_or(("unknown", String::new()), told);
@@ -109,6 +118,13 @@ mod tests {
         let frame = ObservationFrame { sequence: 7, payload, ..ObservationFrame::default() };
         let line = "    7  item_appended       2  assistant  a\\u{1b}[2J\\nb (9 bytes dropped)";
         assert_eq!(frame_line(&frame), line);
+    }
+
+    #[test]
+    fn only_a_front_that_is_gone_is_said_to_be() {
+        assert_eq!([0, 1].map(|first| front_is_gone("event", first)), [None, None]);
+        assert_eq!(front_is_gone("item", 2).unwrap(), "item 1 is no longer kept");
+        assert_eq!(front_is_gone("event", 2_699).unwrap(), "events 1-2698 are no longer kept");
     }
 
     #[test]

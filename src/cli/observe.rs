@@ -8,7 +8,7 @@ use tonic::Request;
 
 use super::client::{ClientFlags, WorkerName};
 use super::failure::Failure;
-use super::frame::frame_line;
+use super::frame::{frame_line, front_is_gone};
 use super::output::{json_of_bytes, line, plain};
 use crate::config::parse_duration;
 use crate::proto::v1::observation_frame::Payload;
@@ -58,6 +58,11 @@ impl Observe {
                 Err(status) => break Err(status.into()),
             };
             let frame = ObservationFrame::decode(bytes.clone()).map_err(std::io::Error::other)?;
+            if let Some(Payload::Snapshot(snapshot)) = frame.payload.as_ref().filter(|_| self.beginning)
+                && let Some(gone) = front_is_gone("event", snapshot.first_sequence)
+            {
+                writeln!(std::io::stderr(), "{gone}")?;
+            }
             if self.client.output == super::output::Format::Json {
                 line(&json_of_bytes("ObservationFrame", &bytes)?.to_string())?;
             } else if !matches!(frame.payload, Some(Payload::Heartbeat(_))) {

@@ -8,9 +8,9 @@ use super::input::input_text;
 use super::output::{json, print_diagnostics, print_json};
 use super::workers::{key_and_value, worker_table};
 use crate::proto::v1::{
-    ConfigBundleRef, Diagnostic, OperationState, ProfileSelector, RuntimeDefault, SpawnIntent, SpawnWorkerRequest,
-    TicketRole, TicketWorkerRole, WorkerInput, WorkerInputKind, WorkspaceCompanion, WorkspaceOrchestrator,
-    profile_selector, spawn_intent,
+    ConfigBundleRef, Diagnostic, DiagnosticSeverity, OperationState, ProfileSelector, RuntimeDefault, SpawnIntent,
+    SpawnWorkerRequest, TicketRole, TicketWorkerRole, WorkerInput, WorkerInputKind, WorkspaceCompanion,
+    WorkspaceOrchestrator, profile_selector, spawn_intent,
 };
 
 /// `workplane spawn`.
@@ -88,6 +88,10 @@ impl Spawn {
         } else if response.state() == OperationState::Accepted {
             worker_table(response.worker.as_slice()).print()?;
             print_diagnostics(&response.diagnostics)?;
+            // What is noteworthy of the worker itself is said once, here.
+            let own = response.worker.iter().flat_map(|worker| &worker.diagnostics);
+            let own = own.filter(|it| it.severity() != DiagnosticSeverity::Info && !response.diagnostics.contains(it));
+            print_diagnostics(&own.cloned().collect::<Vec<_>>())?;
         }
         refuse_unless_accepted("the worker was not spawned", response.state(), response.diagnostics)
     }

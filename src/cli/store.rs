@@ -31,9 +31,10 @@ pub enum StoreAction {
         long_about = "Copies all that can be read of a data directory into a new one, changes nothing in the old one, and \
                       says what was left behind and whose it was. Its server must not run.\n\n\
                       Where events of a worker cannot be read, the copy has those behind them; what can be read of those \
-                      before goes into NEW/left-behind. Cursors that were handed out before have expired in the copy.\n\n\
-                      It ends with 0 where all was copied, 1 where something was left behind, and 2 where nothing could be \
-                      copied."
+                      before goes into NEW/left-behind/WORKER.jsonl, as JSON. So does all of a worker whose own records \
+                      cannot be read: it is not in the copy. Cursors that were handed out before have expired in the copy.\n\n\
+                      It ends with 0 where all was copied and is served from NEW, 1 where something was left behind, and 2 \
+                      where nothing was copied: what was made of NEW is removed then."
     )]
     Salvage {
         /// What `--data-dir` named

@@ -1,11 +1,13 @@
 //! `workplane transcript`.
 
+use std::io::Write;
+
 use prost::Message;
 use tonic::Request;
 
 use super::client::{Client, ClientFlags, WorkerName};
 use super::failure::Failure;
-use super::frame::item_line;
+use super::frame::{front_is_gone, item_line};
 use super::output::{json_of_bytes, line};
 use crate::proto::v1::{GetWorkerRequest, StreamTranscriptRequest, TranscriptItem};
 
@@ -28,9 +30,14 @@ impl Transcript {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = self.client.connect().await?;
         let (runtime_id, worker_id) = self.worker.resolve(&client).await?;
-        let start = match self.start {
-            Some(start) => start,
-            None => first_kept(&client, &runtime_id, &worker_id).await?,
+        let start = if let Some(start) = self.start {
+            start
+        } else {
+            let start = first_kept(&client, &runtime_id, &worker_id).await?;
+            if let Some(gone) = front_is_gone("item", start + 1) {
+                writeln!(std::io::stderr(), "{gone}")?;
+            }
+            start
         };
         let request = StreamTranscriptRequest { runtime_id, worker_id, start, follow: self.follow };
         let mut batches = client.transcripts().stream_transcript(Request::new(request)).await?.into_inner();

@@ -177,6 +177,9 @@ pub(super) fn worker_table(workers: &[Worker]) -> Table {
         if worker.stale {
             state.push_str(" (stale)");
         }
+        if worker.diagnostics.iter().any(|diagnostic| diagnostic.code == "worker_quarantined") {
+            state.push_str(" (quarantined)");
+        }
         let activity = word(worker.activity().as_str_name(), "WORKER_ACTIVITY");
         let items = worker.transcript_length.to_string();
         let Worker { runtime_id, worker_id, label, .. } = worker;

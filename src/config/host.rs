@@ -146,6 +146,9 @@ fn read_retention(file: &mut Section<'_>) -> Result<Retention, ConfigError> {
     Ok(retention)
 }
 
+const SIZE: &str = "must be a size with its unit, KiB, MiB, GiB or TiB, as in \"64MiB\" or \"10GiB\"";
+const DURATION: &str = "must be a duration with its unit, ms, s, m, h or days, as in \"10s\" or \"500ms\"";
+
 /// A size as a text with a unit, as in `64MiB`, of `least` bytes or more.
 fn bytes(text: &str, least: u64) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -155,10 +158,15 @@ fn bytes(text: &str, least: u64) -> Result<u64, String> {
         "MiB" => 20,
         "GiB" => 30,
         "TiB" => 40,
-        _ => return Err("must be a size with its unit, as in \"64MiB\" or \"10GiB\"".to_owned()),
+        _ => return Err(SIZE.to_owned()),
     };
+    if number.is_empty() {
+        return Err(SIZE.to_owned());
+    }
     let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    size.filter(|size| *size >= least).ok_or_else(|| format!("must be {} KiB or more", least >> 10))
+    // All that is left of what can be wrong with digits.
+    let size = size.ok_or_else(|| format!("is too much: must be less than {} TiB", 1_u64 << 24))?;
+    if size >= least { Ok(size) } else { Err(format!("must be {} KiB or more", least >> 10)) }
 }
 
 fn bounded(given: &Given<u64>, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
@@ -173,8 +181,7 @@ pub(super) fn duration(given: &Given<String>, range: RangeInclusive<Duration>) -
 
 /// Reads a duration; says what is wrong with it.
 pub(crate) fn parse_duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
-    let value = humantime::parse_duration(text)
-        .map_err(|_| "must be a duration with its unit, as in \"10s\" or \"500ms\"".to_owned())?;
+    let value = humantime::parse_duration(text).map_err(|_| DURATION.to_owned())?;
     if range.contains(&value) {
         return Ok(value);
     }

@@ -23,6 +23,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Who may call; without a file everybody, on loopback only.
     pub tokens: Option<TokenTable>,
+    /// Which file they are of, and what named it: a flag, a variable or a place in the configuration.
+    pub token_file: Option<(PathBuf, Origin)>,
     /// Whether tokens may cross a network in clear.
     pub allow_plaintext: bool,
     /// How long it goes on as before when it is to end, for balancers to see that it is not serving. 2 s.
@@ -54,8 +56,10 @@ impl ServerConfig {
         let data_dir = data_dir.map(|given| resolve(&given, directory));
         let log = LogConfig::read(layers, flags)?;
         let address = listen.as_ref().map_or(Ok(default_listen), |given| given.parse(|text| parse_listen(text)))?;
-        let tokens = token_file.map(|given| given.parse(|_| read_tokens(&resolve(&given, directory)))).transpose()?;
-        let config = Self { listen: address, tokens, allow_plaintext, drain_pause, data_dir, log };
+        let tokens = token_file.as_ref().map(|given| given.parse(|_| read_tokens(&resolve(given, directory))));
+        let tokens = tokens.transpose()?;
+        let token_file = token_file.map(|given| (resolve(&given, directory), given.origin));
+        let config = Self { listen: address, tokens, token_file, allow_plaintext, drain_pause, data_dir, log };
         match listen {
             Some(given) => config.check_exposure().map_err(|problem| given.refuse(problem))?,
             // The default is a loopback address.

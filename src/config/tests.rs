@@ -158,7 +158,20 @@ fn every_refusal_names_file_line_and_field() {
         ("[retention]\nmax_age = '30'", "w.toml:2: retention.max_age: must be a duration with its unit"),
         ("[retention]\nmax_bytes = '10GB'", "w.toml:2: retention.max_bytes: must be a size with its unit"),
         ("[retention]\nmax_bytes = '1KiB'", "w.toml:2: retention.max_bytes: must be 1024 KiB or more"),
-        ("[retention]\nmax_worker_bytes = '99999999999TiB'", "w.toml:2: retention.max_worker_bytes: must be 64 KiB"),
+        ("[retention]\nmax_worker_bytes = '99999999999TiB'", "w.toml:2: retention.max_worker_bytes: is too much"),
+        (
+            "[retention]\nmax_worker_bytes = '99999999999999999999999GiB'",
+            "w.toml:2: retention.max_worker_bytes: is too much",
+        ),
+        ("[retention]\nmax_worker_bytes = '63KiB'", "w.toml:2: retention.max_worker_bytes: must be 64 KiB or more"),
+        (
+            "[retention]\nmax_worker_bytes = 'MiB'",
+            "w.toml:2: retention.max_worker_bytes: must be a size with its unit, KiB, MiB",
+        ),
+        (
+            "[retention]\nmax_age = '3 fortnights'",
+            "w.toml:2: retention.max_age: must be a duration with its unit, ms, s, m, h or days",
+        ),
         ("[retention]\nended_workers_max_age = '1h'", "w.toml:2: retention.ended_workers_max_age: must be 1day to"),
         ("[retention]\nage = '1h'", "w.toml:2: retention.age: is not known here"),
         ("remote_runtimes = 1", "w.toml:1: remote_runtimes: must be a list of tables"),

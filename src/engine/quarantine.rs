@@ -11,9 +11,7 @@ use super::row::{WorkerOrigin, WorkerRow};
 use super::store::{Quarantined, StoreFault};
 use super::tail::{Progress, Tail};
 use super::worker::store_error;
-use crate::model::{
-    Caller, Diagnostic, Error, ProfileSelector, Reason, Result, Worker, WorkerId, WorkerState, WorkspaceId,
-};
+use crate::model::{Caller, Diagnostic, Error, ProfileSelector, Result, Worker, WorkerId, WorkerState, WorkspaceId};
 
 /// How many places are told beside the runtime itself; the log has all of them.
 const MAX_TOLD: usize = 15;
@@ -26,7 +24,9 @@ impl Engine {
     /// What is to be said of this runtime itself.
     #[must_use]
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        self.0.warnings.read().clone()
+        let words = "the store has no room: what is new is refused until there is some";
+        let full = self.0.parts.store.is_full().then(|| Diagnostic::warning("store_full", words));
+        full.into_iter().chain(self.0.warnings.read().iter().cloned()).take(MAX_TOLD + 1).collect()
     }
 
     /// Lists what cannot be restored, and notes what was damaged and belongs to nobody.
@@ -57,6 +57,8 @@ impl Engine {
         worker.state = WorkerState::Failed;
         worker.can_accept_input = false;
         worker.can_stop = false;
+        // How it ended, if it had, is among what cannot be relied on.
+        worker.termination = None;
         let message = format!("the worker's records cannot be read{WORKER_REMEDY}: {place}");
         worker.diagnostics.insert(0, Diagnostic::error("worker_quarantined", message));
         let slot = Slot { tail: Arc::new(Tail::new(Arc::new(worker))), inbox: None, quarantined: true };
@@ -67,8 +69,7 @@ impl Engine {
     pub(super) fn sound(&self, worker_id: &WorkerId) -> Result<Slot> {
         let slot = self.slot(worker_id)?;
         if slot.quarantined {
-            return Err(Error::new(Reason::StoreError, "the worker's records cannot be read: it can only be deleted")
-                .with("worker_id", worker_id));
+            return Err(Error::quarantined(worker_id));
         }
         Ok(slot)
     }

@@ -168,6 +168,7 @@ impl WorkerRow {
         worker.run_generation = self.run_generation;
         worker.last_progress_at = self.last_progress_at;
         worker.can_accept_input = matches!(self.state, WorkerState::Starting | WorkerState::Running);
+        worker.can_stop = !self.state.is_final();
         worker.transcript_length = self.transcript_length;
         worker.said_items = self.said_items;
         worker.first_sequence = self.first_sequence;

@@ -27,6 +27,9 @@ use crate::model::{
     Reason, RequestId, Result, StopMode, Worker, WorkerId, WorkerIntent, WorkspaceId, display_hint,
 };
 
+/// When it is worth asking a machine again that had no room for another program.
+const AFTER_EXHAUSTION: Duration = Duration::from_secs(1);
+
 impl Engine {
     /// Makes a worker. When this returns its record is durable and its program was executed.
     ///
@@ -361,6 +364,11 @@ fn check(request: &CreateWorker) -> Result<u64> {
 
 fn start_failed(profile: &ProfileSelector, fault: &super::driver::StartFault) -> Error {
     // The cause may name a path: it is the operator's to see.
+    if fault.is_exhaustion() {
+        tracing::warn!(%fault, "the machine has no room for another program");
+        return Error::new(Reason::Overloaded, "the host has no room for another program now")
+            .retry_after(AFTER_EXHAUSTION);
+    }
     tracing::warn!(profile = profile.label(), %fault, "a worker's program could not be executed");
     Error::new(Reason::WorkerStartFailed, "the profile's program could not be executed on this host")
         .with("profile", &profile.label())

@@ -173,6 +173,9 @@ pub struct FieldViolation {
     pub description: String,
 }
 
+/// The key of the metadata that says of a `STORE_ERROR` that it is one worker's.
+pub const QUARANTINED: &str = "quarantined";
+
 /// Why a call failed. Its message is ours: no path, address, credential, or words of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(Box<Inner>);
@@ -219,6 +222,15 @@ impl Error {
         Self::new(Reason::UnknownWorker, "no such worker in this runtime")
             .with("runtime_id", runtime_id)
             .with("worker_id", worker_id)
+    }
+
+    /// A worker whose records were damaged.
+    #[must_use]
+    pub fn quarantined(worker_id: &impl fmt::Display) -> Self {
+        let message = "the worker is quarantined, since its records were damaged: all that can be done with it is to \
+                       delete it (`workplane workers delete`); whoever runs its host can copy what is readable \
+                       (`workplane store salvage`)";
+        Self::new(Reason::StoreError, message).with("worker_id", worker_id).with(QUARANTINED, &true)
     }
 
     /// No such runtime.

@@ -29,7 +29,7 @@ pub use bundle_digest::BundleDigest;
 pub use context::{CallContext, Caller, Fingerprint, TraceContext};
 pub use cursor::{Cursor, CursorFault, Incarnation};
 pub use diagnostic::{Diagnostic, Severity};
-pub use error::{Error, ErrorClass, Fault, FieldViolation, Reason, Result};
+pub use error::{Error, ErrorClass, Fault, FieldViolation, QUARANTINED, Reason, Result};
 pub use event::{
     Activity, ActivityChange, DeltaChannel, Event, EventKind, GapReason, InProgress, OutputDelta, TurnEndReason, TurnId,
 };

@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, stream};
 use super::ledger::{Ledger, LedgerFault, unwrapped};
 use crate::engine::store::RecordFault;
 use crate::engine::store::log::Slot;
-use crate::model::{CallContext, Error, Fingerprint, Reason, RequestId, Result, RuntimeId};
+use crate::model::{CallContext, Diagnostic, Error, Fingerprint, Reason, RequestId, Result, RuntimeId};
 
 const PREFIX: &str = "spawn/";
 const KEPT_FOR: Duration = Duration::from_hours(24);
@@ -24,6 +24,8 @@ const KEPT: usize = 100_000;
 /// How many are dropped at once, which share a write.
 const AT_ONCE: usize = 256;
 const VERSION: u8 = 1;
+/// How many places of damage are told; the log has all of them.
+const MAX_TOLD: usize = 15;
 
 /// The notes of a control plane.
 #[derive(Debug, Clone)]
@@ -47,6 +49,16 @@ struct Note {
 impl Decisions {
     pub(super) fn new(ledger: Arc<dyn Ledger>) -> Self {
         Self(ledger)
+    }
+
+    /// What is to be said of where the notes are kept.
+    pub(super) fn diagnostics(&self) -> Vec<Diagnostic> {
+        let damaged = |place: &String| {
+            Diagnostic::warning("store_damaged", format!("the control plane's own store was damaged: {place}"))
+        };
+        let words = "the control plane's own store has no room: spawns on hosts are refused until there is some";
+        let full = self.0.is_full().then(|| Diagnostic::warning("store_full", words));
+        full.into_iter().chain(self.0.damage().iter().take(MAX_TOLD).map(damaged)).collect()
     }
 
     /// Notes that a spawn is going to be asked of a runtime. It is durable when this returns.

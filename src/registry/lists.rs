@@ -11,7 +11,8 @@ use crate::model::{
 use crate::runtime::WorkerRuntime;
 
 impl Registry {
-    /// The runtimes after `after`. One that cannot be reached is there as it was last known, with a diagnostic.
+    /// The runtimes after `after`. One that cannot be reached is there as it was last known, with a diagnostic. The first
+    /// page says what is wrong with the control plane's own store, too.
     pub async fn list_runtimes(
         &self,
         ctx: &CallContext,
@@ -31,6 +32,9 @@ impl Registry {
             }
         }
         listing.diagnostics.extend(missing.into_diagnostics());
+        if after.is_none() {
+            listing.diagnostics.extend(self.0.decisions.diagnostics());
+        }
         listing
     }
 
@@ -127,7 +131,7 @@ impl Registry {
     ) -> Result<Vec<Arc<dyn WorkerRuntime>>> {
         let set = self.0.set.load();
         if let Some(id) = runtime_id {
-            set.get(id).ok_or_else(|| Error::unknown_runtime(id))?;
+            set.get(id).ok_or_else(|| set.unknown(id))?;
         }
         // A host belongs to one runtime, and which one follows from its id (acceptance 17).
         let owner = match &filter.host_id {

@@ -339,7 +339,8 @@ impl Registry {
     }
 
     fn find(&self, runtime_id: &RuntimeId) -> Result<Arc<dyn WorkerRuntime>> {
-        self.0.set.load().get(runtime_id).cloned().ok_or_else(|| Error::unknown_runtime(runtime_id))
+        let set = self.0.set.load();
+        set.get(runtime_id).cloned().ok_or_else(|| set.unknown(runtime_id))
     }
 
     /// What a runtime told of a worker: its errors get the ids they are about, and a worker it does not know is

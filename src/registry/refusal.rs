@@ -9,6 +9,10 @@ use crate::model::{
 };
 use crate::runtime::{WorkerRuntime, diagnose};
 
+/// Under these keys an error says what was asked for.
+pub(super) const PROFILE: &str = "profile";
+pub(super) const BUNDLE: &str = "config_bundle_id";
+
 /// `REJECTED` with the adapter's code and then the reason's own, for a refusal because of what was asked; the error
 /// itself for everything else (acceptance 59, 60, 81).
 pub(super) fn in_band<T>(runtime: &Arc<dyn WorkerRuntime>, error: Error) -> Result<Operation<T>> {
@@ -72,10 +76,10 @@ fn words(error: &Error) -> Cow<'static, str> {
         Reason::ConfigBundleMissing => "the runtime has no bundle of this id and digest",
         Reason::ConfigBundleDigestMismatch => return digests(error),
         Reason::ConfigBundleInUse => "a worker uses this bundle",
-        Reason::InvalidProfileSelector => "the profile is not declared",
+        Reason::InvalidProfileSelector => return undeclared(error),
         Reason::UnsupportedConfigDeclaration => "the bundle declares what the runtime cannot honour",
         Reason::WorkerStartFailed => "the program could not be executed",
-        Reason::WorkerRunning => "the worker is still running",
+        Reason::WorkerRunning => "the worker has not ended: stop it first, or delete it with `force`",
         Reason::WorkerNotRunning => "the worker has ended or is ending",
         Reason::WorkerBusy => "the worker is busy with another turn",
         Reason::ApprovalSettled => "the approval was settled before",
@@ -83,6 +87,18 @@ fn words(error: &Error) -> Cow<'static, str> {
         _ => "the request was refused",
     }
     .into()
+}
+
+/// The profile, and the bundle that does not declare it. Both are what was asked for.
+fn undeclared(error: &Error) -> Cow<'static, str> {
+    let find = |name| error.metadata().iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+    match (find(PROFILE), find(BUNDLE)) {
+        (Some(profile), Some(bundle)) => format!("the bundle {bundle} does not declare the profile {profile}").into(),
+        (Some(profile), None) => {
+            format!("the profile {profile} is not builtin, and no bundle was named that declares it").into()
+        }
+        (None, _) => "the profile is not declared".into(),
+    }
 }
 
 /// Both digests where they are known (acceptance 104). A host's are digests, or are not shown.

@@ -4,8 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{HostId, RuntimeId};
+use crate::model::{Error, HostId, RuntimeId};
 use crate::runtime::WorkerRuntime;
+
+/// So many of them are named to one who asks for another.
+const MAX_NAMED: usize = 32;
 
 /// Two runtimes were to have the same id (acceptance 12).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +45,15 @@ impl RuntimeSet {
     /// One by its id.
     pub(super) fn get(&self, id: &RuntimeId) -> Option<&Arc<dyn WorkerRuntime>> {
         self.places.get(id).map(|place| &self.runtimes[*place])
+    }
+
+    /// That there is none of this id, and which there are.
+    pub(super) fn unknown(&self, id: &RuntimeId) -> Error {
+        let mut known: Vec<_> = self.runtimes.iter().take(MAX_NAMED).map(|runtime| runtime.id().as_str()).collect();
+        if self.runtimes.len() > MAX_NAMED {
+            known.push("…");
+        }
+        Error::unknown_runtime(id).with("known_runtime_ids", &known.join(", "))
     }
 
     /// The one whose host this is: host ids are derived, so that nobody needs to be asked.

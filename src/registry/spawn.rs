@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Evidence, Operation, Registry, Spawned, bounded, refusal};
-use crate::model::{Acceptance, CallContext, Created, Diagnostic, ErrorClass, Result, RuntimeKind, SpawnWorker};
+use crate::model::{
+    Acceptance, CallContext, Created, Diagnostic, Error, ErrorClass, Reason, Result, RuntimeKind, SpawnWorker,
+};
 use crate::runtime::WorkerRuntime;
 
 impl Registry {
@@ -46,7 +48,16 @@ async fn spawn(
         diagnostics.push(name_is_a_label(kind));
     }
     let lacking = refusal::Lacking::Spawn(request.intent.label());
-    match runtime.create_worker(ctx, request.into_create()).await {
+    let request = request.into_create();
+    let (profile, bundle) = (request.profile.label().to_owned(), request.config_bundle.clone());
+    let asked = |error: Error| {
+        if error.reason() != Reason::InvalidProfileSelector {
+            return error;
+        }
+        let error = error.with(refusal::PROFILE, &profile);
+        bundle.iter().fold(error, |error, bundle| error.with(refusal::BUNDLE, &bundle.id))
+    };
+    match runtime.create_worker(ctx, request).await.map_err(asked) {
         Ok(created) => Ok(accepted(kind, created, expected_segments, diagnostics)),
         Err(error) => lacking.in_band(runtime, error).map(|refused| refused.after(diagnostics)),
     }

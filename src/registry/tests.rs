@@ -74,7 +74,8 @@ async fn registry_reports_unknown_runtime_and_worker_separately() {
     // acceptance 20, 134
     let registry = registry(vec![remote("a", &[])]);
     let runtime = registry.get_worker(&ctx(), &rid("z"), &wid("w-1")).await.unwrap_err();
-    assert_eq!((runtime.reason(), runtime.metadata()), (Reason::UnknownRuntime, &[("runtime_id", "z".to_owned())][..]));
+    let ids = [("runtime_id", "z".to_owned()), ("known_runtime_ids", "a".to_owned())];
+    assert_eq!((runtime.reason(), runtime.metadata()), (Reason::UnknownRuntime, &ids[..]));
     let worker = registry.get_worker(&ctx(), &rid("a"), &wid("w-1")).await.unwrap_err();
     assert_eq!(worker.reason(), Reason::UnknownWorker);
     assert_eq!(worker.metadata(), &[("runtime_id", "a".to_owned()), ("worker_id", "w-1".to_owned())]);
@@ -348,7 +349,10 @@ async fn refusals_because_of_what_was_asked_are_in_band_and_name_their_cause() {
         let Operation::Rejected(diagnostics) = sent else { panic!("{sent:?}") };
         assert_eq!(diagnostics.iter().map(|it| it.code.as_ref()).collect::<Vec<_>>(), codes);
         let spawned = registry.spawn_worker(&ctx(), spawn("a", ACCEPT, None)).await.unwrap();
-        assert_eq!(spawned, Operation::Rejected(diagnostics));
+        let Operation::Rejected(spawned) = spawned else { panic!("{spawned:?}") };
+        assert_eq!(spawned.iter().map(|it| it.code.as_ref()).collect::<Vec<_>>(), codes);
+        // The profile is what was asked for: it may be named.
+        assert_eq!(spawned[1].message.contains("runtime_default"), reason == Reason::InvalidProfileSelector);
     }
 }
 

@@ -52,7 +52,7 @@ fn remote(reason: Reason) -> (&'static str, Severity, &'static str) {
             ("remote_runtime_wrong_identity", Error, "its host is another runtime")
         }
         Reason::RemoteRuntimeAuthFailed | Reason::Unauthenticated | Reason::PermissionDenied => {
-            ("remote_runtime_auth_failed", Error, "its host refused the credential")
+            ("remote_runtime_auth_failed", Error, AUTH_FAILED)
         }
         Reason::UnknownWorker => ("remote_worker_not_found", Warning, "its host has no such worker"),
         Reason::ConfigBundleMissing => ("remote_config_bundle_not_found", Warning, "its host has no such bundle"),
@@ -63,6 +63,9 @@ fn remote(reason: Reason) -> (&'static str, Severity, &'static str) {
         _ => ("remote_runtime_http_rejected", Warning, "its host refused the request"),
     }
 }
+
+const AUTH_FAILED: &str = "its host refused the credential: compare the token_file of its [[remote_runtimes]] entry with \
+                           the one that the host names in its log";
 
 /// Acceptance 80, 81: a failure of a host without a reason.
 const fn unexplained(fault: Fault) -> (&'static str, Severity, &'static str) {

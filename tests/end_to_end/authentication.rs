@@ -10,7 +10,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_prost::ProstCodec;
 use workplane::proto::{FILE_DESCRIPTOR_SET, v1};
 
-use crate::support::{Client, Host, Plane, refusal};
+use crate::support::{Client, Host, Plane, Running, refusal, until, write_secret};
 
 const REFLECTION: [&str; 2] = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
@@ -51,6 +51,27 @@ async fn without_the_token_no_method_is_served() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_which_token_file_is_in_force_what_named_it_and_that_callers_are_refused() {
+    let mut plane = Plane::new().start().await;
+    let started = plane.process().log();
+    assert!(started.contains("callers must show a token of this file"), "{started}");
+    assert!(started.contains("named_by=--token-file"), "{started}");
+    let stranger = Client::new(plane.address(), Some("not-a-token-of-ours"));
+    call(&stranger, "/workplane.v1.RuntimeService/ListRuntimes").await.unwrap_err();
+    let running = plane.process();
+    let told = || std::future::ready(Some(running.log()).filter(|log| log.contains("calls were refused")));
+    let log = until("the log to say so", told).await;
+    assert!(!log.contains("not-a-token-of-ours"), "{log}");
+
+    // One that was meant for a client is seen to be the server's as well.
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = write_secret(directory.path(), "tokens", "a-token-of-a-client\n");
+    let environment = [("WORKPLANE_TOKEN_FILE", tokens.to_str().unwrap())];
+    let host = Running::try_start("a host", &["runtime", "--listen", "127.0.0.1:0"], &environment).await.unwrap();
+    assert!(host.log().contains("named_by=WORKPLANE_TOKEN_FILE"), "{}", host.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::{EMBEDDED, Host, Plane, Profile, run, run_with_input};
+use crate::support::{EMBEDDED, Host, Plane, Profile, run, run_with_input, until};
 
 /// A control plane, and the flags that lead to it.
 struct Console {
@@ -162,6 +162,59 @@ async fn a_bundle_is_given_from_a_file_and_a_worker_is_made_with_it() {
     }
     let missing = console.run(&["bundles", "sync", "no-such.toml"], "").await;
     assert_eq!(missing.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_says_what_there_is_and_what_helps() {
+    let host = Host::named("one").profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let plane = Plane::new().host(&host).start().await;
+    let console = Console::of(&plane);
+    let worker = console.types_json("spawn --runtime one --profile builtin:coder").await["worker"].take();
+    let worker = worker["worker_id"].as_str().unwrap();
+    for (line, told) in [
+        ("send worker-0198a000-0000-7000-8000-000000000000 x", "asked were embedded-worker-runtime, one"),
+        ("spawn --runtime elsewhere", "known_runtime_ids: embedded-worker-runtime, one"),
+        (&format!("workers delete one/{worker}"), "delete it with `force`"),
+        ("spawn --runtime one --profile mine", "the profile mine is not builtin"),
+    ] {
+        let refused = console.run(&line.split(' ').collect::<Vec<_>>(), "").await;
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.status.code() == Some(1) && said.contains(told), "{line}: {said}");
+    }
+    // What runs nothing says so when it is made.
+    let spawned = console.run(&["spawn", "--runtime", "one", "--profile", "builtin:typo"], "").await;
+    let said = String::from_utf8(spawned.stderr).unwrap();
+    assert!(spawned.status.success() && said.contains("warning worker_profile_runs_nothing"), "{said}");
+
+    // A host is no control plane.
+    let entry = host.entry(host.address());
+    let (endpoint, token_file) = (format!("http://{}", host.address()), entry.token_file.to_str().unwrap().to_owned());
+    let astray = run(&["workers", "--endpoint", &endpoint, "--token-file", &token_file]).await;
+    let said = String::from_utf8(astray.stderr).unwrap();
+    assert!(said.contains("this is a worker runtime") && said.contains("ask the control plane"), "{said}");
+
+    console.types(&format!("stop one/{worker}")).await;
+    let ended = console.types_json(&format!("workers get one/{worker}")).await;
+    assert_eq!(ended["capabilities"]["can_stop"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_what_a_reload_changes_and_that_the_process_has_stopped() {
+    let (one, two) = (Host::named("one").start().await, Host::named("two").start().await);
+    let mut plane = Plane::new().host(&one).start().await;
+    plane.add(&two);
+    plane.runtime_is("two", workplane::proto::v1::RuntimeStatus::Running).await;
+    plane.remove("one");
+    until("one to be gone", async || plane.runtime("one").await.is_none().then_some(())).await;
+    plane.process().signal(rustix::process::Signal::TERM);
+    assert!(plane.process().ended().await.success());
+    let running = plane.process();
+    let told = || std::future::ready(Some(running.log()).filter(|log| log.contains("stopped")));
+    let log = until("the end of the log", told).await;
+    for line in ["added=\"two\" removed=\"\"", "added=\"\" removed=\"one\""] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+    assert!(log.trim_end().ends_with("stopped"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -244,6 +244,7 @@ async fn a_host_that_refuses_the_control_planes_token_is_not_the_callers_fault()
     let runtime = plane.runtime("one").await.unwrap();
     let codes: Vec<_> = runtime.diagnostics.iter().map(|diagnostic| diagnostic.code.as_str()).collect();
     assert!(codes.contains(&"remote_runtime_auth_failed"), "{codes:?}");
+    assert!(runtime.diagnostics.iter().any(|it| it.message.contains("[[remote_runtimes]]")), "where to look");
     // acceptance 84: neither where it is nor what opens it is told to anybody.
     let told = format!("{runtime:?}");
     assert!(!told.contains(&host.address().port().to_string()) && !told.contains("token-of"), "{told}");

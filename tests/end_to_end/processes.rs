@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use rustix::process::Signal;
+use tonic::Code;
 use workplane::proto::v1::{OperationState, StopMode, TerminationReason, WorkerState};
 
-use crate::support::{EMBEDDED, Host, Plane, Profile, Worker, until};
+use crate::support::{EMBEDDED, Host, Plane, Profile, Worker, refusal, until};
 
 /// Three that stay: one in another session, one that neither reads nor writes, and the program itself. None of them
 /// heeds a TERM.
@@ -33,6 +34,20 @@ pub(crate) fn alive(ids: &[u32]) -> Vec<u32> {
         stat.is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
     };
     ids.iter().copied().filter(runs).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_room_for_a_program_is_a_condition_and_not_the_profiles_fault() {
+    let mut plane = Plane::new().profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let client = plane.client();
+    let spawn = async || client.workers().spawn_worker(Worker::request(EMBEDDED, "builtin:coder")).await;
+    assert_eq!(spawn().await.unwrap().into_inner().state(), OperationState::Accepted);
+    // What is open stays open; nothing more can be opened.
+    plane.process().limit_files(3);
+    let refused = spawn().await.unwrap_err();
+    assert_eq!(refusal(&refused).is(), (Code::ResourceExhausted, "OVERLOADED"));
+    plane.process().limit_files(512);
+    assert_eq!(spawn().await.unwrap().into_inner().state(), OperationState::Accepted);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,6 +125,18 @@ async fn damage_is_named_with_file_offset_and_worker_and_the_rest_is_copied() {
     assert!(damaged.stdout.contains(&worker_id), "{}", damaged.stdout);
     assert!(damaged.stderr.ends_with(": damaged in 1 place\n"), "{}", damaged.stderr);
 
+    let mut serving = start(&bed.old()).await;
+    let endpoint = format!("http://{}", serving.address());
+    let listed = said(run(&["workers", "--endpoint", &endpoint]).await).stdout;
+    assert!(listed.contains("failed (quarantined)"), "{listed}");
+    let refused = said(run(&["send", &bed.worker.worker_id, "more", "--endpoint", &endpoint]).await).stderr;
+    assert!(refused.contains("workplane workers delete") && refused.contains("workplane store salvage"), "{refused}");
+    serving.kill().await;
+    // By one name in every line.
+    let (log, uuid) = (serving.log(), bed.worker.worker_id.strip_prefix("worker-").unwrap());
+    assert!(log.matches(uuid).count() > 1, "{log}");
+    assert_eq!(log.matches(uuid).count(), log.matches(&bed.worker.worker_id).count(), "{log}");
+
     let copied = bed.salvage().await;
     assert_eq!(copied.code, Some(1), "{}{}", copied.stdout, copied.stderr);
     assert!(
@@ -134,6 +146,10 @@ async fn damage_is_named_with_file_offset_and_worker_and_the_rest_is_copied() {
     );
     let sound = bed.verify(&bed.new_dir()).await;
     assert_eq!(sound.code, Some(0), "{}", sound.stdout);
+    // Readable as it stands: frames of the API.
+    let left = bed.new_dir().join(format!("left-behind/{}.jsonl", bed.worker.worker_id));
+    let left = fs::read_to_string(left).unwrap();
+    assert!(left.lines().any(|line| line.contains("\"content\":\"the first thing\"")), "{left}");
     // The worker is served from behind what was damaged, and says that it begins there.
     let (plane, worker) = bed.in_copy().await;
     let refused = worker.page(0, 256).await.unwrap_err();
@@ -141,6 +157,53 @@ async fn damage_is_named_with_file_offset_and_worker_and_the_rest_is_copied() {
     let endpoint = format!("http://{}", plane.address());
     let rest = said(run(&["transcript", &worker.worker_id, "--start", "3", "--endpoint", &endpoint]).await);
     assert!(rest.stdout.contains("the third thing") && !rest.stdout.contains("the first thing"), "{}", rest.stdout);
+    // A person is told what is missing, and what helps.
+    for (arguments, told) in [
+        (vec!["transcript"], "are no longer kept"),
+        (vec!["observe", "--beginning"], "are no longer kept"),
+        (vec!["transcript", "--start", "1"], "start is before the first item that is kept"),
+        (vec!["transcript", "--start", "1"], "recovery: leave out --start"),
+    ] {
+        let line = [&arguments[..], &[&worker.worker_id, "--endpoint", &endpoint]].concat();
+        let said = said(run(&line).await);
+        assert!(said.stderr.contains(told), "{line:?}: {}", said.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_could_not_be_served_is_not_in_the_copy_and_all_of_it_can_be_read() {
+    let mut bed = Bed::new().await;
+    bed.plane.kill().await;
+    // Its origin names its profile.
+    hit(&bed.old(), "builtin:coder");
+    let copied = bed.salvage().await;
+    assert_eq!(copied.code, Some(1), "{}{}", copied.stdout, copied.stderr);
+    assert!(
+        copied.stdout.contains("0 workers, 0 events") && copied.stdout.contains("left-behind"),
+        "{}",
+        copied.stdout
+    );
+    let left = bed.new_dir().join(format!("left-behind/{}.jsonl", bed.worker.worker_id));
+    let left = fs::read_to_string(left).unwrap();
+    assert!(left.starts_with("{\"worker_row\":{") && left.contains("\"content\":\"the third thing\""), "{left}");
+    let copy = bed.verify(&bed.new_dir()).await;
+    assert_eq!(copy.code, Some(0), "{}", copy.stdout);
+    let (_plane, worker) = bed.in_copy().await;
+    assert_eq!(refusal(&worker.page(0, 1).await.unwrap_err()).is(), (Code::NotFound, "UNKNOWN_WORKER"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_does_not_go_into_its_source() {
+    let mut bed = Bed::new().await;
+    bed.plane.kill().await;
+    let old = bed.old();
+    for new in [old.join("sub"), old.join("log/sub"), old.join("log/../control/deep/sub")] {
+        let said = said(run(&["store", "salvage", old.to_str().unwrap(), new.to_str().unwrap()]).await);
+        assert_eq!(said.code, Some(2), "{}", said.stdout);
+        assert!(said.stderr.contains("in which nothing is changed"), "{}", said.stderr);
+        assert!(!new.exists());
+    }
+    assert_eq!(bed.verify(&old).await.code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,8 +264,8 @@ async fn what_stands_where_a_file_should_is_refused_and_holds_nobody_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_store_is_said_to_be_none() {
-    let top = tempfile::tempdir().unwrap();
-    let (dir, new) = (top.path().to_str().unwrap(), top.path().join("new"));
+    let (top, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (dir, new) = (top.path().to_str().unwrap(), other.path().join("new"));
     for arguments in [&["store", "verify", dir][..], &["store", "salvage", dir, new.to_str().unwrap()]] {
         let said = said(run(arguments).await);
         assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""));

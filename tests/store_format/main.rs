@@ -96,7 +96,7 @@ async fn assert_holds_all(dir: &Path) {
 async fn the_fixture_is_copied_whole() {
     let top = copy();
     let (old, new) = (top.path().join("data"), top.path().join("new"));
-    let salvaged = salvage(&RealDisk, &old, &new, None, &ProtoRecords).unwrap();
+    let salvaged = salvage(&RealDisk, &old, &new, None, &ProtoRecords, &workplane::registry::check_kept).unwrap();
     assert_eq!(salvaged.left, vec![]);
     assert_holds_all(&new).await;
     assert_holds_all(&old).await;
@@ -117,7 +117,7 @@ async fn a_bad_bit_anywhere_in_the_fixture_is_told_and_costs_only_whom_it_hit() 
         fs::write(dir.join(&file), bytes).unwrap();
 
         let findings = verify(&RealDisk, &dir, &ProtoRecords, &workplane::registry::check_kept).unwrap().findings;
-        salvage(&RealDisk, &dir, &new, None, &ProtoRecords).unwrap();
+        salvage(&RealDisk, &dir, &new, None, &ProtoRecords, &workplane::registry::check_kept).unwrap();
         let dir = open(&dir).unwrap();
         let store = store(&dir).unwrap();
         let is_told = seen(&store).await.assert_tells_what_is_not_in_it(&whole, &hit);
@@ -176,7 +176,8 @@ async fn a_directory_of_a_newer_format_is_refused_in_plain_words() {
     assert_eq!(self::segments(&dir.log()), segments, "it was written to");
     drop(dir);
     let (dir, new) = (top.path().join("data"), top.path().join("new"));
-    let refused = salvage(&RealDisk, &dir, &new, None, &ProtoRecords).unwrap_err().to_string();
+    let refused =
+        salvage(&RealDisk, &dir, &new, None, &ProtoRecords, &workplane::registry::check_kept).unwrap_err().to_string();
     assert!(refused.contains("format version 2, and this program knows version 1 only"), "{refused}");
     assert!(!new.exists(), "half a copy was made");
 }

@@ -9,6 +9,7 @@ mod output;
 
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 pub(super) use child::Exit;
@@ -89,4 +90,26 @@ pub(super) enum StartFault {
     /// The system refused.
     #[error("the program cannot be executed: {0}")]
     Refused(#[from] std::io::Error),
+}
+
+impl StartFault {
+    /// Whether the machine has no room for another program now, whichever it is: descriptors, processes or memory.
+    pub(super) fn is_exhaustion(&self) -> bool {
+        let Self::Refused(error) = self else { return false };
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_room_is_told_from_a_program_that_is_not_there() {
+        let refused = |errno: Errno| StartFault::from(std::io::Error::from(errno)).is_exhaustion();
+        assert!([Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM].into_iter().all(refused));
+        assert!(![Errno::NOENT, Errno::ACCESS, Errno::NOEXEC].into_iter().any(refused));
+        assert!(!StartFault::NoCommand.is_exhaustion());
+    }
 }

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 pub use data_dir::{DataDir, DataDirError, DirRole};
 pub use fs::{CareError, ControlCheck, Finding, FsStore, Salvaged, Verified, salvage, verify};
 pub use memory::MemoryStore;
-pub use records::{RecordCodec, RecordFault};
+pub use records::{Kept, RecordCodec, RecordFault};
 #[cfg(test)]
 pub(in crate::engine) use test_records::{TableRecords, restore_all};
 pub use unsteady::{Unsteadiness, UnsteadyStore};
@@ -249,6 +249,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The name by which it is known: `memory`, `fs_store`.
     fn backend(&self) -> &'static str;
+
+    /// Whether the last commit that was not vital found no room.
+    fn is_full(&self) -> bool {
+        false
+    }
 
     /// Why it takes nothing any more, where that is so.
     fn fault(&self) -> Option<StoreFault> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{RecordCodec, RecordFault, Restored, Store, StoredWorker};
+use super::{Kept, RecordCodec, RecordFault, Restored, Store, StoredWorker};
 use crate::engine::receipts::Receipt;
 use crate::engine::row::{WorkerOrigin, WorkerRow};
 use crate::model::{ConfigBundle, EventKind};
@@ -87,6 +87,17 @@ impl RecordCodec for TableRecords {
 
     fn read_bundle(&self, bytes: &[u8]) -> Result<ConfigBundle, RecordFault> {
         self.take(bytes, |record| if let Record::Bundle(bundle) = record { Some(bundle) } else { None })
+    }
+
+    fn text(&self, kept: &Kept<'_>) -> Option<String> {
+        match kept {
+            Kept::Origin(origin) => self.read_origin(origin).ok().map(|it| format!("{{\"origin\":\"{}\"}}", it.label)),
+            Kept::Row(_) => Some("{\"row\":true}".to_owned()),
+            Kept::Event { sequence, body, .. } => {
+                let body = str::from_utf8(body).ok()?;
+                Some(format!("{{\"sequence\":{sequence},\"body\":\"{body}\"}}"))
+            }
+        }
     }
 
     fn tag(&self, kind: EventKind) -> u8 {

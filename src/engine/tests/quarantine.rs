@@ -98,6 +98,7 @@ async fn left() -> (Stage, Arc<MemoryStore>, [Worker; 3]) {
 async fn torn_line_names_its_place() {
     // acceptance 132
     let (stage, store, [hit, live, nameless]) = left().await;
+    stage.stop(&hit, TerminalIntent::Stop, StopMode::Graceful).await;
     store.spoil(&hit.worker_id, PLACE);
     let row = None;
     let place = PLACE.replace("4096", "8192");
@@ -119,6 +120,7 @@ async fn torn_line_names_its_place() {
         );
         assert!(said.message.ends_with(place), "{said:?}");
         assert!(!now.can_accept_input && !now.can_stop);
+        assert_eq!(now.termination, None, "what it ended with is not known for sure");
         assert!(now.created_at > worker.created_at - Duration::from_mins(1), "its id says when it was made");
     }
     assert_eq!(stage.engine.list_workers(&WorkerFilter::default(), None, 9).workers.len(), 3);
@@ -141,7 +143,10 @@ async fn torn_line_names_its_place() {
             stage.engine.read_transcript(&worker.worker_id, 0, 9).await.err(),
             observed.err(),
         ];
-        assert_eq!(refused.map(|error| error.unwrap().reason()), [Reason::StoreError; 4]);
+        for error in refused.map(Option::unwrap) {
+            assert_eq!(error.reason(), Reason::StoreError);
+            assert!(error.message().contains("workers delete") && error.message().contains("salvage"), "{error}");
+        }
         let delete = DeleteWorker { worker_id: worker.worker_id.clone(), force: false };
         stage.engine.delete_worker(&context(Some(worker.worker_id.as_str()), 1), delete).await.unwrap();
         assert_eq!(stage.engine.get_worker(&worker.worker_id).unwrap_err().reason(), Reason::UnknownWorker);

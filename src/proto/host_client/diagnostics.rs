@@ -31,6 +31,7 @@ const KNOWN: &[(&str, Severity, &str)] = &[
     ("worker_quarantined", Severity::Error, "the worker's records on its host cannot be read"),
     ("worker_damaged", Severity::Error, "the worker's records on its host are damaged"),
     ("store_damaged", Severity::Warning, "the host's store was damaged"),
+    ("store_full", Severity::Warning, "the host's store has no room: what is new is refused until there is some"),
 ];
 /// Those that name a place in the host's store.
 const PLACED: &[&str] = &["worker_quarantined", "worker_damaged", "store_damaged"];

@@ -7,6 +7,7 @@
 mod receipt;
 #[cfg(test)]
 mod tests;
+mod text;
 mod worker;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::codec::{field_of_kind, kind_of_field};
 use super::convert::{self, Scope as _};
 use super::host_client::request;
 use super::{store_v1 as stored, v1};
-use crate::engine::store::{RecordCodec, RecordFault, StoredWorker};
+use crate::engine::store::{Kept, RecordCodec, RecordFault, StoredWorker};
 use crate::engine::{Receipt, WorkerOrigin};
 use crate::model::{ConfigBundle, Error, EventKind, Result};
 
@@ -58,6 +59,10 @@ impl RecordCodec for ProtoRecords {
     fn read_bundle(&self, bytes: &[u8]) -> Result<ConfigBundle, RecordFault> {
         // Its own path begins with `bundle`.
         decode(bytes).and_then(|bundle: v1::ConfigBundle| convert::bundle(Some(bundle))).map_err(|error| fault(&error))
+    }
+
+    fn text(&self, kept: &Kept<'_>) -> Option<String> {
+        text::text(kept)
     }
 
     fn tag(&self, kind: EventKind) -> u8 {

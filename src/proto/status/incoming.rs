@@ -10,8 +10,10 @@ use tonic_types::StatusExt as _;
 use super::broken::broken;
 use super::said::is_said;
 use super::{DOMAIN, code};
-use crate::model::{BundleDigest, Cursor, Error, Fault, Feature, Reason, RuntimeId, WorkerId};
+use crate::model::{BundleDigest, Cursor, Error, Fault, Feature, QUARANTINED, Reason, RuntimeId, WorkerId};
 
+/// Of a transcript: nothing but this can be wrong with where it is to start.
+const START_REMOVED: &str = "start is before the first item that is kept";
 /// The longest delay that a host may ask for.
 const MAX_RETRY: Duration = Duration::from_mins(1);
 
@@ -32,7 +34,13 @@ pub fn from_status(status: &Status, runtime_id: &RuntimeId, worker_id: Option<&W
         Some(reason) => (trusted(reason), None),
         None => unnamed(status),
     };
-    let mut error = error(reason, fault).with("runtime_id", runtime_id);
+    let says = |key: &str| info.as_ref().is_some_and(|info| info.metadata.contains_key(key));
+    let mut error = match (reason, worker_id) {
+        (Reason::StoreError, Some(worker_id)) if says(QUARANTINED) => Error::quarantined(worker_id),
+        (Reason::CursorExpired, _) if says("oldest_start") => Error::new(reason, START_REMOVED),
+        _ => error(reason, fault),
+    };
+    error = error.with("runtime_id", runtime_id);
     if let Some(info) = info.filter(|_| named == Some(reason)) {
         for key in values(reason) {
             if let Some(value) = info.metadata.get(*key).and_then(|value| read(key, value, worker_id)) {
@@ -248,6 +256,16 @@ mod tests {
             let error = heard(&telling(reason, |_| value.to_owned()));
             assert!(error.metadata().contains(&(key, value.to_owned())), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_start_that_was_removed_and_a_worker_that_is_quarantined_are_told_as_what_they_are() {
+        let removed = Error::new(Reason::CursorExpired, "x").with("oldest_start", &7);
+        assert_eq!(heard(&to_status(&removed)).message(), START_REMOVED);
+        assert!(heard(&to_status(&Error::new(Reason::CursorExpired, "x"))).message().contains("another incarnation"));
+        let own = Error::quarantined(&worker());
+        assert_eq!(heard(&to_status(&own)).message(), own.message());
+        assert_eq!(heard(&to_status(&Error::new(Reason::StoreError, "x"))).message(), "the host's store failed");
     }
 
     #[test]

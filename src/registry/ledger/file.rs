@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::state::{Shared, Wish};
 use super::{Changes, Entry, Ledger, LedgerFault, Listing};
 use crate::engine::store::disk::Disk;
-use crate::engine::store::log::{Change, Log, LogOptions, Owner, Reached, Reader, Slot, Submission};
+use crate::engine::store::log::{Change, Damage, Log, LogOptions, Owner, Reached, Reader, Slot, Submission};
 use crate::engine::store::{RecordFault, StoreFault};
 
 /// How many changes may wait.
@@ -34,6 +34,7 @@ pub struct FileLedger {
     shared: Shared,
     submit: mpsc::Sender<Waiting>,
     log: Arc<Log>,
+    damage: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -50,18 +51,20 @@ impl FileLedger {
     /// What the log says. What is damaged is told, with its place, by the log of this process, and is not there.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, handle: &Handle) -> io::Result<Self> {
         let (log, recovered) = Log::open(disk, dir, LogOptions::default())?;
-        for damage in &recovered.damage {
-            tracing::error!("{damage}; it is in the control plane's store");
-        }
         let (entries, problems) = read(log.reader());
-        for problem in problems {
+        let problems: Vec<_> = recovered.damage.iter().map(Damage::to_string).chain(problems).collect();
+        for problem in &problems {
             tracing::error!("{problem}; it is in the control plane's store");
         }
         let shared = Shared::new(entries, recovered.last_position);
         let (submit, waiting) = mpsc::channel(QUEUE);
         let log = Arc::new(log);
         handle.spawn(write(shared.clone(), waiting, Arc::clone(&log)));
-        Ok(Self { shared, submit, log })
+        // Callers are told files from the data directory on.
+        let above = format!("{}/", dir.parent().unwrap_or(dir).display());
+        let told = |problem: String| problem.strip_prefix(&above).map(str::to_owned).unwrap_or(problem);
+        let damage = problems.into_iter().map(told).collect();
+        Ok(Self { shared, submit, log, damage })
     }
 
     /// How far its log has come.
@@ -103,6 +106,14 @@ impl Ledger for FileLedger {
 
     fn watch(&self, prefix: &str, revision: u64) -> Changes {
         self.shared.watch(prefix, revision)
+    }
+
+    fn damage(&self) -> &[String] {
+        &self.damage
+    }
+
+    fn is_full(&self) -> bool {
+        self.log.reader().is_full()
     }
 }
 

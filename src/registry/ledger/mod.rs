@@ -99,4 +99,14 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// The changes of all keys that begin with `prefix`, after `revision`: [`LedgerFault::Compacted`] comes where they
     /// are not kept any more.
     fn watch(&self, prefix: &str, revision: u64) -> Changes;
+
+    /// What was found damaged when it was opened, as `FILE: offset N: what`.
+    fn damage(&self) -> &[String] {
+        &[]
+    }
+
+    /// Whether the last change found no room.
+    fn is_full(&self) -> bool {
+        false
+    }
 }

@@ -8,6 +8,8 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::engine::store::disk::RealDisk;
+use crate::model::CallContext;
+use crate::registry::Registry;
 
 fn value(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
@@ -157,4 +159,29 @@ async fn a_value_that_is_none_is_told_with_its_file_and_offset_and_the_others_ar
     for (problem, what) in problems.iter().zip(["a value has no key", "a value is not that of its key"]) {
         assert!(problem.starts_with(&start) && problem.ends_with(what), "{problem}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_to_the_control_planes_own_store_is_told_with_its_runtimes() {
+    let top = tempfile::tempdir().unwrap();
+    let dir = top.path().join("control");
+    let open = || FileLedger::open(Arc::new(RealDisk), &dir, &Handle::current()).unwrap();
+    let ledger = open();
+    ledger.put_if("a", 0, value("the value")).await.unwrap();
+    assert!(ledger.damage().is_empty() && !ledger.is_full());
+    ledger.close();
+    drop(ledger);
+    let segment = dir.join("00000000000000000001.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(9).position(|window| window == b"the value").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let registry = Registry::on(Arc::new(open()), Arc::new(crate::engine::SystemClock));
+    let ctx =
+        CallContext::internal(crate::model::WorkspaceId::new("local:test").unwrap(), std::time::Duration::from_secs(9));
+    let told = registry.list_runtimes(&ctx, None, 9).await.diagnostics;
+    let place = "damaged: control/00000000000000000001.seg: offset ";
+    assert!(!told.is_empty(), "it is told");
+    assert!(told.iter().all(|it| it.code == "store_damaged" && it.message.contains(place)), "{told:?}");
 }

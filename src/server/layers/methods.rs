@@ -37,6 +37,22 @@ pub(super) fn is_stream(path: &str) -> bool {
     STREAMS.contains(path)
 }
 
+/// Every method of ours.
+static KNOWN: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
+    let ours = files.file.iter().filter(|file| file.package().starts_with("workplane."));
+    let services = ours.flat_map(|file| file.service.iter().map(move |service| (file.package(), service)));
+    let paths = services.flat_map(|(package, service)| {
+        service.method.iter().map(move |method| format!("/{package}.{}/{}", service.name(), method.name()))
+    });
+    paths.collect()
+});
+
+/// Whether one of the two roles has the method at `path`.
+pub(super) fn is_known(path: &str) -> bool {
+    KNOWN.contains(path)
+}
+
 /// Whether the method at `path` asks for no token.
 pub(super) fn is_open(path: &str) -> bool {
     OPEN.contains(&path)

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::methods::is_known;
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Error, Reason};
 use crate::proto::bad_field;
@@ -52,6 +53,8 @@ fn told(status: &Status, path: &str, heard: &Heard) -> Option<Error> {
         return None;
     }
     match status.code() {
+        // Either role serves all methods of its own.
+        Code::Unimplemented if is_known(path) => Some(Error::new(Reason::NotYet, elsewhere(path))),
         Code::Unimplemented => {
             Some(Error::new(Reason::NotYet, "this method, or this form of it, is not served by this version"))
         }
@@ -60,6 +63,15 @@ fn told(status: &Status, path: &str, heard: &Heard) -> Option<Error> {
         }
         Code::Internal | Code::Unknown if ours => Some(undecodable(path, heard)),
         _ => None,
+    }
+}
+
+/// What is said of a method of the other role.
+fn elsewhere(path: &str) -> &'static str {
+    if path.starts_with("/workplane.v1.") {
+        "this is a worker runtime, which serves a control plane: ask the control plane (`workplane serve`)"
+    } else {
+        "this is a control plane: the method is one of a worker runtime (`workplane runtime`)"
     }
 }
 

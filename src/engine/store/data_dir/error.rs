@@ -51,6 +51,9 @@ pub enum DataDirError {
         /// Where it was.
         log: PathBuf,
     },
+    /// It was to be a copy of another one, and is not finished.
+    #[error("{}: is a copy that was not finished: remove it, and make it again from the original", .0.display())]
+    Unfinished(PathBuf),
     /// It belongs to the other role.
     #[error("{}: belongs to `workplane {}`, and not to `workplane {}`", dir.display(), has.as_str(), asked.as_str())]
     OtherRole {

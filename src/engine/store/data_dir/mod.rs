@@ -47,6 +47,9 @@ use crate::model::{Incarnation, RuntimeId};
 /// The logs that a data directory may have: the runtime's, and the control plane's own.
 pub(super) const LOGS: [&str; 2] = ["log", "control"];
 
+/// Stands in a directory for as long as it is being filled with a copy.
+pub(super) const UNFINISHED: &str = "UNFINISHED";
+
 /// A data directory that this process has until the value is dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -269,6 +272,9 @@ fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Found>, DataDirError> {
     let (bytes, inode) = match disk.open(&file, false).and_then(|file| Ok((whole(&*file)?, file.identity()?.inode))) {
         Ok(read) => read,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if disk.open(&dir.join(UNFINISHED), false).is_ok() {
+                return Err(DataDirError::Unfinished(dir.to_owned()));
+            }
             // It is made before anything else is: without it, what is there has lost it.
             let log = |log: &&str| disk.list(&dir.join(log)).is_ok_and(|files| !files.is_empty());
             return if LOGS.iter().any(log) { Err(damaged("it is missing, though there is a log")) } else { Ok(None) };

@@ -5,6 +5,7 @@
 //! file quarantines one worker, with all that it was ever told of, and a repeated request is never done twice because
 //! its receipt was lost.
 
+mod left;
 mod restore;
 mod salvage;
 mod slot;
@@ -204,6 +205,10 @@ impl Store for FsStore {
         "fs_store"
     }
 
+    fn is_full(&self) -> bool {
+        self.0.log.reader().is_full()
+    }
+
     /// That there is no room is told otherwise, and commit by commit.
     fn fault(&self) -> Option<StoreFault> {
         self.0.log.reader().is_failing().then_some(StoreFault::Failed)
@@ -220,7 +225,7 @@ impl Inner {
         let origin = self.codec.read_origin(&origin.value);
         let stored = origin.and_then(|origin| self.codec.read_row(Arc::new(origin), &row.value));
         stored.map(Some).map_err(|fault| {
-            tracing::error!(%owner, %fault, "a worker's records do not decode");
+            tracing::error!(worker_id = %owner, %fault, "a worker's records do not decode");
             StoreFault::Damaged
         })
     }

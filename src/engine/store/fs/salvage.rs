@@ -1,23 +1,25 @@
 //! Copies what can be read of a data directory whose server does not run into a new one, and says what was left behind.
 //!
 //! In the copy a worker's events have no gap: where some cannot be read, it begins behind them, as if retention had
-//! removed what is before, and the worker's row says so. What of that could be read goes into a file of its own. A worker
-//! whose row cannot be read is copied as it is, and quarantined by whoever opens the copy.
+//! removed what is before, and the worker's row says so. What of that could be read goes into a file of its own
+//! (`left.rs`). So does all of a worker whose origin or row cannot be read: nobody could serve it. Its receipts are
+//! copied, as those of a deleted worker are kept. At last the copy is read as a server reads it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use super::slot::{ORIGIN, ROW, RUNTIME, worker_of};
-use super::verify::{CareError, Finding, OpenedLog, logs, lost};
+use super::left::LeftBehind;
+use super::slot::{self, ORIGIN, ROW, RUNTIME, worker_of};
+use super::verify::{CareError, ControlCheck, Finding, OpenedLog, logs, lost};
+use crate::engine::receipts::Receipt;
+use crate::engine::store::data_dir::UNFINISHED;
 use crate::engine::store::disk::{Disk, DiskLock};
-use crate::engine::store::log::{Beginning, LogCopy, OwnerState, Reader, Slot, StoredEvent, StoredValue};
+use crate::engine::store::log::{Beginning, LogCopy, Owner, OwnerState, Reader, Slot, StoredEvent, StoredValue};
 use crate::engine::store::{DataDir, DataDirError, DirRole, RecordCodec, Select, StoredWorker};
-use crate::model::{EventKind, RuntimeId, WorkerId};
+use crate::model::{EventKind, RuntimeId};
 
 /// At most so many events, and bytes of them, are in memory at once.
 const EVENTS: usize = 256;
@@ -26,7 +28,7 @@ const BYTES: usize = 1 << 20;
 /// What a copy holds and what it does not.
 #[derive(Debug, Clone, Default)]
 pub struct Salvaged {
-    /// How many workers have anything in it.
+    /// How many workers are served from it.
     pub workers: usize,
     /// How many events they have.
     pub events: u64,
@@ -47,6 +49,7 @@ pub fn salvage(
     new: &Path,
     runtime_id: Option<&RuntimeId>,
     codec: &dyn RecordCodec,
+    control: ControlCheck<'_>,
 ) -> Result<Salvaged, CareError> {
     let _held = DataDir::hold_to_read(disk, dir)?;
     let logs = logs(disk, dir)?;
@@ -77,32 +80,49 @@ pub fn salvage(
     // First of all, so that nothing is made of what cannot be read at all.
     let opened: Vec<_> = logs.iter().map(|name| OpenedLog::open(disk, dir, name, codec)).collect::<Result<_, _>>()?;
     let _new = take(disk, new)?;
-    for opened in &opened {
-        salvaged.left.extend(opened.damage().chain(opened.falls_short(reached.remove(opened.name))));
-        let copy = LogCopy::create(disk, &new.join(opened.name), opened.recovered.last_position)?;
-        Salvage { disk, codec, opened, new, copy, salvaged: &mut salvaged }.run()?;
+    let mut fill = || {
+        for opened in &opened {
+            salvaged.left.extend(opened.damage().chain(opened.falls_short(reached.remove(opened.name))));
+            let copy = LogCopy::create(disk, &new.join(opened.name), opened.recovered.last_position)?;
+            let left = LeftBehind { disk, codec, new };
+            Salvage { codec, control, opened, left, copy, salvaged: &mut salvaged }.run()?;
+            let found = OpenedLog::open(disk, new, opened.name, codec)?.findings(codec, control);
+            salvaged.left.extend(found.into_iter().map(in_copy));
+        }
+        salvaged.left.extend(std::mem::take(&mut reached).into_keys().map(|log| lost(&log)));
+        // Last, so that half a copy is none.
+        DataDir::found(disk, new, role, runtime_id.as_ref())?;
+        disk.remove(&new.join(UNFINISHED))?;
+        Ok(disk.sync_dir(new)?)
+    };
+    match fill() {
+        Ok(()) => Ok(salvaged),
+        Err(source) => Err(CareError::Unfinished { new: new.to_owned(), source: Box::new(source) }),
     }
-    salvaged.left.extend(reached.into_keys().map(|log| lost(&log)));
-    // Last, so that half a copy is none.
-    DataDir::found(disk, new, role, runtime_id.as_ref())?;
-    Ok(salvaged)
 }
 
-/// Makes a directory, which must be empty, and keeps others away from it.
+/// Makes a directory, which must be empty, keeps others away from it, and marks it as what it is not yet.
 fn take(disk: &dyn Disk, new: &Path) -> Result<Box<dyn DiskLock>, CareError> {
     disk.create_dir(new)?;
     if !disk.list(new)?.is_empty() {
         return Err(CareError::NotEmpty(new.to_owned()));
     }
-    Ok(DataDir::hold(disk, new)?)
+    let held = DataDir::hold(disk, new)?;
+    disk.create(&new.join(UNFINISHED))?;
+    disk.sync_dir(new)?;
+    Ok(held)
+}
+
+fn in_copy(finding: Finding) -> Finding {
+    Finding { place: format!("in the copy: {}", finding.place), ..finding }
 }
 
 /// The copy of one log.
 struct Salvage<'s> {
-    disk: &'s dyn Disk,
     codec: &'s dyn RecordCodec,
+    control: ControlCheck<'s>,
     opened: &'s OpenedLog<'s>,
-    new: &'s Path,
+    left: LeftBehind<'s>,
     copy: LogCopy<'s>,
     salvaged: &'s mut Salvaged,
 }
@@ -110,61 +130,119 @@ struct Salvage<'s> {
 impl Salvage<'_> {
     fn run(mut self) -> Result<(), CareError> {
         for state in self.opened.reader.states() {
-            self.owner(&state)?;
+            let values = self.values(&state);
+            if self.opened.is_worker(&state) {
+                self.worker(&state, values)?;
+            } else {
+                self.begin(&state, state.first_sequence, state.numbers_removed, &values)?;
+            }
         }
         Ok(self.copy.finish()?)
     }
 
-    fn owner(&mut self, state: &OwnerState) -> Result<(), CareError> {
-        let reader = &self.opened.reader;
-        let get = |slot: &Slot| Some((*slot, reader.get(state.owner, *slot).ok()??));
-        let mut values: Vec<_> = state.slots.iter().filter_map(get).collect();
-        let hit = self.opened.recovered.damage_of(state.owner).is_some();
-        let stored = if hit && self.opened.is_runtime() { self.stored(state, &values) } else { None };
-        // The events that there should be.
-        let mut first = state.first_sequence;
-        let mut last = state.last_sequence;
-        if let Some(stored) = &stored {
-            first = first.min(stored.row.first_sequence);
-            last = last.max(stored.row.last_sequence);
+    /// The values that can be read. What a server would not take is told and is none.
+    fn values(&mut self, state: &OwnerState) -> Vec<(Slot, StoredValue)> {
+        let owner = state.owner;
+        let get = |slot: &Slot| Some((*slot, self.opened.reader.get(owner, *slot).ok()??));
+        let values: Vec<_> = state.slots.iter().filter_map(get).collect();
+        let (good, bad): (Vec<_>, Vec<_>) =
+            values.into_iter().partition(|(slot, value)| self.is_served(owner, *slot, &value.value));
+        let worker_id = (owner != RUNTIME).then(|| worker_of(owner));
+        self.salvaged.left.extend(bad.into_iter().map(|(slot, _)| Finding {
+            place: self.opened.place_of(owner, slot, "it does not decode, and is not in the copy"),
+            worker_id: worker_id.clone(),
+        }));
+        good
+    }
+
+    /// Whether a value is what it should be. A worker's own records are judged together.
+    fn is_served(&self, owner: Owner, slot: Slot, value: &Bytes) -> bool {
+        if !self.opened.is_runtime() {
+            return (self.control)(slot, value).is_ok();
         }
+        match slot::kind(slot) {
+            slot::Kind::Origin | slot::Kind::Row => true,
+            slot::Kind::Receipt => {
+                let is_its = |it: &Receipt| owner == RUNTIME || slot::owner_of_receipt(it) == owner;
+                self.codec.read_receipt(value).is_ok_and(|it| slot::receipt(&it.key) == slot && is_its(&it))
+            }
+            slot::Kind::Bundle => self.codec.read_bundle(value).is_ok_and(|it| slot::bundle(it.digest()) == slot),
+            slot::Kind::Unknown => false,
+        }
+    }
+
+    fn worker(&mut self, state: &OwnerState, mut values: Vec<(Slot, StoredValue)>) -> Result<(), CareError> {
+        let Some(mut stored) = self.stored(state, &values) else { return self.unserved(state, values) };
+        let reader = &self.opened.reader;
+        // The events that there should be.
+        let first = state.first_sequence.min(stored.row.first_sequence);
+        let last = state.last_sequence.max(stored.row.last_sequence);
+        let hit = self.opened.recovered.damage_of(state.owner).is_some();
         let unreadable = if hit { unreadable(reader, state, first, last) } else { Vec::new() };
         let begins = unreadable.last().map_or(first, |sequence| sequence + 1);
-        let numbers_removed = self.numbers_before(state, stored.as_ref(), begins);
-        if let Some(mut stored) = stored {
+        let numbers_removed = self.numbers_before(state, &stored, begins);
+        if hit {
             stored.row.first_sequence = begins;
             stored.row.removed_items = numbers_removed;
             let row = self.codec.row(&stored);
             values.iter_mut().filter(|(slot, _)| *slot == ROW).for_each(|(_, value)| value.value = row.clone());
         }
-        let OwnerState { owner, revision, .. } = *state;
-        self.copy.begin(Beginning { owner, revision, first_sequence: begins, numbers_removed })?;
-        for (slot, value) in &values {
-            self.copy.value(*slot, value)?;
-        }
-        self.salvaged.records += values.len();
-        self.salvaged.workers += usize::from(owner != RUNTIME);
+        self.begin(state, begins, numbers_removed, &values)?;
+        self.salvaged.workers += 1;
         self.events(state, begins)?;
         if begins > first { self.leave(state, first..begins, unreadable.len()) } else { Ok(()) }
+    }
+
+    fn begin(
+        &mut self,
+        state: &OwnerState,
+        first_sequence: u64,
+        numbers_removed: u64,
+        values: &[(Slot, StoredValue)],
+    ) -> Result<(), CareError> {
+        let OwnerState { owner, revision, .. } = *state;
+        self.copy.begin(Beginning { owner, revision, first_sequence, numbers_removed })?;
+        self.salvaged.records += values.len();
+        Ok(values.iter().try_for_each(|(slot, value)| self.copy.value(*slot, value))?)
+    }
+
+    /// A worker that nobody could serve: of the copy it is as one that was deleted, and what it had is left behind.
+    fn unserved(&mut self, state: &OwnerState, values: Vec<(Slot, StoredValue)>) -> Result<(), CareError> {
+        let (own, kept): (Vec<_>, Vec<_>) = values.into_iter().partition(|(slot, _)| matches!(*slot, ORIGIN | ROW));
+        self.begin(state, state.last_sequence + 1, state.last_number, &kept)?;
+        let worker_id = worker_of(state.owner);
+        let events = (state.first_sequence..=state.last_sequence)
+            .filter_map(|sequence| read_one(&self.opened.reader, state, sequence));
+        let own = own.iter().map(|(slot, value)| (*slot, &*value.value));
+        let left = self.left.write(&worker_id, own, events)?;
+        let what = left.map_or_else(
+            || "nothing of it can be read".to_owned(),
+            |(file, events)| format!("{events} events and what else of it can be read are in {}", file.display()),
+        );
+        let name = self.opened.name;
+        let place = format!("{name}: what says what this worker is cannot be read: it is not in the copy; {what}");
+        self.salvaged.left.push(Finding { place, worker_id: Some(worker_id) });
+        Ok(())
     }
 
     /// The worker's row, if it is that of the owner's last change and of no earlier one.
     fn stored(&self, state: &OwnerState, values: &[(Slot, StoredValue)]) -> Option<StoredWorker> {
         let value = |wanted: Slot| values.iter().find(|(slot, _)| *slot == wanted).map(|(_, value)| &value.value);
         let origin = self.codec.read_origin(value(ORIGIN)?).ok()?;
-        let stored = self.codec.read_row(Arc::new(origin), value(ROW)?).ok()?;
+        let is_its_own = slot::owner_of(&origin.worker_id) == Some(state.owner);
+        let stored = self.codec.read_row(Arc::new(origin), value(ROW)?).ok().filter(|_| is_its_own)?;
         (stored.revision == state.revision && stored.row.last_sequence >= state.last_sequence).then_some(stored)
     }
 
     /// How many items there were before an event.
-    fn numbers_before(&self, state: &OwnerState, stored: Option<&StoredWorker>, sequence: u64) -> u64 {
+    fn numbers_before(&self, state: &OwnerState, stored: &StoredWorker, sequence: u64) -> u64 {
         if sequence == state.first_sequence {
             return state.numbers_removed;
         }
         let item = self.codec.tag(EventKind::ItemAppended);
         match read_one(&self.opened.reader, state, sequence) {
             Some(event) => event.number - u64::from(event.tag == item),
-            None => stored.map_or(state.last_number, |stored| stored.row.transcript_length),
+            None => stored.row.transcript_length,
         }
     }
 
@@ -190,8 +268,8 @@ impl Salvage<'_> {
         let (first, last) = (range.start, range.end - 1);
         let worker_id = worker_of(state.owner);
         let left = range.filter_map(|sequence| read_one(&self.opened.reader, state, sequence));
-        let place = match write_left(self.disk, self.new, &worker_id, left)? {
-            Some(file) => format!(
+        let place = match self.left.write(&worker_id, std::iter::empty(), left)? {
+            Some((file, _)) => format!(
                 "{}: events {first} to {last}, of which {unreadable} cannot be read, are not in the copy; the others are \
                  in {}",
                 self.opened.name,
@@ -224,34 +302,4 @@ fn unreadable(reader: &Reader, state: &OwnerState, first: u64, last: u64) -> Vec
 fn read_one(reader: &Reader, state: &OwnerState, sequence: u64) -> Option<StoredEvent> {
     let events = reader.read(state.owner, Select::EventsAfter(sequence - 1), 1, BYTES).ok()?;
     events.into_iter().next().filter(|event| event.sequence == sequence)
-}
-
-/// Writes events as lines of JSON, their payloads in Base64. Returns where, if there are any.
-fn write_left(
-    disk: &dyn Disk,
-    new: &Path,
-    worker_id: &WorkerId,
-    events: impl Iterator<Item = StoredEvent>,
-) -> Result<Option<PathBuf>, CareError> {
-    let mut events = events.peekable();
-    if events.peek().is_none() {
-        return Ok(None);
-    }
-    let dir = new.join("left-behind");
-    disk.create_dir(&dir)?;
-    let path = dir.join(format!("{worker_id}.jsonl"));
-    let file = disk.create(&path)?;
-    let mut offset = 0;
-    for StoredEvent { sequence, number: _, position: _, tag, payload } in events {
-        let line = line(sequence, tag, &payload);
-        file.write_at(line.as_bytes(), offset)?;
-        offset += line.len() as u64;
-    }
-    file.sync_data()?;
-    disk.sync_dir(&dir)?;
-    Ok(Some(path))
-}
-
-fn line(sequence: u64, tag: u8, payload: &Bytes) -> String {
-    format!("{{\"sequence\":{sequence},\"tag\":{tag},\"payload\":\"{}\"}}\n", STANDARD.encode(payload))
 }

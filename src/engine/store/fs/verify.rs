@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::restore::{Restoring, named};
-use super::slot::{RUNTIME, worker_of};
+use super::slot::{ORIGIN, ROW, RUNTIME, worker_of};
 use crate::engine::store::data_dir::LOGS;
 use crate::engine::store::disk::Disk;
-use crate::engine::store::log::{Damage, Reader, Recovered, Slot};
+use crate::engine::store::log::{Damage, Owner, OwnerState, Reader, Recovered, Slot};
 use crate::engine::store::{DataDir, DataDirError, Quarantined, RecordCodec, RecordFault};
 use crate::model::{EventKind, WorkerId};
 
@@ -22,7 +22,7 @@ pub struct Verified {
     pub segments: usize,
     /// How many bytes they hold.
     pub bytes: u64,
-    /// How many workers have anything in it.
+    /// How many workers there are; of one that was deleted only what it was asked is kept.
     pub workers: usize,
     /// How many events they have.
     pub events: u64,
@@ -55,6 +55,14 @@ pub enum CareError {
     /// The new directory is one already.
     #[error("{}: is not empty", .0.display())]
     NotEmpty(PathBuf),
+    /// The copy could not be finished, and is none.
+    #[error("{}: the copy could not be finished: {source}", new.display())]
+    Unfinished {
+        /// Where half of it is.
+        new: PathBuf,
+        /// Why.
+        source: Box<CareError>,
+    },
     /// The system refused something; it says what.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -105,7 +113,7 @@ impl Verified {
         self.segments += stats.segments;
         self.bytes += stats.bytes;
         for state in opened.reader.states() {
-            self.workers += usize::from(state.owner != RUNTIME);
+            self.workers += usize::from(opened.is_worker(&state));
             self.events += state.last_sequence + 1 - state.first_sequence;
             self.records += state.slots.len();
         }
@@ -138,6 +146,19 @@ impl<'d> OpenedLog<'d> {
         self.name == "log"
     }
 
+    /// Whether an owner is a worker of which more is left than the answers that it gave.
+    pub(super) fn is_worker(&self, state: &OwnerState) -> bool {
+        let own = |slot: &Slot| matches!(*slot, ORIGIN | ROW);
+        let has_any = state.first_sequence <= state.last_sequence || state.slots.iter().any(own);
+        self.is_runtime() && state.owner != RUNTIME && has_any
+    }
+
+    /// Where the value of a slot lies, and what is wrong with it.
+    pub(super) fn place_of(&self, owner: Owner, slot: Slot, what: &str) -> String {
+        let place = self.reader.place(owner, slot);
+        place.map_or_else(|| format!("{}: {what}", self.name), |(file, offset)| named(self.dir, &file, offset, what))
+    }
+
     /// What the log says is damaged.
     pub(super) fn damage(&self) -> impl Iterator<Item = Finding> {
         let worker = |damage: &Damage| damage.owner.filter(|owner| *owner != RUNTIME).map(worker_of);
@@ -157,7 +178,7 @@ impl<'d> OpenedLog<'d> {
     }
 
     /// All that is wrong: what the log says, what does not decode, and what does not fit together.
-    fn findings(&self, codec: &dyn RecordCodec, control: ControlCheck<'_>) -> BTreeSet<Finding> {
+    pub(super) fn findings(&self, codec: &dyn RecordCodec, control: ControlCheck<'_>) -> BTreeSet<Finding> {
         let mut findings: BTreeSet<_> = self.damage().collect();
         if self.is_runtime() {
             let damage = &self.recovered.damage;

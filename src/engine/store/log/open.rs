@@ -41,6 +41,7 @@ impl Scanned {
             log,
             state: RwLock::new(State { index, segments, ends, groups: 0, submissions: 0 }),
             failing: AtomicBool::new(false),
+            full: AtomicBool::new(false),
         }
     }
 }

@@ -52,6 +52,12 @@ impl Reader {
         self.shared.failing.load(Ordering::Relaxed)
     }
 
+    /// Whether the writer of this log found no room the last time, but for what is vital.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.full.load(Ordering::Relaxed)
+    }
+
     /// Whether a submission that failed in this doubt will never be found: a segment has begun behind its own.
     #[must_use]
     pub fn is_void(&self, Doubt(segment): Doubt) -> bool {

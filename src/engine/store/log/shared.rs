@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) state: RwLock<State>,
     /// What was to be written last failed, more than once, and not for want of room.
     pub(super) failing: AtomicBool,
+    /// What was to be written last found no room.
+    pub(super) full: AtomicBool,
 }
 
 impl Shared {

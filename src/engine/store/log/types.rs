@@ -204,10 +204,13 @@ impl fmt::Debug for Owner {
     }
 }
 
-/// As a UUID.
+/// As the id of the worker that it is.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        uuid::Uuid::from_bytes(self.0).fmt(f)
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => f.write_str("the runtime itself"),
+            uuid => write!(f, "worker-{}", uuid::Uuid::from_bytes(uuid)),
+        }
     }
 }
 

@@ -284,6 +284,10 @@ impl Writer {
     pub(super) fn make_room(&mut self, bytes: u64, room: Room) -> Result<(), StoreFault> {
         let made = self.try_make_room(bytes, room);
         self.trouble.tell(&self.dir, made.as_ref().err(), room);
+        // What is vital finding room says nothing of the others.
+        if made.is_err() || room == Room::Ordinary {
+            self.shared.full.store(made.as_ref().is_err_and(is_full), Ordering::Relaxed);
+        }
         if let Err(error) = &made {
             self.count(error);
         }

@@ -2,49 +2,50 @@
 
 use std::path::Path;
 
+use super::super::slot::RUNTIME;
 use super::*;
 use crate::engine::store::disk::simulated::SimulatedDisk;
-use crate::engine::store::log::{Change, Reached, Slot, Submission};
+use crate::engine::store::log::{Change, Reached, Reader, Slot, Submission};
 use crate::engine::store::{CareError, DataDir, DirRole, RecordFault, salvage, verify};
 use crate::model::{Incarnation, RuntimeId};
 
 /// A host's data directory, and those it was salvaged into.
-struct Care {
-    disk: SimulatedDisk,
-    records: Arc<TableRecords>,
+pub(super) struct Care {
+    pub(super) disk: SimulatedDisk,
+    pub(super) records: Arc<TableRecords>,
 }
 
 /// A data directory that is open, as a host has it.
-struct Opened {
+pub(super) struct Opened {
     dir: DataDir,
-    store: FsStore,
+    pub(super) store: FsStore,
 }
 
 impl Opened {
-    fn close(self) {
+    pub(super) fn close(self) {
         self.store.close();
     }
 }
 
-fn old() -> &'static Path {
+pub(super) fn old() -> &'static Path {
     Path::new("/old")
 }
 
-fn new() -> &'static Path {
+pub(super) fn new() -> &'static Path {
     Path::new("/new")
 }
 
 /// All is well with a value of the control plane that does not say otherwise.
-fn check(_: Slot, value: &Bytes) -> Result<(), RecordFault> {
+pub(super) fn check(_: Slot, value: &Bytes) -> Result<(), RecordFault> {
     if value == "bad" { Err(RecordFault("it says so itself".to_owned())) } else { Ok(()) }
 }
 
 impl Care {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { disk: SimulatedDisk::new(1), records: Arc::default() }
     }
 
-    fn open(&self, dir: &Path) -> Opened {
+    pub(super) fn open(&self, dir: &Path) -> Opened {
         let dir = DataDir::open(Arc::new(self.disk.clone()), dir, DirRole::Host, None).unwrap();
         let codec = Arc::clone(&self.records) as Arc<dyn RecordCodec>;
         let store = FsStore::open(dir.disk(), &dir.log(), codec, Handle::current()).unwrap();
@@ -52,7 +53,7 @@ impl Care {
     }
 
     /// Three workers with their receipts, a bundle, and the middle one's last row.
-    async fn fill(&self) -> (Vec<WorkerRow>, Option<RuntimeId>, Incarnation) {
+    pub(super) async fn fill(&self) -> (Vec<WorkerRow>, Option<RuntimeId>, Incarnation) {
         let opened = self.open(old());
         let store = &opened.store;
         let mut rows = vec![worker(store, 1, &["-a", "b"]).await, worker(store, 2, &["one", "-two", "three"]).await];
@@ -64,14 +65,14 @@ impl Care {
         identity
     }
 
-    fn file(&self, path: &Path) -> Vec<u8> {
+    pub(super) fn file(&self, path: &Path) -> Vec<u8> {
         let file = self.disk.open(path, false).unwrap();
         let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
         file.read_at(&mut bytes, 0).unwrap();
         bytes
     }
 
-    fn segment(&self) -> PathBuf {
+    pub(super) fn segment(&self) -> PathBuf {
         let mut files = self.disk.list(&old().join("log")).unwrap();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "seg"));
         files.remove(0)
@@ -85,15 +86,23 @@ impl Care {
         at
     }
 
-    fn verify(&self, dir: &Path) -> Verified {
+    /// Changes a byte of a value that the worker of this number has.
+    pub(super) fn hit_value(&self, worker: usize, slot: Slot) {
+        let (reader, _) = Reader::open(&self.disk, &old().join("log"), None).unwrap();
+        let owner = reader.states().filter(|state| state.owner != RUNTIME).nth(worker).unwrap().owner;
+        let (file, offset) = reader.place(owner, slot).unwrap();
+        self.disk.flip(&file, offset + 88, 0x20);
+    }
+
+    pub(super) fn verify(&self, dir: &Path) -> Verified {
         verify(&self.disk, dir, &*self.records, &check).unwrap()
     }
 
-    fn salvage(&self) -> Salvaged {
-        salvage(&self.disk, old(), new(), None, &*self.records).unwrap()
+    pub(super) fn salvage(&self) -> Salvaged {
+        salvage(&self.disk, old(), new(), None, &*self.records, &check).unwrap()
     }
 
-    async fn restored(&self, dir: &Path) -> Restored {
+    pub(super) async fn restored(&self, dir: &Path) -> Restored {
         let opened = self.open(dir);
         let restored = restore_all(&opened.store).await;
         opened.close();
@@ -197,6 +206,10 @@ async fn a_value_of_the_control_plane_that_does_not_decode_is_named_with_its_pla
     let (start, end) = ("control/00000000000000000001.seg: offset ", ": it says so itself");
     assert!(finding.place.starts_with(start) && finding.place.ends_with(end), "{finding:?}");
     assert_eq!(finding.worker_id, None);
+    // It is not copied, and that is told.
+    let salvaged = care.salvage();
+    assert!(salvaged.left.len() == 1 && salvaged.left[0].place.ends_with("is not in the copy"), "{:?}", salvaged.left);
+    assert_eq!(care.verify(new()).findings, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,10 +220,10 @@ async fn a_directory_without_its_identity_is_damaged_and_becomes_one_of_the_runt
     let found = care.verify(old()).findings;
     assert!(found.len() == 1 && found[0].place.starts_with("identity: offset 0: "), "{found:?}");
     let id = RuntimeId::new("host-a").unwrap();
-    let salvaged = salvage(&care.disk, old(), new(), Some(&id), &*care.records).unwrap();
+    let salvaged = salvage(&care.disk, old(), new(), Some(&id), &*care.records, &check).unwrap();
     assert_eq!(salvaged.left, found);
     assert_eq!(care.open(new()).dir.runtime_id(), Some(&id));
-    let nameless = salvage(&care.disk, old(), Path::new("/third"), None, &*care.records).unwrap();
+    let nameless = salvage(&care.disk, old(), Path::new("/third"), None, &*care.records, &check).unwrap();
     assert!(nameless.left[0].place.contains("another runtime id, unless `--runtime-id`"), "{nameless:?}");
 }
 
@@ -262,7 +275,7 @@ async fn a_worker_with_a_damaged_event_goes_on_behind_it_and_what_was_before_is_
     let left = care.file(&new().join(format!("left-behind/{}.jsonl", rows[1].worker_id())));
     let left = String::from_utf8(left).unwrap();
     let lines: Vec<_> = left.lines().collect();
-    assert!(lines.len() == 3 && lines[1].starts_with("{\"sequence\":2,\"tag\":"), "{left}");
+    assert!(lines.len() == 3 && lines[1] == "{\"sequence\":2,\"body\":\"-two\"}", "{left}");
 
     let restored = care.restored(new()).await;
     assert!(restored.quarantined.is_empty() && restored.warnings.is_empty());
@@ -297,10 +310,10 @@ async fn a_copy_goes_into_an_empty_directory_only() {
     let care = Care::new();
     care.fill().await;
     care.disk.create_dir(&new().join("log")).unwrap();
-    let refused = salvage(&care.disk, old(), new(), None, &*care.records);
+    let refused = salvage(&care.disk, old(), new(), None, &*care.records, &check);
     assert!(matches!(refused, Err(CareError::NotEmpty(_))), "{refused:?}");
     let held = care.open(old());
-    let refused = salvage(&care.disk, old(), Path::new("/third"), None, &*care.records).unwrap_err();
+    let refused = salvage(&care.disk, old(), Path::new("/third"), None, &*care.records, &check).unwrap_err();
     assert!(refused.to_string().contains("is in use"), "{refused}");
     held.close();
 }
@@ -317,7 +330,7 @@ async fn one_bad_bit_costs_nobody_but_whom_it_hit() {
     for offset in (0..length).step_by(61) {
         let new = PathBuf::from(format!("/new-{offset}"));
         care.disk.flip(&segment, offset, 1 << (offset % 8));
-        let salvaged = salvage(&care.disk, old(), &new, None, &*care.records).unwrap();
+        let salvaged = salvage(&care.disk, old(), &new, None, &*care.records, &check).unwrap();
         care.disk.flip(&segment, offset, 1 << (offset % 8));
         let hit = |worker_id: &WorkerId| salvaged.left.iter().any(|left| left.worker_id.as_ref() == Some(worker_id));
         let restored = care.restored(&new).await;

@@ -3,6 +3,7 @@
 mod care;
 mod limits;
 mod model;
+mod salvage;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -289,6 +290,25 @@ async fn a_store_on_a_disk_that_takes_nothing_says_so_until_it_does() {
     disk.set_chances(Chances::default());
     store.commit(Batch { bundles: vec![bundle("1")], ..Batch::default() }).await.unwrap();
     assert_eq!(store.fault(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_room_says_so_until_there_is_some() {
+    let (disk, records) = (SimulatedDisk::new(1), Arc::<TableRecords>::default());
+    let store = FsStore::open(Arc::new(disk.clone()), Path::new("/log"), records, Handle::current()).unwrap();
+    disk.set_room(disk.used());
+    let mut row = worker(&store, 1, &["one"]).await;
+    assert!(!store.is_full());
+    let long = "x".repeat(100_000);
+    let mut revision = 1;
+    while store.commit(of(append(&mut row.clone(), revision, &[&long]))).await.is_ok() {
+        append(&mut row, revision, &[&long]);
+        revision += 1;
+    }
+    assert!(store.is_full());
+    disk.set_room(u64::MAX);
+    store.commit(of(append(&mut row, revision, &[&long]))).await.unwrap();
+    assert!(!store.is_full());
 }
 
 #[tokio::test(flavor = "multi_thread")]
