@@ -1,16 +1,18 @@
 //! Disks that are full, and disks that fail, as the system says it: on small file systems of their own, and by errors
 //! that are injected into the process from outside.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tonic::{Code, Status};
-use workplane::proto::v1::{StopMode, TranscriptRole, WorkerState};
+use workplane::proto::v1::{DeleteWorkerRequest, StopMode, TranscriptRole, WorkerState};
 
 use crate::fleet::CATALOG;
 use crate::load::Load;
@@ -232,6 +234,66 @@ async fn a_server_that_is_killed_while_its_disk_is_full_serves_again() {
     scene.tell(&load, "full", full).await;
     scene.nothing_is_left().await;
     scene.check().await;
+}
+
+/// What is deleted on a full disk gives its room back, to whoever asks next and without a restart.
+async fn what_is_deleted_gives_room(small: Small) {
+    const WORKERS: usize = 10;
+    const KEPT: usize = 0;
+    let data = small.data();
+    let scene = Scene::new(Setting { data: Some(&data), ..Setting::default() }).await;
+    let client = scene.server.client();
+    let workers: Vec<_> =
+        stream::iter(0..WORKERS).then(|_| Worker::spawn(client.clone(), EMBEDDED, CATALOG)).collect().await;
+    let long = "x".repeat(100_000);
+    let mut taken = [0; WORKERS];
+    let fill = async |workers: &[Worker], taken: &mut [u32]| {
+        for nth in (0..workers.len()).cycle() {
+            match workers[nth].try_send(workers[nth].input(&long)).await {
+                Ok(_) => taken[nth] += 1,
+                Err(status) => return assert_eq!(refusal(&status).reason, "STORE_FULL"),
+            }
+        }
+    };
+    fill(&workers, &mut taken).await;
+    assert!(taken.iter().all(|taken| *taken > 4), "{taken:?}");
+    let delete = async |worker: &Worker| {
+        let (runtime_id, worker_id) = worker.ids();
+        let request = DeleteWorkerRequest { runtime_id, worker_id, force: true, ..Default::default() };
+        client.workers().delete_worker(request).await.unwrap();
+    };
+    for worker in &workers[KEPT + 1..] {
+        delete(worker).await;
+    }
+    let begun = Instant::now();
+    let kept = &workers[KEPT];
+    until("an input", || async { kept.try_send(kept.input("x")).await.ok() }).await;
+    let took = begun.elapsed();
+    println!("inputs are taken {took:.2?} after workers were deleted");
+    assert!(took <= RECOVERY, "{took:?}");
+    // About as much as went.
+    let before: u32 = taken[KEPT + 1..].iter().sum();
+    let again = Cell::new(0);
+    until("the room to be there", || async {
+        let mut more = [0];
+        fill(std::slice::from_ref(kept), &mut more).await;
+        again.set(again.get() + more[0]);
+        (again.get() * 10 > before * 8).then_some(())
+    })
+    .await;
+    assert!(kept.page(0, 1).await.unwrap().total_items > again.get().into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_on_a_full_disk_gives_its_room_back() {
+    let Some(small) = Small::ext4() else { return };
+    what_is_deleted_gives_room(small).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_on_a_full_file_system_in_memory_gives_its_room_back() {
+    let Some(small) = Small::tmpfs() else { return };
+    what_is_deleted_gives_room(small).await;
 }
 
 /// Makes syscalls of a process fail until it is dropped.

@@ -21,7 +21,7 @@ use super::index::Loc;
 use super::mark::mark;
 use super::queue::Waiting;
 use super::read::Reader;
-use super::segment::Room;
+use super::room::{Room, is_heavy, is_worth_closing};
 use super::shared::segment_path;
 use super::stage::cost;
 use super::types::{Owner, Submission};
@@ -89,20 +89,22 @@ impl Writer {
             return true;
         }
         let state = self.shared.state.read();
-        let Some(oldest) = state.segments.keys().next().copied().filter(|oldest| *oldest < self.head.newest) else {
-            return false;
-        };
+        let Some(oldest) = state.segments.keys().next().copied() else { return false };
         if self.cleaning.is_unread || self.cleaning.blocked.as_ref().is_some_and(|blocked| blocked.segment == oldest) {
             return false;
         }
-        let all = state.index.weight_of_all();
-        state.index.weight(oldest).live == 0 || all.live * 2 < all.total
+        let is_heavy = is_heavy(&state.index, self.is_full);
+        if oldest == self.head.newest {
+            return is_heavy && is_worth_closing(&self.options, &state.index, self.is_full);
+        }
+        is_heavy || state.index.weight(oldest).live == 0
     }
 
     /// A piece of cleaning between commits, if enough was written since the last one.
     pub(super) fn clean_beside_work(&mut self) {
         self.cleaning.stuck = false;
-        if self.cleaning.written >= WRITTEN && self.is_cleaning_due() {
+        // Where all is refused, nothing is written, and who asks again and again leaves no time without work.
+        if (self.cleaning.written >= WRITTEN || self.is_full) && self.is_cleaning_due() {
             self.clean();
         }
     }
@@ -122,7 +124,14 @@ impl Writer {
         }
     }
 
-    fn begin_pass(&self) -> Option<Pass> {
+    /// A pass over the oldest segment. Where that is the one that is written to, it is closed.
+    fn begin_pass(&mut self) -> Option<Pass> {
+        let oldest = self.shared.state.read().segments.keys().next().copied();
+        if oldest == Some(self.head.newest) {
+            self.begin_segment(0, Room::Cleaning).ok()?;
+        }
+        // What was used up of the room that is kept is taken again, where that can be had by now.
+        self.refill();
         let state = self.shared.state.read();
         let (number, segment) = state.segments.iter().next()?;
         let end = state.ends.get(number).copied()?;
@@ -137,12 +146,9 @@ impl Writer {
 
     /// `true`: the segment is gone.
     fn clean_piece(&mut self, pass: &mut Pass) -> Result<bool, Stuck> {
-        let live = self.shared.state.read().index.weight(pass.segment).live;
-        // What is copied is given back soon; it may use the reserve where that is sure to be enough.
-        let room = if live * 2 <= self.options.reserve_bytes { Room::Vital } else { Room::Ordinary };
         let (chosen, at_end) = self.choose(pass);
         if !chosen.is_empty() {
-            self.copy(&chosen, room)?;
+            self.copy(&chosen)?;
         }
         if !at_end {
             return Ok(false);
@@ -194,7 +200,7 @@ impl Writer {
     }
 
     /// Copies records to the head, in one group.
-    fn copy(&mut self, chosen: &[(RecordHeader, Loc)], room: Room) -> Result<(), Stuck> {
+    fn copy(&mut self, chosen: &[(RecordHeader, Loc)]) -> Result<(), Stuck> {
         let reader = Reader { shared: Arc::clone(&self.shared) };
         let mut records = Vec::with_capacity(chosen.len());
         for (header, loc) in chosen {
@@ -209,7 +215,8 @@ impl Writer {
             return Ok(());
         }
         let bytes = records.iter().map(|(_, payload)| record_cost(payload.len())).sum::<u64>();
-        self.make_room(GROUP_OVERHEAD + bytes, room).map_err(|_| Stuck)?;
+        // What is copied is given back soon, when the segment goes.
+        self.make_room(GROUP_OVERHEAD + bytes, Room::Cleaning).map_err(|_| Stuck)?;
         self.begin_group();
         {
             let state = self.shared.state.read();

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::format::{CLOSE, Kind, MOVED, RecordHeader, SECTOR, Seal, SegmentHeader, numbers};
 use super::group::{GROUP_OVERHEAD, Group, record_cost};
-use super::segment::{Active, Room};
+use super::room::{Keep, Room};
+use super::segment::Active;
 use super::types::{LogId, LogOptions, Owner, Slot, StoredEvent, StoredValue};
 use crate::engine::store::disk::Disk;
 
@@ -65,7 +66,7 @@ impl<'d> LogCopy<'d> {
         disk.create_dir(dir)?;
         let header =
             SegmentHeader { log, number: FIRST, oldest: FIRST, position: last_position + 1, ordinal: 1, before: 0 };
-        let active = Active::create(disk, dir, FIRST, (0, Room::Ordinary), &options)?;
+        let active = Active::create(disk, dir, FIRST, 0, options.reserve_bytes)?;
         active.begin(disk, dir, &header)?;
         let group = Group::new(Seal::new(log, FIRST));
         let (dir, position, last) = (dir.to_owned(), header.position, Last::default());
@@ -148,7 +149,8 @@ impl<'d> LogCopy<'d> {
 
     /// Begins a group that may become this long, in the next segment where this one has no room for it.
     fn make_room(&mut self, bytes: u64) -> io::Result<()> {
-        if self.active.is_too_long_for(bytes, &self.options) {
+        let keep = Keep::of_copy(&self.options, self.active.number);
+        if self.active.is_too_long_for(bytes, &keep) {
             let number = self.active.number + 1;
             let header = SegmentHeader {
                 log: self.log,
@@ -158,11 +160,11 @@ impl<'d> LogCopy<'d> {
                 ordinal: self.ordinal,
                 before: self.active.end,
             };
-            let next = Active::create(self.disk, &self.dir, number, (bytes, Room::Ordinary), &self.options)?;
+            let next = Active::create(self.disk, &self.dir, number, bytes, keep.all())?;
             next.begin(self.disk, &self.dir, &header)?;
             std::mem::replace(&mut self.active, next).give_back();
         }
-        self.active.take_room(bytes, Room::Ordinary, &self.options)?;
+        self.active.take_room(bytes, Room::Ordinary, &keep)?;
         self.begin_group();
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::dense::Dense;
-use super::format::{ALIGN, Kind, RecordHeader};
+use super::format::{ALIGN, Kind, RecordHeader, TABLE_ENTRY};
 use super::slots::Slots;
 use super::types::{Owner, OwnerState, Slot};
 
@@ -50,6 +50,11 @@ impl Loc {
     pub(super) fn is_long(self) -> bool {
         self.0 & MAX_LENGTH == MAX_LENGTH
     }
+
+    /// What the record weighs, with its entry in the table.
+    fn weight(self) -> u64 {
+        self.length() + TABLE_ENTRY as u64
+    }
 }
 
 /// What a segment weighs, by the lengths that the index knows.
@@ -57,6 +62,8 @@ impl Loc {
 pub(super) struct Weight {
     pub(super) total: u64,
     pub(super) live: u64,
+    /// It has, or had, records that are longer than the index knows.
+    pub(super) has_long: bool,
 }
 
 /// What is known of one owner.
@@ -174,7 +181,9 @@ impl Index {
         entry.count = header.count;
         entry.previous = Some(checksum);
         entry.newest = loc.segment();
-        weights.entry(loc.segment()).or_default().total += loc.length();
+        let weight = weights.entry(loc.segment()).or_default();
+        weight.total += loc.length();
+        weight.has_long |= loc.is_long();
         let (first, second) = header.numbers();
         match header.kind {
             Kind::Event if first < entry.floor.1 => {}
@@ -265,6 +274,7 @@ impl Index {
         self.weights.values().fold(Weight::default(), |sum, weight| Weight {
             total: sum.total + weight.total,
             live: sum.live + weight.live,
+            has_long: sum.has_long || weight.has_long,
         })
     }
 
@@ -272,7 +282,7 @@ impl Index {
     pub(super) fn is_done_with(&self, segment: u32) -> bool {
         let forgotten = self.empty.iter().filter_map(|owner| self.owners.get(owner));
         let rest = forgotten.filter(|entry| entry.newest <= segment && entry.floor.0.segment() == segment);
-        self.weight(segment).live == rest.map(|entry| entry.floor.0.length()).sum::<u64>()
+        self.weight(segment).live == rest.map(|entry| entry.floor.0.weight()).sum::<u64>()
     }
 
     /// A segment is gone, and with it the last records of owners that have nothing.
@@ -300,11 +310,11 @@ impl Index {
 }
 
 fn born(weights: &mut BTreeMap<u32, Weight>, loc: Loc) {
-    weights.entry(loc.segment()).or_default().live += loc.length();
+    weights.entry(loc.segment()).or_default().live += loc.weight();
 }
 
 fn died(weights: &mut BTreeMap<u32, Weight>, loc: Loc) {
     if let Some(weight) = weights.get_mut(&loc.segment()).filter(|_| !loc.is_none()) {
-        weight.live = weight.live.saturating_sub(loc.length());
+        weight.live = weight.live.saturating_sub(loc.weight());
     }
 }

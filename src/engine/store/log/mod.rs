@@ -30,6 +30,7 @@ mod mark;
 mod open;
 mod queue;
 mod read;
+mod room;
 mod scan;
 mod segment;
 mod shared;

@@ -14,8 +14,9 @@ use super::damage::Findings;
 use super::format::Seal;
 use super::group::Group;
 use super::queue::Queue;
+use super::room::Room;
 use super::scan::{Scanned, Tail, scan};
-use super::segment::{Active, Room};
+use super::segment::Active;
 use super::shared::{Shared, State, segment_path};
 use super::stage::Stage;
 use super::trouble::Trouble;
@@ -133,6 +134,7 @@ fn writer(
         marked: true,
         trouble: Trouble::default(),
         failures: 0,
+        is_full: false,
         lock: Some(lock),
         disk,
         options,

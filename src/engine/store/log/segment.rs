@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::format::{HEAD, SegmentHeader};
 use super::index::MAX_OFFSET;
+use super::room::{Keep, Room};
 use super::shared::segment_path;
-use super::types::LogOptions;
 use crate::engine::store::disk::{Disk, DiskFile};
 
 /// A segment that is written to, at its end.
@@ -22,24 +22,10 @@ pub(super) struct Active {
     allocated: Option<u64>,
 }
 
-/// Which room is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
-    /// The reserve must stay.
-    Ordinary,
-    /// The reserve may be used.
-    Vital,
-}
-
 impl Active {
-    /// Makes the file of a segment and takes room for its first group. An older file of that number was never used.
-    pub(super) fn create(
-        disk: &dyn Disk,
-        dir: &Path,
-        number: u32,
-        (bytes, room): (u64, Room),
-        options: &LogOptions,
-    ) -> io::Result<Self> {
+    /// Makes the file of a segment and takes room for its first group, and so much behind it. An older file of that number
+    /// was never used.
+    pub(super) fn create(disk: &dyn Disk, dir: &Path, number: u32, bytes: u64, behind: u64) -> io::Result<Self> {
         let path = segment_path(dir, number);
         let file = match disk.create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -49,7 +35,7 @@ impl Active {
             created => created?,
         };
         let mut active = Self { number, path, file, end: HEAD, allocated: Some(0) };
-        if let Err(error) = active.take_room(bytes, room, options) {
+        if let Err(error) = active.allocate(HEAD + bytes + behind) {
             active.discard(disk);
             return Err(error);
         }
@@ -76,28 +62,24 @@ impl Active {
     }
 
     /// Whether a group of this size should rather begin a new segment.
-    pub(super) fn is_too_long_for(&self, bytes: u64, options: &LogOptions) -> bool {
-        self.end > HEAD && self.end + bytes > options.segment_bytes
+    pub(super) fn is_too_long_for(&self, bytes: u64, keep: &Keep) -> bool {
+        self.end > HEAD && self.end + bytes > keep.longest
     }
 
-    /// Sees to it that a group of this size fits, and that the reserve stays behind it unless it is vital.
-    pub(super) fn take_room(&mut self, bytes: u64, room: Room, options: &LogOptions) -> io::Result<()> {
+    /// Sees to it that a group of this size fits, and that what must stay behind it does.
+    pub(super) fn take_room(&mut self, bytes: u64, room: Room, keep: &Keep) -> io::Result<()> {
         let Some(allocated) = self.allocated else { return Ok(()) };
         let needed = self.end + bytes;
         if needed >= MAX_OFFSET {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let wanted = needed + options.reserve_bytes;
+        // Cleaning uses up what is kept for it: it takes more only where that is not enough.
+        let wanted = needed + if room == Room::Cleaning { keep.margin() } else { keep.all() };
         if wanted <= allocated {
             return Ok(());
         }
-        let step = options.allocate_step.max(1);
-        let mut tries = vec![wanted.next_multiple_of(step), wanted];
-        if room == Room::Vital {
-            tries.push(needed);
-        }
         let mut last = Ok(());
-        for length in tries {
+        for length in [wanted.next_multiple_of(keep.step), wanted, needed + keep.behind(room)] {
             last = if length <= allocated { Ok(()) } else { self.allocate(length) };
             match &last {
                 Err(error) if is_full(error) => {}
@@ -119,8 +101,15 @@ impl Active {
 
     /// Gives the room behind the end back.
     pub(super) fn give_back(&mut self) {
-        if self.allocated.is_some_and(|allocated| allocated > self.end) && self.file.truncate(self.end).is_ok() {
-            self.allocated = Some(self.end);
+        self.give_back_but(0);
+    }
+
+    /// Gives the room behind the end back but for so much. What was taken in part, before there was no more, goes with it.
+    pub(super) fn give_back_but(&mut self, kept: u64) {
+        let length = self.end + kept;
+        let has_more = self.allocated.is_some() && self.file.length().is_ok_and(|now| now > length);
+        if has_more && self.file.truncate(length).is_ok() {
+            self.allocated = Some(length);
         }
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::segment::{Room, is_full};
+use super::room::Room;
+use super::segment::is_full;
 
 /// Less than this does not lie between two lines.
 const QUIET: Duration = Duration::from_secs(10);

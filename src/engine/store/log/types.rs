@@ -168,9 +168,10 @@ pub struct LogStats {
 /// How a log behaves.
 #[derive(Debug, Clone)]
 pub struct LogOptions {
-    /// A segment is closed when it would become longer than this. 64 MiB; at most 128 MiB.
+    /// A segment is closed when it would become longer than this, or than a sixteenth of what is kept, though not before
+    /// 4 MiB. 64 MiB; at most 128 MiB.
     pub segment_bytes: u64,
-    /// Room kept back for what is vital. 1 MiB.
+    /// Room kept back for what is vital, beside what cleaning a segment takes. 1 MiB.
     pub reserve_bytes: u64,
     /// In which steps room is taken ahead. 1 MiB.
     pub allocate_step: u64,

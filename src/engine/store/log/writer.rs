@@ -16,7 +16,8 @@ use super::format::{CLOSE, IDLE, SECTOR, SegmentHeader};
 use super::group::{GROUP_OVERHEAD, Group, overhead};
 use super::index::MAX_SEGMENT;
 use super::queue::{Next, Queue, Waiting};
-use super::segment::{Active, Room, is_full};
+use super::room::Room;
+use super::segment::{Active, is_full};
 use super::shared::{Segment, Shared};
 use super::stage::Stage;
 use super::trouble::Trouble;
@@ -64,6 +65,8 @@ pub(super) struct Writer {
     pub(super) trouble: Trouble,
     /// How often writing has failed since something landed, but for want of room.
     pub(super) failures: u32,
+    /// The last that may not use what is kept found no room.
+    pub(super) is_full: bool,
     pub(super) lock: Option<Box<dyn DiskLock>>,
 }
 
@@ -258,6 +261,7 @@ impl Writer {
 
     fn failed(&mut self, error: &io::Error) -> StoreFault {
         self.count(error);
+        self.is_full |= is_full(error);
         // The header of the next segment says that the group does not count. It is better there before anyone is told;
         // where it cannot be made now, nothing is acknowledged until it is, and a restart may find the group sound.
         let is_void = self.active.is_some() || self.begin_segment(0, Room::Ordinary).is_ok();
@@ -284,9 +288,13 @@ impl Writer {
     pub(super) fn make_room(&mut self, bytes: u64, room: Room) -> Result<(), StoreFault> {
         let made = self.try_make_room(bytes, room);
         self.trouble.tell(&self.dir, made.as_ref().err(), room);
+        let no_room = made.as_ref().is_err_and(is_full);
         // What is vital finding room says nothing of the others.
         if made.is_err() || room == Room::Ordinary {
-            self.shared.full.store(made.as_ref().is_err_and(is_full), Ordering::Relaxed);
+            self.shared.full.store(no_room, Ordering::Relaxed);
+        }
+        if room == Room::Ordinary {
+            self.is_full = no_room;
         }
         if let Err(error) = &made {
             self.count(error);
@@ -302,31 +310,14 @@ impl Writer {
         }
     }
 
-    fn try_make_room(&mut self, bytes: u64, room: Room) -> io::Result<()> {
-        match &mut self.active {
-            None => return self.begin_segment(bytes, room),
-            Some(active) if active.is_too_long_for(bytes, &self.options) => {
-                let begun = self.begin_segment(bytes, Room::Ordinary);
-                // What is vital goes on in the old one where there is no room for a new one.
-                if self.active.is_none() || begun.is_ok() || room == Room::Ordinary {
-                    return begun;
-                }
-            }
-            Some(_) => {}
-        }
-        match &mut self.active {
-            Some(active) => active.take_room(bytes, room, &self.options),
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    /// Begins the next segment, with room for a group of this size.
+    /// Begins the next segment, with room for a group of this size. Where there is a segment, what is kept there is handed
+    /// over if there is no other room; the new one may then have less behind that group than it should.
     pub(super) fn begin_segment(&mut self, bytes: u64, room: Room) -> io::Result<()> {
         let number = self.head.newest + 1;
         if number > MAX_SEGMENT {
             return Err(io::Error::other("the log has too many segments"));
         }
-        let next = Active::create(&*self.disk, &self.dir, number, (bytes, room), &self.options)?;
+        let next = self.create_segment(number, bytes, room)?;
         let oldest = if self.head.newest == 0 { number } else { self.head.oldest };
         let header = SegmentHeader {
             log: self.shared.log,

@@ -12,5 +12,6 @@ mod index;
 mod leftovers;
 mod odd;
 mod plain;
+mod room;
 mod stories;
 mod writer;

@@ -12,7 +12,7 @@ use super::odd::OddDisk;
 use crate::engine::store::disk::simulated::{Chances, Fault, SimulatedDisk};
 use crate::engine::store::log::open::open;
 use crate::engine::store::log::queue::Waiting;
-use crate::engine::store::log::segment::Room;
+use crate::engine::store::log::room::Room;
 use crate::engine::store::log::stage::cost;
 use crate::engine::store::log::writer::Writer;
 use crate::engine::store::log::{Change, LogOptions, Reader, Submission};
