@@ -57,7 +57,7 @@ async fn a_program_that_will_not_end_is_stopping_until_it_is_forced() {
         let mode = StopMode::Graceful.into();
         let mut request =
             tonic::Request::new(v1::StopWorkerRequest { runtime_id, worker_id, mode, ..Default::default() });
-        request.set_timeout(Duration::from_secs(2));
+        request.set_timeout(Duration::from_secs(6));
         let asked = worker.client().workers().stop_worker(request).await.unwrap().into_inner();
         assert_eq!(asked.state(), OperationState::Accepted);
         assert!(codes(&asked.diagnostics).contains(&"worker_still_stopping"), "{asked:?}");

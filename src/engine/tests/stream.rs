@@ -56,9 +56,11 @@ async fn a_slow_reader_loses_nothing_and_slows_nobody() {
 
 #[tokio::test]
 async fn what_is_being_said_is_told_and_in_the_snapshot() {
-    let stage = Stage::with(sh("printf 'thinking...'; read line; echo done")).await;
+    let stage = Stage::with(sh("read line; printf 'thinking...'; read line; echo done")).await;
     let worker = stage.spawn().await;
+    // What was said before somebody observes is in the snapshot only.
     let mut stream = stage.observe(&worker, ObserveFrom::Beginning);
+    stage.send(&worker, "begin").await.unwrap();
     loop {
         let frame = within(next_frame(&mut stream)).await.unwrap();
         if frame.kind == EventKind::OutputDelta {
@@ -71,7 +73,7 @@ async fn what_is_being_said_is_told_and_in_the_snapshot() {
     assert_eq!(snapshot.in_progress.unwrap().text, "thinking...");
     stage.send(&worker, "go on").await.unwrap();
     let frames = within(to_the_end(late, snapshot.resumes_after)).await;
-    assert!(frames.iter().any(|(_, payload)| payload == "Assistant:2:thinking...done"), "{frames:?}");
+    assert!(frames.iter().any(|(_, payload)| payload == "Assistant:3:thinking...done"), "{frames:?}");
 }
 
 #[tokio::test]

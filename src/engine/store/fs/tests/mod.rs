@@ -296,8 +296,8 @@ async fn a_store_on_a_disk_that_takes_nothing_says_so_until_it_does() {
 async fn a_store_without_room_says_so_until_there_is_some() {
     let (disk, records) = (SimulatedDisk::new(1), Arc::<TableRecords>::default());
     let store = FsStore::open(Arc::new(disk.clone()), Path::new("/log"), records, Handle::current()).unwrap();
-    disk.set_room(disk.used());
     let mut row = worker(&store, 1, &["one"]).await;
+    disk.set_room(disk.used() + (1 << 20));
     assert!(!store.is_full());
     let long = "x".repeat(100_000);
     let mut revision = 1;
@@ -314,7 +314,10 @@ async fn a_store_without_room_says_so_until_there_is_some() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_doubt_is_void_once_something_lands_and_before_that_is_said() {
     let (disk, records) = (SimulatedDisk::new(1), Arc::<TableRecords>::default());
-    let store = FsStore::open(Arc::new(disk.clone()), Path::new("/log"), records, Handle::current()).unwrap();
+    // Nothing but the commits is to find the disk failing.
+    let options = LogOptions { idle_after: Duration::from_hours(1), ..LogOptions::default() };
+    let open = FsStore::open_with(Arc::new(disk.clone()), Path::new("/log"), records, Handle::current(), &options);
+    let store = open.unwrap();
     for revision in ["1", "2"] {
         disk.set_chances(Chances { sync: 1.0, ..Chances::default() });
         let commit = store.commit(Batch { bundles: vec![bundle(revision)], ..Batch::default() });
