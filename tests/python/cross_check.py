@@ -115,7 +115,8 @@ def fleet(client):
         refused = client.refused(service, method, page_size=-1)
         check(refused[3] == ["page_size"], method, refused)
     refused = client.refused("RuntimeService", "GetRuntime", runtime_id="nowhere")
-    check(refused[:3] == ("NOT_FOUND", "UNKNOWN_RUNTIME", {"runtime_id": "nowhere"}), "GetRuntime", refused)
+    ids = {"runtime_id": "nowhere", "known_runtime_ids": f"{EMBEDDED}, {HOST}"}
+    check(refused[:3] == ("NOT_FOUND", "UNKNOWN_RUNTIME", ids), "GetRuntime", refused)
     refused = client.refused("HostService", "GetHost", host_id="nowhere")
     check(refused[:2] == ("NOT_FOUND", "UNKNOWN_HOST"), "GetHost", refused)
 
