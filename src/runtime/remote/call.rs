@@ -29,6 +29,10 @@ pub(super) const IN_FLIGHT: usize = 60;
 /// take nothing from those that are answered at once.
 pub(super) const WAITING: usize = 512;
 
+/// The least time for which an attempt is made again: with less of it the answer would be that the time is over, in place
+/// of what the host has said.
+const LEAST: Duration = Duration::from_millis(10);
+
 /// More than any caller waits (robustness.md, unary deadline: 5 min at most).
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
@@ -134,7 +138,7 @@ impl Core {
             }
             drop(pass);
             let Some(pause) = recover.pause(&error, tried.elapsed()) else { break Err(error) };
-            if !self.guard.may_retry() || Instant::now() + pause >= until {
+            if !self.guard.may_retry() || Instant::now() + pause + LEAST > until {
                 break Err(error);
             }
             failed = Some(error);

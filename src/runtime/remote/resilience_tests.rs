@@ -126,17 +126,16 @@ async fn a_refusal_is_not_asked_for_twice() {
 #[tokio::test(start_paused = true)]
 async fn retries_end_before_the_deadline_does() {
     let host = TestHost::start().await;
-    let runtime = host.runtime();
-    let worker_id = spawned(&runtime).await;
-    for _ in 0..5 {
+    let worker_id = spawned(&host.runtime()).await;
+    // The pauses are drawn: among so many there are some that end just before the time does.
+    for _ in 0..500 {
+        // A new view of the host, which spares it nothing.
+        let runtime = host.runtime();
         host.then(unavailable(9));
         let hurried = CallContext { deadline: Instant::now() + Duration::from_millis(150), ..ctx() };
         let error = runtime.get_worker(&hurried, &worker_id).await.unwrap_err();
         assert_eq!(error.reason(), Reason::RemoteRuntimeNetworkError);
         assert!(hurried.remaining() >= Duration::from_millis(50));
-        // It gets well in between, or it would be asked nothing at all.
-        host.then([]);
-        assert!(runtime.get_worker(&ctx(), &worker_id).await.is_ok());
     }
 }
 
