@@ -160,13 +160,16 @@ impl Tail {
         }
     }
 
-    /// Publishes frames together with the view they lead to.
+    /// Publishes frames together with the view they lead to. Where nobody reads, they are not made.
     pub fn publish(
         &self,
         update: impl FnOnce(&mut Worker),
         progress: Progress,
-        frames: impl IntoIterator<Item = Published>,
+        frames: impl IntoIterator<Item = Published, IntoIter: ExactSizeIterator>,
     ) {
+        let mut frames = frames.into_iter();
+        // Made before anybody waits for the lock, but for those who begin to read at this moment.
+        let ready: Vec<_> = if self.readers() > 0 { frames.by_ref().collect() } else { Vec::new() };
         let mut state = self.state.lock();
         update(Arc::make_mut(&mut state.view));
         match progress {
@@ -174,9 +177,10 @@ impl Tail {
             Progress::Now(text) => state.in_progress = Some(Arc::new(text)),
             Progress::Done => state.in_progress = None,
         }
-        let keep = state.readers > 0;
-        for frame in frames {
-            state.push(frame, keep);
+        if state.readers > 0 {
+            ready.into_iter().chain(frames).for_each(|frame| state.push(frame));
+        } else {
+            state.first_tick += (ready.len() + frames.len()) as u64;
         }
         if state.view.state.is_final() {
             state.in_progress = None;
@@ -274,11 +278,10 @@ impl State {
         self.first_tick + self.ring.len() as u64
     }
 
-    fn push(&mut self, frame: Published, keep: bool) {
+    fn push(&mut self, frame: Published) {
         self.ring_bytes += frame.wire.len();
         self.ring.push_back(frame);
-        let full = |state: &Self| state.ring.len() > RING_FRAMES || state.ring_bytes > RING_BYTES;
-        while !self.ring.is_empty() && (!keep || (full(self) && self.ring.len() > 1)) {
+        while self.ring.len() > 1 && (self.ring.len() > RING_FRAMES || self.ring_bytes > RING_BYTES) {
             if let Some(old) = self.ring.pop_front() {
                 self.ring_bytes -= old.wire.len();
                 self.first_tick += 1;

@@ -246,16 +246,18 @@ impl Task {
             return;
         };
         failpoint!("worker-before-publish");
-        let mut last = self.parts.landed.row.last_sequence;
-        let frames: Vec<_> = steps.into_iter().map(|step| self.publish(step, &mut last)).collect();
+        let last = self.parts.landed.row.last_sequence;
         if let Some(row) = row {
             self.parts.landed.revision += 1;
             self.parts.landed.row = row;
             self.pause = FIRST_PAUSE;
         }
+        for step in &steps {
+            self.progress(&step.event);
+        }
         let progress = self.in_progress.clone().map_or(Progress::Done, Progress::Now);
         let row = &self.parts.landed.row;
-        self.parts.tail.publish(|view| row.refresh(view), progress, frames);
+        self.parts.tail.publish(|view| row.refresh(view), progress, self.published(&steps, last));
         failpoint!("worker-before-answer");
         for answer in answers {
             answer.landed();
@@ -270,26 +272,31 @@ impl Task {
         }
     }
 
-    /// Makes a frame of an event that has landed, or that passes behind one.
-    fn publish(&mut self, step: Step, last: &mut u64) -> Published {
-        match &step.event {
+    /// Notes what is in the making.
+    fn progress(&mut self, event: &Event) {
+        match event {
             Event::OutputDelta(delta) => {
                 self.in_progress = Some(InProgress::extended(self.in_progress.take(), delta));
             }
             Event::ItemAppended(item) if item.role == Role::Assistant => self.in_progress = None,
             _ => {}
         }
+    }
+
+    /// The frames of events that have landed, or that pass behind one; `last` is the sequence of the one before.
+    fn published<'s>(&'s self, steps: &'s [Step], mut last: u64) -> impl ExactSizeIterator<Item = Published> + use<'s> {
         let engine = &self.parts.engine;
-        let kind = step.event.kind();
-        let (observed_at, body) = match step.stored {
-            Some(stored) => {
-                *last = stored.sequence;
-                (stored.observed_at, stored.body)
-            }
-            None => (engine.clock.now(), engine.codec.payload(&step.event)),
-        };
         let worker_id = self.parts.landed.row.worker_id();
-        engine.published(worker_id, *last, kind, observed_at, &body)
+        steps.iter().map(move |step| {
+            let (observed_at, body) = match &step.stored {
+                Some(stored) => {
+                    last = stored.sequence;
+                    (stored.observed_at, stored.body.clone())
+                }
+                None => (engine.clock.now(), engine.codec.payload(&step.event)),
+            };
+            engine.published(worker_id, last, step.event.kind(), observed_at, &body)
+        })
     }
 
     /// Tells the program to end, once for each mode.
