@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
@@ -22,9 +22,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often such a failure is logged.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
+/// From so many bytes on, what is to be written goes out at once.
+const AMPLE: usize = 8 << 10;
+
 /// A connection that was accepted; it counts until it is dropped.
+///
+/// What is little waits with its first write until all tasks that are ready now have had their turn: answers that come
+/// at the same moment, those of one commit group above all, go out in one write instead of one each.
 pub struct Accepted {
     io: TcpStream,
+    /// The others have had their turn.
+    gathered: bool,
     /// What it still has to say before it is taken for a client, and until when.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
     _counted: OwnedSemaphorePermit,
@@ -43,7 +51,10 @@ pub fn accept(listener: TcpListener, edge: &Edge) -> impl Stream<Item = io::Resu
                     // Without it a small answer may wait for the acknowledgement of the one before.
                     if io.set_nodelay(true).is_ok() {
                         let preface = Some((PREFACE, Box::pin(sleep(patience))));
-                        return Some((Ok(Accepted { io, preface, _counted: counted }), (listener, room, logged)));
+                        return Some((
+                            Ok(Accepted { io, gathered: false, preface, _counted: counted }),
+                            (listener, room, logged),
+                        ));
                     }
                 }
                 Err(error) => {
@@ -56,6 +67,19 @@ pub fn accept(listener: TcpListener, edge: &Edge) -> impl Stream<Item = io::Resu
             }
         }
     })
+}
+
+impl Accepted {
+    /// Ready where so many bytes may be written now.
+    fn poll_gather(&mut self, cx: &Context<'_>, bytes: usize) -> Poll<()> {
+        if self.gathered || bytes >= AMPLE {
+            return Poll::Ready(());
+        }
+        self.gathered = true;
+        // A task that wakes itself goes behind all that are ready.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 impl Connected for Accepted {
@@ -87,6 +111,7 @@ impl AsyncRead for Accepted {
 
 impl AsyncWrite for Accepted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_gather(cx, buf.len()));
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -95,6 +120,7 @@ impl AsyncWrite for Accepted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_gather(cx, bufs.iter().map(|buf| buf.len()).sum()));
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -103,6 +129,7 @@ impl AsyncWrite for Accepted {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.gathered = false;
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
@@ -134,6 +161,25 @@ mod tests {
             };
             assert_eq!(read.await.is_ok(), kept, "{said}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_little_is_written_once_the_others_have_had_their_turn_and_what_is_much_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut accepted = Box::pin(accept(listener, &Edge::control_plane()));
+        let _client = TcpStream::connect(address).await.unwrap();
+        let mut server = accepted.next().await.unwrap().unwrap();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut written = |bytes: &[u8]| Pin::new(&mut server).poll_write(&mut cx, bytes).map(Result::unwrap);
+        assert_eq!(written(b"few"), Poll::Pending);
+        assert_eq!(written(b"few"), Poll::Ready(3));
+        assert_eq!(written(b"more of the same"), Poll::Ready(16), "one turn for all that is flushed together");
+        server.flush().await.unwrap();
+        let mut written = |bytes: &[u8]| Pin::new(&mut server).poll_write(&mut cx, bytes).map(Result::unwrap);
+        assert_eq!(written(&[0; AMPLE]), Poll::Ready(AMPLE));
+        // By itself, it goes on.
+        server.write_all(b"few").await.unwrap();
     }
 
     #[tokio::test]
