@@ -197,6 +197,12 @@ impl Commit {
         let (settle, outcome) = oneshot::channel();
         (settle, Self(outcome))
     }
+
+    /// The outcome, if it is known by now.
+    #[cfg(test)]
+    fn now(&mut self) -> Option<Result<u64, StoreFault>> {
+        self.0.try_recv().ok()
+    }
 }
 
 impl Future for Commit {

@@ -82,7 +82,8 @@ impl FsStore {
         options: &LogOptions,
     ) -> io::Result<Self> {
         let numbered_tag = Some(codec.tag(EventKind::ItemAppended));
-        let (log, recovered) = Log::open(disk, dir, LogOptions { numbered_tag, ..options.clone() })?;
+        let settle_on = Some(handle.clone());
+        let (log, recovered) = Log::open(disk, dir, LogOptions { numbered_tag, settle_on, ..options.clone() })?;
         let above = dir.parent().unwrap_or(Path::new("")).to_owned();
         let damage = Mutex::new(recovered.damage);
         Ok(Self(Arc::new(Inner {

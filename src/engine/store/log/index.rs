@@ -1,8 +1,9 @@
 //! Where everything lies: per owner a word for every event and every slot. What the records of the log say is applied
 //! here, in their order, by the scan and by the writer alike.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
+use super::by_owner::{ByOwner, Owners};
 use super::dense::Dense;
 use super::format::{ALIGN, Kind, RecordHeader, TABLE_ENTRY};
 use super::slots::Slots;
@@ -132,16 +133,16 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Index {
     /// Boxed, so that what the map keeps free for more of them is small.
-    owners: HashMap<Owner, Box<Entry>>,
+    owners: ByOwner<Box<Entry>>,
     weights: BTreeMap<u32, Weight>,
     /// Owners that have neither events nor values.
-    empty: HashSet<Owner>,
+    empty: Owners,
     numbered: Option<u8>,
 }
 
 impl Index {
     pub(super) fn new(numbered: Option<u8>) -> Self {
-        Self { owners: HashMap::new(), weights: BTreeMap::new(), empty: HashSet::new(), numbered }
+        Self { owners: ByOwner::default(), weights: BTreeMap::new(), empty: Owners::default(), numbered }
     }
 
     pub(super) fn get(&self, owner: Owner) -> Option<&Entry> {

@@ -19,6 +19,7 @@
 //!   tries again.
 //! - *The process ends at any point*: what was acknowledged is there; the last write may be there or not, whole.
 
+mod by_owner;
 mod clean;
 mod copy;
 mod damage;
@@ -33,6 +34,7 @@ mod read;
 mod room;
 mod scan;
 mod segment;
+mod settle;
 mod shared;
 mod slots;
 mod stage;

@@ -17,6 +17,7 @@ use super::queue::Queue;
 use super::room::Room;
 use super::scan::{Scanned, Tail, scan};
 use super::segment::Active;
+use super::settle::Settle;
 use super::shared::{Shared, State, segment_path};
 use super::stage::Stage;
 use super::trouble::Trouble;
@@ -125,6 +126,7 @@ fn writer(
     };
     Writer {
         queue: Arc::new(Queue::new(options.queue_submissions, options.queue_bytes)),
+        settle: Settle::on(options.settle_on.as_ref()),
         cleaning: Cleaning::new(scanned.findings.pins.clone(), scanned.findings.is_unread),
         sync_took: Duration::ZERO,
         group: Group::new(Seal::new(log, newest)),

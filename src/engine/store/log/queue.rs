@@ -47,12 +47,12 @@ pub(super) enum Next {
 const GROUP_SUBMISSIONS: usize = 1_024;
 const GROUP_BYTES: u64 = 4 << 20;
 /// Those who were answered just now are likely to come again: with them the next group is larger, and there are fewer
-/// syncs. So half of those in flight are waited for (while their group syncs, the other half is on its way), as long as a
-/// sync takes lately: longer than this would cost more than it wins. But at least:
+/// syncs. So half of those in flight are waited for (while their group syncs, the other half is on its way), as long as
+/// three syncs take lately, and while there is one who comes within the time of one: their own way takes processor time,
+/// and so does every sync. But at least:
 const SHORTEST_GATHER: Duration = Duration::from_micros(50);
-/// When nobody came for this share of that time, nobody will.
-const LULL: u32 = 8;
-/// Where most did not come, this many groups do not wait: so waiting in vain costs a ninth at most.
+const GATHER_SYNCS: u32 = 3;
+/// Where most did not come, this many groups do not wait: so waiting in vain costs a ninth.
 const DISCOURAGED: u32 = 8;
 /// So much of the limits what is vital may exceed them by: an eighth.
 const VITAL_MARGIN: usize = 8;
@@ -163,8 +163,8 @@ impl Queue {
             inner.discouraged -= 1;
             return;
         }
-        let patience = inner.sync.max(SHORTEST_GATHER);
-        let (until, lull) = (Instant::now() + patience, SHORTEST_GATHER.max(patience / LULL));
+        let lull = inner.sync.max(SHORTEST_GATHER);
+        let until = Instant::now() + lull * GATHER_SYNCS;
         let enough = inner.in_flight.div_ceil(2);
         inner.wake_at = enough;
         while inner.events < enough && inner.waiting.len() < GROUP_SUBMISSIONS && !inner.closed {
@@ -281,7 +281,7 @@ mod tests {
             drop(queue.submit(submission(1)));
             let begun = Instant::now();
             assert_eq!(group(&queue), 1);
-            assert!(begun.elapsed() < LONG / 4 / LULL);
+            assert!(begun.elapsed() < LONG / 4);
             queue.settled(4, LONG);
         }
     }

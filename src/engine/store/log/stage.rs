@@ -1,11 +1,10 @@
 //! Turns submissions into records. What is staged counts as landed for what comes behind it in the same group; a group
 //! that does not land is forgotten whole, with all that was staged in it.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
 use super::StoreFault;
+use super::by_owner::ByOwner;
 use super::format::{Kind, RecordHeader, numbers};
 use super::group::{GROUP_OVERHEAD, Group, record_cost};
 use super::index::{Entry, Index};
@@ -42,7 +41,7 @@ impl Staged {
 /// The owners of one group. It is used again for the next.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
-    owners: HashMap<Owner, Staged>,
+    owners: ByOwner<Staged>,
 }
 
 /// How many bytes a group of this submission alone would take at most.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
 /// Whose a record is: a worker's UUID; all zero stands for the runtime itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -183,6 +184,8 @@ pub struct LogOptions {
     pub idle_after: Duration,
     /// The tag of events that are numbered beside their sequence.
     pub numbered_tag: Option<u8>,
+    /// Where groups are settled: on the threads that wait for them, and not by the writer. Nowhere: by the writer.
+    pub settle_on: Option<Handle>,
 }
 
 impl Default for LogOptions {
@@ -195,6 +198,7 @@ impl Default for LogOptions {
             queue_bytes: 16 << 20,
             idle_after: Duration::from_millis(100),
             numbered_tag: None,
+            settle_on: None,
         }
     }
 }

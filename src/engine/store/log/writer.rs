@@ -18,6 +18,7 @@ use super::index::MAX_SEGMENT;
 use super::queue::{Next, Queue, Waiting};
 use super::room::Room;
 use super::segment::{Active, is_full};
+use super::settle::Settle;
 use super::shared::{Segment, Shared};
 use super::stage::Stage;
 use super::trouble::Trouble;
@@ -26,8 +27,8 @@ use super::{Doubt, StoreFault};
 use crate::engine::store::disk::{Disk, DiskLock};
 use crate::failpoint::failpoint;
 
-/// However long a sync takes, nobody is held up longer for the sake of others.
-const LONGEST_GATHER: Duration = Duration::from_millis(5);
+/// However long a sync takes, nobody is held up for the sake of others as if it took longer than this.
+const LONGEST_SYNC: Duration = Duration::from_millis(2);
 
 /// After a failure, this long without work, it is tried whether something can be written again.
 const PROBE_AFTER: Duration = Duration::from_secs(2);
@@ -52,6 +53,7 @@ pub(super) struct Writer {
     pub(super) options: LogOptions,
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Arc<Queue>,
+    pub(super) settle: Settle,
     pub(super) head: Head,
     /// `None`: the newest segment is closed, and the next one is not there yet.
     pub(super) active: Option<Active>,
@@ -156,10 +158,9 @@ impl Writer {
         if landed.is_ok() && staged > 0 {
             self.marked = false;
         }
-        self.queue.settled(waiting.iter().map(Waiting::events).sum(), self.sync_took.min(LONGEST_GATHER));
-        for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
-            waiting.settle(outcome.and_then(|position| landed.map(|()| position)));
-        }
+        self.queue.settled(waiting.iter().map(Waiting::events).sum(), self.sync_took.min(LONGEST_SYNC));
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.and_then(|position| landed.map(|()| position)));
+        self.settle.group(waiting.into_iter().zip(outcomes).collect());
     }
 
     /// A group without records: the last real one is not the last any more.
