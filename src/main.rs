@@ -12,6 +12,11 @@ use workplane::cli::{Cli, Command, Failure};
 use workplane::config::{LogConfig, RuntimeConfig, RuntimeFlags, ServeConfig, ServeFlags, process_environment};
 use workplane::telemetry;
 
+/// What one thread takes another gives back, at every step of a call: in the C library's allocator they wait for each
+/// other (docs/measurements.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _failpoints = workplane::failpoint::from_environment();
