@@ -29,28 +29,44 @@ pub(crate) async fn run(verdict: &mut Verdict) {
     send(&long, &old, ITEMS).await;
     let many = wide.spawn_many(WORKERS).await;
     send(&wide, &many, WORKERS).await;
-    let mut costs = [const { Vec::new() }; 5];
+    // What is told of these is not the store's: of many, less is found in the processor's caches.
+    let bare = Bed::in_memory().await;
+    let bare_many = bare.spawn_many(WORKERS).await;
+    send(&bare, &bare_many, WORKERS).await;
+    let mut costs = [const { Vec::new() }; 7];
     for block in 0..BLOCKS {
         // What is compared is new in every block, and so never has more than a block's items.
         let (new, few) = ([empty.spawn().await], empty.spawn_many(WAITING).await);
         let among = [many[block * WORKERS / BLOCKS].clone()];
-        let spread: Vec<_> = many.iter().cycle().skip(block * BLOCK).take(BLOCK).cloned().collect();
-        let blocks =
-            [(&empty, &new[..]), (&long, &old[..]), (&wide, &among[..]), (&empty, &few[..]), (&wide, &spread[..])];
+        let by_turns =
+            |many: &[WorkerId]| -> Vec<_> { many.iter().cycle().skip(block * BLOCK).take(BLOCK).cloned().collect() };
+        let (spread, bare_spread) = (by_turns(&many), by_turns(&bare_many));
+        let bare_few = &bare_many[..WAITING];
+        let blocks = [
+            (&empty, &new[..]),
+            (&long, &old[..]),
+            (&wide, &among[..]),
+            (&empty, &few[..]),
+            (&wide, &spread[..]),
+            (&bare, bare_few),
+            (&bare, &bare_spread[..]),
+        ];
         for (costs, (bed, workers)) in costs.iter_mut().zip(blocks) {
             costs.push(send(bed, workers, BLOCK).await);
         }
     }
-    let [new, long, among, few, spread] = costs.map(median);
+    let [new, long, among, few, spread, bare_few, bare_spread] = costs.map(median);
     println!("on tmpfs: processor time for an input, {WAITING} at once, medians of {BLOCKS} blocks by turns");
     println!(
         "  to one worker: {new:.1} µs where it is new; {long:.1} µs after {ITEMS} items; {among:.1} µs where there"
     );
     println!("  are {WORKERS} others. To {WAITING} workers {few:.1} µs; to {WORKERS} by turns {spread:.1} µs");
+    println!("  in memory, to {WAITING} workers {bare_few:.1} µs; to {WORKERS} by turns {bare_spread:.1} µs");
     let mut judge = |what, cost, of| verdict.at_most(&format!("tmpfs: {what}"), cost / of, 1.2);
     judge("after 100,000 items ÷ to a new worker", long, new);
     judge("to one of 10,000 workers ÷ to a new one", among, new);
     judge("to 10,000 workers by turns ÷ to 64", spread, few);
+    verdict.told("the same on the store in memory", bare_spread / bare_few);
 }
 
 /// Sends so many inputs, by turns to these workers: how many microseconds of processor time each took, of callers and

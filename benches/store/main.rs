@@ -34,6 +34,10 @@ use std::path::PathBuf;
 use tokio::runtime;
 use verdict::Verdict;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let mut arguments = env::args().skip(1).filter(|argument| argument != "--bench");
     let first = arguments.next();
