@@ -17,12 +17,19 @@ use tonic::transport::server::Connected;
 use tower::{Layer, Service};
 
 use super::drain::Drain;
-use super::layers::{Auth, Deadlines, Load, Panics, Refusals, Spans, Wrapping};
+use super::layers::{Auth, Deadlines, Load, Panics, Protocol, Refusals, Spans, Wrapping};
 use crate::model::TokenTable;
 
 /// What every request passes, from the outside in.
-type Layers =
-    (Wrapping<Spans>, Wrapping<Panics>, Wrapping<Auth>, Wrapping<Load>, Wrapping<Deadlines>, Wrapping<Refusals>);
+type Layers = (
+    Wrapping<Spans>,
+    Wrapping<Panics>,
+    Wrapping<Protocol>,
+    Wrapping<Auth>,
+    Wrapping<Load>,
+    Wrapping<Deadlines>,
+    Wrapping<Refusals>,
+);
 
 /// How much of everything the listener allows, each with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +108,7 @@ impl Edge {
         (
             Wrapping(Spans),
             Wrapping(Panics),
+            Wrapping(Protocol),
             Wrapping(Auth::new(tokens)),
             Wrapping(Load::new(self, drain)),
             Wrapping(Deadlines::new(self.default_deadline, self.max_deadline)),

@@ -1,4 +1,4 @@
-//! What every request passes, from the outside in: a span, panics, who calls, how much, how long, and the
+//! What every request passes, from the outside in: a span, panics, whether it is gRPC, who calls, how much, how long, and the
 //! words of what the stack refuses. Each of them sees headers and never waits for a body.
 
 mod auth;
@@ -6,6 +6,7 @@ mod deadline;
 mod load;
 mod methods;
 mod panics;
+mod protocol;
 mod refusals;
 mod spans;
 mod wrap;
@@ -14,6 +15,7 @@ pub(super) use auth::Auth;
 pub(super) use deadline::{Deadline, Deadlines, REQUEST_ID, RequestIdSlot, StreamEnd, deadline_exceeded};
 pub(super) use load::Load;
 pub(super) use panics::{Panics, catching};
+pub(super) use protocol::Protocol;
 pub(super) use refusals::Refusals;
 pub(super) use spans::Spans;
 pub(super) use wrap::Wrapping;

@@ -36,6 +36,24 @@ async fn a_deadline_that_passes_is_ours_to_tell_and_not_the_transports() {
 }
 
 #[tokio::test]
+async fn what_is_not_a_call_of_grpc_is_told_so_by_http_whoever_asks() {
+    let plane = Plane::control().await;
+    let socket = TcpStream::connect(plane.address).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    for (method, kind, told) in [("GET", "application/grpc", 405), ("POST", "application/json", 415)] {
+        let request = http::Request::builder().method(method).uri(format!("http://{}{LIST}", plane.address));
+        let request = request.header("content-type", kind).body(()).unwrap();
+        requests = requests.ready().await.unwrap();
+        let (answer, _) = requests.send_request(request, true).unwrap();
+        let mut answer = answer.await.unwrap();
+        assert_eq!(answer.status(), told);
+        let words = answer.body_mut().data().await.unwrap().unwrap();
+        assert!(words.starts_with(b"this is a gRPC server"), "{words:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_transport_refuses_has_a_reason_too() {
     let plane = Plane::control().await;
     let refused = async |path: String, message: bytes::Bytes| {
