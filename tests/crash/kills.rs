@@ -1,11 +1,12 @@
 //! Servers that are killed again and again under load.
 
+use std::collections::VecDeque;
 use std::env;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
-use workplane::proto::v1::StopMode;
+use workplane::proto::v1::{OperationState, StopMode};
 
 use crate::book::Book;
 use crate::fleet::{Fleet, Kill, RUNTIMES, STUBBORN, man, programs_of, spawned};
@@ -26,6 +27,8 @@ const BACK: Duration = Duration::from_secs(2);
 const STOCK: usize = 1_000;
 /// A worker is told things in at most this many rounds: then another takes its place.
 const LIVES: usize = 5;
+/// So many workers that have ended stay; older ones are deleted, so that a long run's stores are cleaned and not only grow.
+const KEPT: usize = 60;
 
 /// How many rounds; the long form is the one that says so.
 fn rounds() -> (usize, bool) {
@@ -47,7 +50,8 @@ async fn what_was_acknowledged_is_there_after_every_kill() {
     let stocks = join_all(RUNTIMES.map(lay_in)).await;
     println!("{STOCK} workers with {ITEMS} items each are in both stores after {:.1?}", begun.elapsed());
 
-    let (mut live, mut gone, mut again) = (Vec::new(), Vec::new(), 0);
+    let (mut live, mut gone, mut again) = (Vec::new(), VecDeque::new(), 0);
+    let (mut inputs, mut deleted) = (0, 0);
     let mut slowest = Duration::ZERO;
     let mut round = 0;
     while round < rounds {
@@ -55,6 +59,13 @@ async fn what_was_acknowledged_is_there_after_every_kill() {
         let told = one(&mut fleet, &mut live, &format!("{round}-{again}"), &mut chance).await;
         slowest = slowest.max(told.back);
         retire(&mut live, &mut gone, round).await;
+        while gone.len() > KEPT {
+            let Some(book) = gone.pop_front() else { break };
+            book.check().await;
+            inputs += book.accepted();
+            delete(&book.worker, &format!("delete-{deleted}")).await;
+            deleted += 1;
+        }
         if told.rate < LEAST {
             again += 1;
             assert!(again <= AGAIN, "{AGAIN} rounds did not reach {LEAST} acknowledged inputs a second");
@@ -65,15 +76,18 @@ async fn what_was_acknowledged_is_there_after_every_kill() {
         round += 1;
     }
     // Also what ended long ago is still there.
-    gone.append(&mut live);
+    gone.extend(live);
     for book in &gone {
         book.check().await;
     }
     for stock in stocks {
         stock.check().await;
     }
-    let inputs: usize = gone.iter().map(Book::accepted).sum();
-    println!("{rounds} kills, {} workers, {inputs} inputs; back after {slowest:.2?} at the latest", gone.len());
+    inputs += gone.iter().map(Book::accepted).sum::<usize>();
+    let workers = gone.len() + deleted;
+    println!(
+        "{rounds} kills, {workers} workers, {deleted} of them deleted, {inputs} inputs; back after {slowest:.2?} at the latest"
+    );
     assert!(!is_long || slowest <= BACK, "SERVING after {slowest:?}: more than {BACK:?}");
 }
 
@@ -133,11 +147,17 @@ async fn end_stubborn(workers: &[Worker], kill: Kill) {
     }
 }
 
+/// Deletes a worker, whatever it does: once, however often it is asked for.
+async fn delete(worker: &Worker, request_id: &str) {
+    let deleted = asked("a deletion", || worker.try_delete(true, request_id)).await;
+    assert_eq!(deleted.state(), OperationState::Accepted, "{deleted:?}");
+}
+
 /// Lays aside the books of those that have ended, and of those that were told enough.
-async fn retire(live: &mut Vec<Book>, gone: &mut Vec<Book>, round: usize) {
+async fn retire(live: &mut Vec<Book>, gone: &mut VecDeque<Book>, round: usize) {
     for book in std::mem::take(live) {
         if book.has_ended().await || round % LIVES == LIVES - 1 {
-            gone.push(book);
+            gone.push_back(book);
         } else {
             live.push(book);
         }
