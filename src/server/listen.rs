@@ -27,15 +27,26 @@ const AMPLE: usize = 8 << 10;
 
 /// A connection that was accepted; it counts until it is dropped.
 ///
-/// What is little waits with its first write until all tasks that are ready now have had their turn: answers that come
-/// at the same moment, those of one commit group above all, go out in one write instead of one each.
+/// What is little waits until the tasks that are ready now have had their turn: answers that come at the same moment,
+/// those of one commit group above all, go out in one write instead of one each. It waits once each time that the
+/// connection is looked after, which begins with a look at what came in.
 pub struct Accepted {
     io: TcpStream,
-    /// The others have had their turn.
-    gathered: bool,
+    gathering: Gathering,
     /// What it still has to say before it is taken for a client, and until when.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
     _counted: OwnedSemaphorePermit,
+}
+
+/// Whether what is little may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gathering {
+    /// Nothing was to be written since something was read last.
+    Nothing,
+    /// The others have their turn.
+    Waits,
+    /// They have had it: all that there is goes out.
+    Done,
 }
 
 /// The connections of a listener, without delay for small writes. Never ends.
@@ -52,7 +63,7 @@ pub fn accept(listener: TcpListener, edge: &Edge) -> impl Stream<Item = io::Resu
                     if io.set_nodelay(true).is_ok() {
                         let preface = Some((PREFACE, Box::pin(sleep(patience))));
                         return Some((
-                            Ok(Accepted { io, gathered: false, preface, _counted: counted }),
+                            Ok(Accepted { io, gathering: Gathering::Nothing, preface, _counted: counted }),
                             (listener, room, logged),
                         ));
                     }
@@ -72,10 +83,11 @@ pub fn accept(listener: TcpListener, edge: &Edge) -> impl Stream<Item = io::Resu
 impl Accepted {
     /// Ready where so many bytes may be written now.
     fn poll_gather(&mut self, cx: &Context<'_>, bytes: usize) -> Poll<()> {
-        if self.gathered || bytes >= AMPLE {
+        if self.gathering != Gathering::Nothing || bytes >= AMPLE {
+            self.gathering = Gathering::Done;
             return Poll::Ready(());
         }
-        self.gathered = true;
+        self.gathering = Gathering::Waits;
         // A task that wakes itself goes behind all that are ready.
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -92,6 +104,9 @@ impl Connected for Accepted {
 
 impl AsyncRead for Accepted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.gathering == Gathering::Done {
+            self.gathering = Gathering::Nothing;
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         let Some((left, until)) = &mut self.preface else { return read };
@@ -129,7 +144,6 @@ impl AsyncWrite for Accepted {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.gathered = false;
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
@@ -174,10 +188,15 @@ mod tests {
         let mut written = |bytes: &[u8]| Pin::new(&mut server).poll_write(&mut cx, bytes).map(Result::unwrap);
         assert_eq!(written(b"few"), Poll::Pending);
         assert_eq!(written(b"few"), Poll::Ready(3));
-        assert_eq!(written(b"more of the same"), Poll::Ready(16), "one turn for all that is flushed together");
+        assert_eq!(written(b"more of the same"), Poll::Ready(16), "one turn for all of a look");
         server.flush().await.unwrap();
         let mut written = |bytes: &[u8]| Pin::new(&mut server).poll_write(&mut cx, bytes).map(Result::unwrap);
+        assert_eq!(written(b"and more"), Poll::Ready(8), "however often it is flushed");
+        assert!(futures_util::poll!(Box::pin(server.read_u8())).is_pending());
+        let mut written = |bytes: &[u8]| Pin::new(&mut server).poll_write(&mut cx, bytes).map(Result::unwrap);
+        assert_eq!(written(b"few"), Poll::Pending, "the next look");
         assert_eq!(written(&[0; AMPLE]), Poll::Ready(AMPLE));
+        assert!(futures_util::poll!(Box::pin(server.read_u8())).is_pending());
         // By itself, it goes on.
         server.write_all(b"few").await.unwrap();
     }

@@ -126,7 +126,8 @@ impl Server {
     pub(crate) async fn ended(&mut self, last_words: &str) {
         let mut process = self.process.take().expect("it is up");
         process.ended().await;
-        until(last_words, || async { process.log().trim_end().ends_with(last_words).then_some(()) }).await;
+        // Other threads may have had the very last word.
+        until(last_words, || async { process.log().contains(last_words).then_some(()) }).await;
     }
 
     /// Where it listens, whenever it is up.

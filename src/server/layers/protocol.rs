@@ -15,7 +15,9 @@ pub(in crate::server) struct Protocol;
 impl Wrap for Protocol {
     async fn wrap<S: Inner>(self, request: Request<Body>, inner: S) -> Response<Body> {
         if request.method() != Method::POST {
-            let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, "this is a gRPC server: a call is a POST\n");
+            // The answer to a HEAD has no body.
+            let words = if request.method() == Method::HEAD { "" } else { "this is a gRPC server: a call is a POST\n" };
+            let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, words);
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             return response;
         }

@@ -52,7 +52,8 @@ const GROUP_BYTES: u64 = 4 << 20;
 /// and so does every sync. But at least:
 const SHORTEST_GATHER: Duration = Duration::from_micros(50);
 const GATHER_SYNCS: u32 = 3;
-/// Where most did not come, this many groups do not wait: so waiting in vain costs a ninth.
+/// Where most did not come, this many groups do not wait: so waiting in vain costs a ninth, and a quarter
+/// where just enough come to be waited for.
 const DISCOURAGED: u32 = 8;
 /// So much of the limits what is vital may exceed them by: an eighth.
 const VITAL_MARGIN: usize = 8;
@@ -166,9 +167,13 @@ impl Queue {
         let lull = inner.sync.max(SHORTEST_GATHER);
         let until = Instant::now() + lull * GATHER_SYNCS;
         let enough = inner.in_flight.div_ceil(2);
-        inner.wake_at = enough;
+        // A group may be full before, if each brings but one.
+        inner.wake_at = enough.min(GROUP_SUBMISSIONS);
         while inner.events < enough && inner.waiting.len() < GROUP_SUBMISSIONS && !inner.closed {
             let before = inner.events;
+            if before >= inner.wake_at {
+                inner.wake_at = enough;
+            }
             let left = until.saturating_duration_since(Instant::now());
             let is_late = self.came.wait_for(inner, left.min(lull)).timed_out();
             if is_late && (inner.events == before || left <= lull) {

@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use super::StoreFault;
 use super::queue::Waiting;
 
-/// So many groups may wait to be settled; the writer settles more than that itself.
-const GROUPS: usize = 16;
+/// So many groups may wait to be settled; the writer settles more than that itself. What they hold counts no more in
+/// what may wait to be written.
+const GROUPS: usize = 4;
 
 /// Submissions and their outcomes, in order.
 type Settled = Vec<(Waiting, Result<u64, StoreFault>)>;
@@ -22,9 +23,10 @@ impl Settle {
     /// On the threads of a runtime, if there is one.
     pub(super) fn on(handle: Option<&Handle>) -> Self {
         Self(handle.map(|handle| {
-            let (groups, mut settled) = mpsc::channel(GROUPS);
+            let (groups, settled) = mpsc::channel(GROUPS);
+            let mut settled = Groups(settled);
             handle.spawn(async move {
-                while let Some(group) = settled.recv().await {
+                while let Some(group) = settled.0.recv().await {
                     settle(group);
                 }
             });
@@ -44,6 +46,18 @@ impl Settle {
                 }
             }
             _ => settle(group),
+        }
+    }
+}
+
+/// What waits to be settled. Where the runtime goes away meanwhile, that is done at the last moment.
+struct Groups(mpsc::Receiver<Settled>);
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        self.0.close();
+        while let Ok(group) = self.0.try_recv() {
+            settle(group);
         }
     }
 }
@@ -84,7 +98,7 @@ mod tests {
         settle.group(one);
         assert_eq!(commit[0].now(), Some(Ok(1)));
         let groups: Vec<_> = (0..=GROUPS).map(|_| group(2)).collect();
-        let mut commits: Vec<_> = groups
+        let mut commits: Vec<Commit> = groups
             .into_iter()
             .flat_map(|(group, commits)| {
                 settle.group(group);
@@ -94,6 +108,7 @@ mod tests {
         assert_eq!(commits.iter_mut().filter_map(Commit::now).count(), 2);
 
         drop(runtime);
+        assert_eq!(commits.iter_mut().filter_map(Commit::now).count(), 2 * GROUPS, "those that waited");
         let (late, mut commits) = group(2);
         settle.group(late);
         assert_eq!(commits.iter_mut().map(Commit::now).collect::<Vec<_>>(), [Some(Ok(1)), Some(Ok(2))]);
