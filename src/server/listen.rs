@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tonic::transport::server::Connected;
 
 use super::edge::Edge;
+use super::gather::Gather;
 
 /// The connection preface of HTTP/2, in bytes.
 const PREFACE: usize = 24;
@@ -22,31 +23,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often such a failure is logged.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// From so many bytes on, what is to be written goes out at once.
-const AMPLE: usize = 8 << 10;
-
 /// A connection that was accepted; it counts until it is dropped.
-///
-/// What is little waits until the tasks that are ready now have had their turn: answers that come at the same moment,
-/// those of one commit group above all, go out in one write instead of one each. It waits once each time that the
-/// connection is looked after, which begins with a look at what came in.
 pub struct Accepted {
-    io: TcpStream,
-    gathering: Gathering,
+    io: Gather<TcpStream>,
     /// What it still has to say before it is taken for a client, and until when.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
     _counted: OwnedSemaphorePermit,
-}
-
-/// Whether what is little may be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gathering {
-    /// Nothing was to be written since something was read last.
-    Nothing,
-    /// The others have their turn.
-    Waits,
-    /// They have had it: all that there is goes out.
-    Done,
 }
 
 /// The connections of a listener, without delay for small writes. Never ends.
@@ -62,10 +44,8 @@ pub fn accept(listener: TcpListener, edge: &Edge) -> impl Stream<Item = io::Resu
                     // Without it a small answer may wait for the acknowledgement of the one before.
                     if io.set_nodelay(true).is_ok() {
                         let preface = Some((PREFACE, Box::pin(sleep(patience))));
-                        return Some((
-                            Ok(Accepted { io, gathering: Gathering::Nothing, preface, _counted: counted }),
-                            (listener, room, logged),
-                        ));
+                        let accepted = Accepted { io: Gather::new(io), preface, _counted: counted };
+                        return Some((Ok(accepted), (listener, room, logged)));
                     }
                 }
                 Err(error) => {
@@ -80,33 +60,16 @@ pub fn accept(listener: TcpListener, edge: &Edge) -> impl Stream<Item = io::Resu
     })
 }
 
-impl Accepted {
-    /// Ready where so many bytes may be written now.
-    fn poll_gather(&mut self, cx: &Context<'_>, bytes: usize) -> Poll<()> {
-        if self.gathering != Gathering::Nothing || bytes >= AMPLE {
-            self.gathering = Gathering::Done;
-            return Poll::Ready(());
-        }
-        self.gathering = Gathering::Waits;
-        // A task that wakes itself goes behind all that are ready.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
 impl Connected for Accepted {
     type ConnectInfo = <TcpStream as Connected>::ConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.io.connect_info()
+        self.io.get_ref().connect_info()
     }
 }
 
 impl AsyncRead for Accepted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.gathering == Gathering::Done {
-            self.gathering = Gathering::Nothing;
-        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         let Some((left, until)) = &mut self.preface else { return read };
@@ -126,7 +89,6 @@ impl AsyncRead for Accepted {
 
 impl AsyncWrite for Accepted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_gather(cx, buf.len()));
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -135,7 +97,6 @@ impl AsyncWrite for Accepted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_gather(cx, bufs.iter().map(|buf| buf.len()).sum()));
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -175,30 +136,6 @@ mod tests {
             };
             assert_eq!(read.await.is_ok(), kept, "{said}");
         }
-    }
-
-    #[tokio::test]
-    async fn what_is_little_is_written_once_the_others_have_had_their_turn_and_what_is_much_at_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut accepted = Box::pin(accept(listener, &Edge::control_plane()));
-        let _client = TcpStream::connect(address).await.unwrap();
-        let mut server = accepted.next().await.unwrap().unwrap();
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let mut written = |bytes: &[u8]| Pin::new(&mut server).poll_write(&mut cx, bytes).map(Result::unwrap);
-        assert_eq!(written(b"few"), Poll::Pending);
-        assert_eq!(written(b"few"), Poll::Ready(3));
-        assert_eq!(written(b"more of the same"), Poll::Ready(16), "one turn for all of a look");
-        server.flush().await.unwrap();
-        let mut written = |bytes: &[u8]| Pin::new(&mut server).poll_write(&mut cx, bytes).map(Result::unwrap);
-        assert_eq!(written(b"and more"), Poll::Ready(8), "however often it is flushed");
-        assert!(futures_util::poll!(Box::pin(server.read_u8())).is_pending());
-        let mut written = |bytes: &[u8]| Pin::new(&mut server).poll_write(&mut cx, bytes).map(Result::unwrap);
-        assert_eq!(written(b"few"), Poll::Pending, "the next look");
-        assert_eq!(written(&[0; AMPLE]), Poll::Ready(AMPLE));
-        assert!(futures_util::poll!(Box::pin(server.read_u8())).is_pending());
-        // By itself, it goes on.
-        server.write_all(b"few").await.unwrap();
     }
 
     #[tokio::test]

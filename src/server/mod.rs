@@ -14,6 +14,7 @@
 mod context;
 mod drain;
 mod edge;
+mod gather;
 mod health;
 mod host_service;
 mod layers;

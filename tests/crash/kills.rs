@@ -27,7 +27,8 @@ const BACK: Duration = Duration::from_secs(2);
 const STOCK: usize = 1_000;
 /// A worker is told things in at most this many rounds: then another takes its place.
 const LIVES: usize = 5;
-/// So many workers that are told nothing any more stay; older ones are deleted, so that a long run's stores are cleaned and not only grow.
+/// So many workers that are told nothing any more stay; older ones are deleted, so that a long run's stores are cleaned
+/// and not only grow.
 const KEPT: usize = 60;
 
 /// How many rounds; the long form is the one that says so.

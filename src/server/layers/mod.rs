@@ -1,5 +1,5 @@
-//! What every request passes, from the outside in: a span, panics, whether it is gRPC, who calls, how much, how long, and the
-//! words of what the stack refuses. Each of them sees headers and never waits for a body.
+//! What every request passes, from the outside in: a span, panics, whether it is gRPC, who calls, how much, how long, and
+//! the words of what the stack refuses. Each of them sees headers and never waits for a body.
 
 mod auth;
 mod deadline;

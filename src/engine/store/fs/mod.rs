@@ -62,7 +62,7 @@ struct Inner {
 
 impl FsStore {
     /// Opens the store in `dir`, which is made where it is not there. Blocks while all of it is read; what blocks later
-    /// is done on the threads of `handle` that may.
+    /// is done on the threads of `handle` that may, and what was submitted is settled by a task there.
     ///
     /// # Errors
     /// What the log says. Damage is no error: it is told by [`Store::restore`].
