@@ -8,7 +8,8 @@
 //! - [`engine`]: the worker runtime itself
 //! - [`proto`]: the wire: generated code, and the only conversions between it and the model
 //! - [`config`]: file, environment and flags become one validated configuration per role
-//! - [`telemetry`]: the form of what is logged
+//! - [`telemetry`]: the form of what is logged, and where what is measured can be read
+//! - [`metrics`]: the names of what is measured, and what the rooms count with
 //! - [`failpoint`]: places at which tests let the process panic or stall; nothing otherwise
 //! - [`model`]: the nouns, and what makes one valid
 
@@ -17,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod failpoint;
+pub mod metrics;
 pub mod model;
 pub mod proto;
 pub mod registry;

@@ -10,6 +10,7 @@ use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
 use super::remotes::Changes;
+use super::standing::Standing;
 use super::storage::Storage;
 use super::tokens::{Tokens, exchange, exchangeable};
 use super::{ending, reload};
@@ -19,6 +20,7 @@ use crate::engine::store::DirRole;
 use crate::model::{RuntimeId, WorkspaceId};
 use crate::runtime::LocalRuntime;
 use crate::server::{self, Drain, Edge};
+use crate::telemetry::scrape::Endpoint;
 
 /// A worker runtime that is ready to serve.
 pub struct WorkerHost {
@@ -29,6 +31,7 @@ pub struct WorkerHost {
     tokens: Tokens,
     drain_pause: Duration,
     started: Fixed,
+    metrics: Option<Endpoint>,
 }
 
 impl WorkerHost {
@@ -39,6 +42,7 @@ impl WorkerHost {
     pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
+        let metrics = super::metrics(server.metrics_listen).await?;
         let tokens = exchangeable(server.tokens, server.token_file);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
         let runtime_id = runtime_id.or_else(|| storage.runtime_id().cloned()).unwrap_or_else(RuntimeId::generate);
@@ -47,17 +51,19 @@ impl WorkerHost {
         let engine = open_engine(&storage, runtime_id, profiles, limits).await?;
         let runtime = LocalRuntime::new(engine, &display_name);
         let drain_pause = server.drain_pause;
-        Ok(Self { workspace_id: default_workspace(), runtime, storage, tokens, drain_pause, started })
+        Ok(Self { workspace_id: default_workspace(), runtime, storage, tokens, drain_pause, started, metrics })
     }
 
     /// Serves until it is told to drain and has ended in order.
     ///
     /// # Errors
     /// When serving itself fails.
-    pub async fn run(self, listener: TcpListener, mut control: Control<RuntimeConfig>) -> Result<(), AppError> {
+    pub async fn run(mut self, listener: TcpListener, mut control: Control<RuntimeConfig>) -> Result<(), AppError> {
         let drain = Drain::new();
         let engine = self.runtime.engine().clone();
         control.set_last_act(move || engine.abandon());
+        let standing = Standing::new("worker runtime", Some(self.runtime.engine()), self.storage.logs(), None);
+        let _metrics = self.metrics.take().map(|endpoint| endpoint.serve(move |text| standing.write(text)));
         let backend = self.runtime.engine().parts().store.backend();
         let (runtime, clock) = (Arc::new(self.runtime.clone()), Arc::new(SystemClock));
         let served = server::worker_runtime(runtime, backend, self.workspace_id.clone(), clock, drain.clone()).await?;

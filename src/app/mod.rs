@@ -12,6 +12,7 @@ mod limits;
 mod plane;
 mod reload;
 mod remotes;
+mod standing;
 mod storage;
 mod store;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use store::store;
 use std::io;
 
 use crate::cli::Failure;
+use crate::telemetry::scrape::Endpoint;
 
 /// Why a server did not come up, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,9 @@ pub enum AppError {
     /// A remote runtime could not be made of its configuration.
     #[error("remote runtime {0}: {1}")]
     Remote(crate::model::RuntimeId, #[source] crate::model::Error),
+    /// The address for metrics cannot be had.
+    #[error("cannot listen for metrics on {0}: {1}")]
+    Metrics(std::net::SocketAddr, #[source] io::Error),
     /// Two runtimes have one id.
     #[error(transparent)]
     Duplicate(#[from] crate::registry::DuplicateRuntime),
@@ -56,6 +61,12 @@ pub enum AppError {
     /// The system refused something.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// Where metrics are served, if they are. Before all else: what is made earlier is not counted.
+async fn metrics(address: Option<std::net::SocketAddr>) -> Result<Option<Endpoint>, AppError> {
+    let Some(address) = address else { return Ok(None) };
+    Endpoint::open(address).await.map(Some).map_err(|error| AppError::Metrics(address, error))
 }
 
 impl From<AppError> for Failure {

@@ -10,6 +10,7 @@ use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
 use super::remotes::{Changes, Remotes};
+use super::standing::Standing;
 use super::storage::Storage;
 use super::tokens::{Tokens, exchange, exchangeable};
 use super::{ending, reload};
@@ -20,6 +21,7 @@ use crate::model::WorkspaceId;
 use crate::registry::Registry;
 use crate::runtime::{EMBEDDED_DISPLAY_NAME, LocalRuntime, WorkerRuntime};
 use crate::server::{self, Drain, Edge};
+use crate::telemetry::scrape::Endpoint;
 
 /// A control plane that is ready to serve.
 pub struct ControlPlane {
@@ -31,6 +33,7 @@ pub struct ControlPlane {
     tokens: Tokens,
     drain_pause: Duration,
     started: Fixed,
+    metrics: Option<Endpoint>,
 }
 
 impl ControlPlane {
@@ -41,6 +44,7 @@ impl ControlPlane {
     pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let ServeConfig { server, workspace_id, embedded, remotes } = config;
+        let metrics = super::metrics(server.metrics_listen).await?;
         let tokens = exchangeable(server.tokens, server.token_file);
         let runtime_id = embedded.as_ref().map(|embedded| &embedded.runtime_id);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::ControlPlane, runtime_id).await?;
@@ -53,7 +57,8 @@ impl ControlPlane {
         };
         let registry = Registry::on(storage.ledger(), Arc::new(SystemClock));
         let (none, drain_pause) = (Remotes::default(), server.drain_pause);
-        let mut plane = Self { workspace_id, registry, embedded, storage, remotes: none, tokens, drain_pause, started };
+        let mut plane =
+            Self { workspace_id, registry, embedded, storage, remotes: none, tokens, drain_pause, started, metrics };
         plane.register(plane.remotes.next(remotes)?)?;
         Ok(plane)
     }
@@ -67,6 +72,9 @@ impl ControlPlane {
         if let Some(engine) = self.embedded.as_ref().map(|embedded| embedded.engine().clone()) {
             control.set_last_act(move || engine.abandon());
         }
+        let engine = self.embedded.as_ref().map(LocalRuntime::engine);
+        let standing = Standing::new("control plane", engine, self.storage.logs(), Some(&self.registry));
+        let _metrics = self.metrics.take().map(|endpoint| endpoint.serve(move |text| standing.write(text)));
         let (registry, workspace_id) = (self.registry.clone(), self.workspace_id.clone());
         let served = server::control_plane(registry, workspace_id, Arc::new(SystemClock), drain.clone()).await?;
         let edge = Edge::control_plane();

@@ -13,6 +13,7 @@ use crate::model::{RuntimeId, WorkspaceId};
 #[derive(Debug, Clone)]
 pub struct Fixed {
     listen: SocketAddr,
+    metrics_listen: Option<SocketAddr>,
     log: LogConfig,
     data_dir: Option<PathBuf>,
     workspace_id: Option<WorkspaceId>,
@@ -31,6 +32,7 @@ impl Fixed {
     pub fn changed(&self, later: &Self) -> Vec<&'static str> {
         let Self {
             listen,
+            metrics_listen,
             log,
             data_dir,
             workspace_id,
@@ -45,6 +47,7 @@ impl Fixed {
         let same_runtime = *embedded == later.embedded;
         let keys = [
             ("listen", *listen != later.listen),
+            ("metrics_listen", *metrics_listen != later.metrics_listen),
             ("log_format", log.format != later.log.format),
             ("log_level", log.filter != later.log.filter),
             ("data_dir", *data_dir != later.data_dir),
@@ -74,6 +77,7 @@ impl From<&ServeConfig> for Fixed {
         };
         Self {
             listen: server.listen,
+            metrics_listen: server.metrics_listen,
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
             workspace_id: Some(workspace_id.clone()),
@@ -92,6 +96,7 @@ impl From<&RuntimeConfig> for Fixed {
         let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
         Self {
             listen: server.listen,
+            metrics_listen: server.metrics_listen,
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
             workspace_id: None,

@@ -29,6 +29,8 @@ pub struct ServerConfig {
     pub allow_plaintext: bool,
     /// How long it goes on as before when it is to end, for balancers to see that it is not serving. 2 s.
     pub drain_pause: Duration,
+    /// Where metrics are served, without a token; nowhere where there is none. Port 0 picks a free one, which is logged.
+    pub metrics_listen: Option<SocketAddr>,
     /// Where all state is kept; in memory where there is none.
     pub data_dir: Option<PathBuf>,
     /// What is logged, and how.
@@ -52,6 +54,8 @@ impl ServerConfig {
             Some(given) => duration(&given, Duration::ZERO..=MAX_DRAIN_PAUSE)?,
             None => DRAIN_PAUSE,
         };
+        let metrics_listen = layers.text("metrics_listen", flags.metrics_listen.as_ref())?;
+        let metrics_listen = metrics_listen.map(|given| given.parse(|text| parse_listen(text))).transpose()?;
         let data_dir = layers.text("data_dir", flags.data_dir.as_ref())?;
         let data_dir = data_dir.map(|given| resolve(&given, directory));
         let log = LogConfig::read(layers, flags)?;
@@ -59,7 +63,8 @@ impl ServerConfig {
         let tokens = token_file.as_ref().map(|given| given.parse(|_| read_tokens(&resolve(given, directory))));
         let tokens = tokens.transpose()?;
         let token_file = token_file.map(|given| (resolve(&given, directory), given.origin));
-        let config = Self { listen: address, tokens, token_file, allow_plaintext, drain_pause, data_dir, log };
+        let config =
+            Self { listen: address, tokens, token_file, allow_plaintext, drain_pause, metrics_listen, data_dir, log };
         match listen {
             Some(given) => config.check_exposure().map_err(|problem| given.refuse(problem))?,
             // The default is a loopback address.
@@ -89,12 +94,7 @@ pub(super) fn is_loopback(address: IpAddr) -> bool {
 
 fn refuse_what_is_to_come(layers: &mut Layers<'_, '_>, flags: &ServerFlags) -> Result<(), ConfigError> {
     const TLS: &str = "TLS is not served by this version yet";
-    const METRICS: &str = "metrics are not served by this version yet";
-    for (key, flag, problem) in [
-        ("tls_cert", &flags.tls_cert, TLS),
-        ("tls_key", &flags.tls_key, TLS),
-        ("metrics_listen", &flags.metrics_listen, METRICS),
-    ] {
+    for (key, flag, problem) in [("tls_cert", &flags.tls_cert, TLS), ("tls_key", &flags.tls_key, TLS)] {
         if let Some(given) = layers.text(key, flag.as_ref())? {
             return Err(given.refuse(problem));
         }

@@ -143,7 +143,7 @@ fn every_refusal_names_file_line_and_field() {
         ("tls_cert = 'a.pem'", "w.toml:1: tls_cert: TLS is not served by this version yet"),
         ("tls_key = 'a.pem'", "w.toml:1: tls_key: TLS"),
         ("data_dir = ''", "w.toml:1: data_dir: must not be empty"),
-        ("metrics_listen = '127.0.0.1:9'", "w.toml:1: metrics_listen: metrics are not served"),
+        ("metrics_listen = 'here'", "w.toml:1: metrics_listen: must be an address and a port"),
         ("log_format = 'xml'", "w.toml:1: log_format: must be text or json"),
         ("log_level = 'loud'", "w.toml:1: log_level: must be error, warn"),
         ("workspace_id = 'a/b'", "w.toml:1: workspace_id: must be 1 to 120 characters"),
@@ -338,8 +338,11 @@ fn what_has_changed_and_needs_a_restart_is_named() {
     let same = "listen = '127.0.0.1:1'\ntoken_file = 'tokens'\n[profiles.runtime_default]\nprotocol = 'catalog'\n";
     let remote = "[[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'http://127.0.0.1:1'\n";
     assert!(changed(&format!("{same}{remote}")).is_empty());
-    let log = "log_format = 'json'\nlog_level = 'debug'\ndata_dir = 'x'\nworkspace_id = 'local:other'\n";
-    assert_eq!(changed(&format!("{log}{same}")), ["log_format", "log_level", "data_dir", "workspace_id"]);
+    let log = "metrics_listen = '[::]:9400'\nlog_format = 'json'\nlog_level = 'debug'\ndata_dir = 'x'\nworkspace_id = 'local:other'\n";
+    assert_eq!(
+        changed(&format!("{log}{same}")),
+        ["metrics_listen", "log_format", "log_level", "data_dir", "workspace_id"]
+    );
     assert_eq!(changed(&format!("{same}[embedded]\nruntime_id = 'b'\n")), ["runtime_id"]);
     assert_eq!(changed(&format!("{same}[embedded]\nenabled = false\n")), ["embedded"]);
     assert_eq!(changed("[limits]\nmax_workers = 2\n"), ["listen", "profiles", "limits"]);

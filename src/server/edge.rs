@@ -17,12 +17,13 @@ use tonic::transport::server::Connected;
 use tower::{Layer, Service};
 
 use super::drain::Drain;
-use super::layers::{Auth, Deadlines, Load, Panics, Protocol, Refusals, Spans, Wrapping};
+use super::layers::{Auth, Deadlines, Load, Measures, Panics, Protocol, Refusals, Spans, Wrapping};
 use crate::model::TokenTable;
 
 /// What every request passes, from the outside in.
 type Layers = (
     Wrapping<Spans>,
+    Wrapping<Measures>,
     Wrapping<Panics>,
     Wrapping<Protocol>,
     Wrapping<Auth>,
@@ -107,6 +108,7 @@ impl Edge {
     fn layers(&self, tokens: Option<Arc<ArcSwap<TokenTable>>>, drain: Drain) -> Layers {
         (
             Wrapping(Spans),
+            Wrapping(Measures),
             Wrapping(Panics),
             Wrapping(Protocol),
             Wrapping(Auth::new(tokens)),

@@ -15,6 +15,7 @@ use tonic::transport::server::Connected;
 
 use super::edge::Edge;
 use super::gather::Gather;
+use crate::metrics::{CONNECTIONS, CONNECTIONS_ACCEPTED, Counted, Refused};
 
 /// The connection preface of HTTP/2, in bytes.
 const PREFACE: usize = 24;
@@ -28,7 +29,8 @@ pub struct Accepted {
     io: Gather<TcpStream>,
     /// What it still has to say before it is taken for a client, and until when.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
-    _counted: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
+    _counted: Counted,
 }
 
 /// The connections of a listener, without delay for small writes. Never ends.
@@ -38,17 +40,20 @@ pub fn accept(listener: TcpListener, edge: &Edge) -> impl Stream<Item = io::Resu
     stream::unfold((listener, room, None), move |(listener, room, mut logged)| async move {
         loop {
             // The semaphore is never closed.
-            let counted = room.clone().acquire_owned().await.ok()?;
+            let place = room.clone().acquire_owned().await.ok()?;
             match listener.accept().await {
                 Ok((io, _)) => {
                     // Without it a small answer may wait for the acknowledgement of the one before.
                     if io.set_nodelay(true).is_ok() {
                         let preface = Some((PREFACE, Box::pin(sleep(patience))));
-                        let accepted = Accepted { io: Gather::new(io), preface, _counted: counted };
+                        CONNECTIONS_ACCEPTED.increment(1);
+                        let counted = Counted::new(&CONNECTIONS);
+                        let accepted = Accepted { io: Gather::new(io), preface, _place: place, _counted: counted };
                         return Some((Ok(accepted), (listener, room, logged)));
                     }
                 }
                 Err(error) => {
+                    Refused::System.count();
                     if logged.is_none_or(|at: Instant| at.elapsed() >= LOG_EVERY) {
                         tracing::warn!(%error, "cannot accept connections");
                         logged = Some(Instant::now());
@@ -74,7 +79,12 @@ impl AsyncRead for Accepted {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         let Some((left, until)) = &mut self.preface else { return read };
         match read {
-            Poll::Pending if until.as_mut().poll(cx).is_ready() => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending if until.as_mut().poll(cx).is_ready() => {
+                // It is told once, and then looked after no more.
+                self.preface = None;
+                Refused::Silent.count();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             Poll::Pending => Poll::Pending,
             Poll::Ready(done) => {
                 *left = left.saturating_sub(buf.filled().len() - before);

@@ -19,6 +19,7 @@ mod hostile_hosts;
 mod hosts;
 mod lifecycle;
 mod many_hosts;
+mod metrics;
 mod observation;
 mod processes;
 mod reflection;

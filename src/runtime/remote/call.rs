@@ -17,6 +17,7 @@ use super::Core;
 use super::breaker::Trouble;
 use super::guard::Pass;
 use super::link::{Client, Connection, Link, too_late, unreachable};
+use super::measures::SPARED;
 use super::recover::{CHANGE_ATTEMPTS, READ_ATTEMPTS, Recover};
 use crate::model::{CallContext, Error, ErrorClass, Fault, Feature, Reason, Result, WorkerId};
 use crate::proto::status::from_status;
@@ -39,6 +40,8 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// What kind of call it is: that says how long it may take, how often it is made, and what the host must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Method {
+    /// As the protos have it.
+    name: &'static str,
     kind: Kind,
     needs: Option<Feature>,
 }
@@ -54,18 +57,32 @@ enum Kind {
 
 impl Method {
     /// A part of a list over many hosts: 2 s.
-    pub(super) const LIST: Self = Self::of(Kind::List);
-    /// Any other read: as configured, 10 s where nothing is.
-    pub(super) const READ: Self = Self::of(Kind::Read);
-    /// A change to what there is: the same time, fewer attempts.
-    pub(super) const CHANGE: Self = Self::of(Kind::Change);
-    /// The end of a worker: as long as its caller waits, since it is answered when the worker has ended.
-    pub(super) const END: Self = Self::of(Kind::End);
-    /// A new worker: three times as long, 30 s where nothing is configured.
-    pub(super) const SPAWN: Self = Self::of(Kind::Spawn);
+    pub(super) const fn list(name: &'static str) -> Self {
+        Self::of(name, Kind::List)
+    }
 
-    const fn of(kind: Kind) -> Self {
-        Self { kind, needs: None }
+    /// Any other read: as configured, 10 s where nothing is.
+    pub(super) const fn read(name: &'static str) -> Self {
+        Self::of(name, Kind::Read)
+    }
+
+    /// A change to what there is: the same time, fewer attempts.
+    pub(super) const fn change(name: &'static str) -> Self {
+        Self::of(name, Kind::Change)
+    }
+
+    /// The end of a worker: as long as its caller waits, since it is answered when the worker has ended.
+    pub(super) const fn end(name: &'static str) -> Self {
+        Self::of(name, Kind::End)
+    }
+
+    /// A new worker: three times as long, 30 s where nothing is configured.
+    pub(super) const fn spawn(name: &'static str) -> Self {
+        Self::of(name, Kind::Spawn)
+    }
+
+    const fn of(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, needs: None }
     }
 
     /// The same, which only a host with this feature is asked.
@@ -125,7 +142,10 @@ impl Core {
             let mut pass = match self.guard.admit() {
                 Ok(pass) => pass,
                 // Nothing was asked, and nothing is to be told: the guard has said so.
-                Err(wait) if failed.is_none() => return Err(self.spared(wait)),
+                Err(wait) if failed.is_none() => {
+                    self.measures.ended(method.name, SPARED);
+                    return Err(self.spared(wait));
+                }
                 Err(wait) => break Err(failed.unwrap_or_else(|| self.spared(wait))),
             };
             let tried = Instant::now();
@@ -142,9 +162,11 @@ impl Core {
                 break Err(error);
             }
             failed = Some(error);
+            self.measures.retried();
             sleep(pause).await;
         };
         let answer = answer.map_err(|last| recover.verdict(last));
+        self.measures.called(method.name, &answer, began);
         self.told(method, &answer, &recover, began, until);
         answer
     }
@@ -223,11 +245,11 @@ impl Core {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         match answer {
             Err(error) if error.reason().class() == ErrorClass::Unknown => tracing::warn!(
-                runtime_id = %self.runtime_id, call = ?method.kind, attempts, took_ms,
+                runtime_id = %self.runtime_id, method = method.name, attempts, took_ms,
                 reason = error.reason().as_str(), "a call to a host failed"
             ),
             Ok(_) if took > (until - began) / 2 => tracing::info!(
-                runtime_id = %self.runtime_id, call = ?method.kind, attempts, took_ms, "a call to a host was slow"
+                runtime_id = %self.runtime_id, method = method.name, attempts, took_ms, "a call to a host was slow"
             ),
             _ => {}
         }

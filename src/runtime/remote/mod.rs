@@ -15,6 +15,7 @@ mod dial;
 mod guard;
 mod health;
 mod link;
+mod measures;
 mod probe;
 mod recover;
 mod relay;
@@ -50,6 +51,7 @@ use closing::Closing;
 use guard::Guard;
 use health::Health;
 use link::Link;
+use measures::Measures;
 use relay::Relays;
 use settings::Current;
 
@@ -66,6 +68,7 @@ struct Core {
     waiting: Semaphore,
     health: Arc<Health>,
     guard: Arc<Guard>,
+    measures: Measures,
     control: Link,
     observation: Link,
     relays: Relays,

@@ -13,6 +13,7 @@ use tonic::body::Body;
 
 use super::methods::is_open;
 use super::wrap::{Inner, Wrap, ask};
+use crate::metrics::TOKENS_REFUSED;
 use crate::model::{Caller, Error, Reason, TokenTable};
 use crate::proto::status::to_status;
 
@@ -35,6 +36,7 @@ impl Refused {
     fn count(&self) {
         let (said, calls) = &mut *self.0.lock();
         *calls += 1;
+        TOKENS_REFUSED.increment(1);
         if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
             tracing::warn!(calls = *calls, "calls were refused: they show no token of the token_file that is in force");
             (*said, *calls) = (Some(Instant::now()), 0);

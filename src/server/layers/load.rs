@@ -16,6 +16,7 @@ use tonic::body::Body;
 
 use super::methods::{is_open, is_stream};
 use super::wrap::{Inner, Wrap, ask};
+use crate::metrics::Shed;
 use crate::model::{Error, Reason};
 use crate::proto::status::to_status;
 use crate::server::{Drain, Edge};
@@ -69,17 +70,23 @@ impl Wrap for Load {
     async fn wrap<S: Inner>(self, request: Request<Body>, inner: S) -> Response<Body> {
         let path = request.uri().path();
         if is_stream(path) {
-            let Some(permit) = self.stream(path) else { return overloaded() };
+            let Some(permit) = self.stream(path) else { return overloaded(why(path, Shed::Streams)) };
             return ask(inner, request).await.map(|body| Body::new(Held { body, _permit: permit }));
         }
-        let Some(_permit) = self.unary(path) else { return overloaded() };
+        let Some(_permit) = self.unary(path) else { return overloaded(why(path, Shed::Unary)) };
         // Nobody waits for the health of a server that ends.
         let _call = (!is_open(path)).then(|| self.drain.call());
         ask(inner, request).await
     }
 }
 
-fn overloaded() -> Response<Body> {
+/// What there is too much of.
+fn why(path: &str, otherwise: Shed) -> Shed {
+    if is_open(path) { Shed::Health } else { otherwise }
+}
+
+fn overloaded(why: Shed) -> Response<Body> {
+    why.count();
     to_status(&Error::new(Reason::Overloaded, "the server takes no more for now").retry_after(RETRY)).into_http()
 }
 

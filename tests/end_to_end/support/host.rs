@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::configuration::{Configuration, Profile, Remote, write_secret};
-use super::{Client, Running};
+use super::{Client, Running, Scrape};
 
 /// A host in the making.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub(crate) struct HostBuilder {
     configuration: Configuration,
     listen: Option<SocketAddr>,
     durable: bool,
+    metrics: Option<&'static str>,
 }
 
 /// A running host.
@@ -36,6 +37,7 @@ impl Host {
             configuration: Configuration::default(),
             listen: None,
             durable: false,
+            metrics: None,
         }
     }
 
@@ -45,6 +47,11 @@ impl Host {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.process.address()
+    }
+
+    /// What its metrics are now.
+    pub(crate) async fn scrape(&self) -> Scrape {
+        Scrape::of(self.process.metrics_address().await).await
     }
 
     pub(crate) fn process(&mut self) -> &mut Running {
@@ -92,6 +99,12 @@ impl HostBuilder {
         self
     }
 
+    /// Serves metrics.
+    pub(crate) fn metrics(mut self) -> Self {
+        self.metrics = Some("127.0.0.1:0");
+        self
+    }
+
     /// Gives it a data directory.
     pub(crate) fn durable(mut self) -> Self {
         self.durable = true;
@@ -121,6 +134,7 @@ impl HostBuilder {
             "--token-file",
             tokens.to_str().unwrap(),
         ];
+        arguments.extend(self.metrics.iter().flat_map(|address| ["--metrics-listen", address]));
         let data_dir = directory.path().join("data");
         if self.durable {
             arguments.extend(["--data-dir", data_dir.to_str().unwrap()]);

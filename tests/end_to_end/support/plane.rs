@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use workplane::proto::v1;
 
 use super::configuration::{Configuration, Profile, Remote, write_secret};
-use super::{Client, Host, Hostile, Running, Worker, until};
+use super::{Client, Host, Hostile, Running, Scrape, Worker, until};
 
 /// The id of the embedded runtime.
 pub(crate) const EMBEDDED: &str = "embedded-worker-runtime";
@@ -23,6 +23,7 @@ pub(crate) struct PlaneBuilder {
     configuration: Configuration,
     listen: Option<SocketAddr>,
     durable: bool,
+    metrics: Option<&'static str>,
 }
 
 /// A running control plane.
@@ -47,8 +48,18 @@ impl Plane {
         format!("http://{}", self.address())
     }
 
+    /// What its metrics are now.
+    pub(crate) async fn scrape(&self) -> Scrape {
+        Scrape::of(self.process.metrics_address().await).await
+    }
+
     pub(crate) fn process(&mut self) -> &mut Running {
         &mut self.process
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
     }
 
     /// The file with the token that clients show.
@@ -173,6 +184,17 @@ impl PlaneBuilder {
         self.remote(Remote { runtime_id, address, token_file })
     }
 
+    /// Serves metrics.
+    pub(crate) fn metrics(self) -> Self {
+        self.metrics_on("127.0.0.1:0")
+    }
+
+    /// Serves metrics at this address.
+    pub(crate) fn metrics_on(mut self, address: &'static str) -> Self {
+        self.metrics = Some(address);
+        self
+    }
+
     /// Gives it a data directory.
     pub(crate) fn durable(mut self) -> Self {
         self.durable = true;
@@ -200,6 +222,7 @@ impl PlaneBuilder {
             "--token-file",
             tokens.to_str().unwrap(),
         ];
+        arguments.extend(self.metrics.iter().flat_map(|address| ["--metrics-listen", address]));
         let data_dir = directory.path().join("data");
         if self.durable {
             arguments.extend(["--data-dir", data_dir.to_str().unwrap()]);
