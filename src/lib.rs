@@ -11,6 +11,7 @@
 //! - [`telemetry`]: the form of what is logged, and where what is measured can be read
 //! - [`metrics`]: the names of what is measured, and what the rooms count with
 //! - [`failpoint`]: places at which tests let the process panic or stall; nothing otherwise
+//! - [`traces`]: spans of requests and of calls to hosts, where somebody wants them
 //! - [`model`]: the nouns, and what makes one valid
 
 pub mod app;
@@ -25,3 +26,4 @@ pub mod registry;
 pub mod runtime;
 pub mod server;
 pub mod telemetry;
+pub mod traces;

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
+use super::observed::Observed;
 use super::remotes::Changes;
 use super::standing::Standing;
 use super::storage::Storage;
@@ -20,7 +21,6 @@ use crate::engine::store::DirRole;
 use crate::model::{RuntimeId, WorkspaceId};
 use crate::runtime::LocalRuntime;
 use crate::server::{self, Drain, Edge};
-use crate::telemetry::scrape::Endpoint;
 
 /// A worker runtime that is ready to serve.
 pub struct WorkerHost {
@@ -31,7 +31,7 @@ pub struct WorkerHost {
     tokens: Tokens,
     drain_pause: Duration,
     started: Fixed,
-    metrics: Option<Endpoint>,
+    observed: Observed,
 }
 
 impl WorkerHost {
@@ -42,7 +42,7 @@ impl WorkerHost {
     pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
-        let metrics = super::metrics(server.metrics_listen).await?;
+        let observed = Observed::begin(&server).await?;
         let tokens = exchangeable(server.tokens, server.token_file);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
         let runtime_id = runtime_id.or_else(|| storage.runtime_id().cloned()).unwrap_or_else(RuntimeId::generate);
@@ -51,7 +51,7 @@ impl WorkerHost {
         let engine = open_engine(&storage, runtime_id, profiles, limits).await?;
         let runtime = LocalRuntime::new(engine, &display_name);
         let drain_pause = server.drain_pause;
-        Ok(Self { workspace_id: default_workspace(), runtime, storage, tokens, drain_pause, started, metrics })
+        Ok(Self { workspace_id: default_workspace(), runtime, storage, tokens, drain_pause, started, observed })
     }
 
     /// Serves until it is told to drain and has ended in order.
@@ -63,7 +63,7 @@ impl WorkerHost {
         let engine = self.runtime.engine().clone();
         control.set_last_act(move || engine.abandon());
         let standing = Standing::new("worker runtime", Some(self.runtime.engine()), self.storage.logs(), None);
-        let _metrics = self.metrics.take().map(|endpoint| endpoint.serve(move |text| standing.write(text)));
+        let _metrics = self.observed.serve(standing);
         let backend = self.runtime.engine().parts().store.backend();
         let (runtime, clock) = (Arc::new(self.runtime.clone()), Arc::new(SystemClock));
         let served = server::worker_runtime(runtime, backend, self.workspace_id.clone(), clock, drain.clone()).await?;
@@ -86,7 +86,7 @@ impl WorkerHost {
         }
         let engine = Some(self.runtime.engine());
         let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine).await;
-        self.storage.close().await;
+        tokio::join!(self.storage.close(), self.observed.end());
         tracing::info!("stopped");
         ended.map_err(AppError::Serving)
     }

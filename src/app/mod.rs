@@ -9,6 +9,7 @@ mod embedded;
 mod ending;
 mod host;
 mod limits;
+mod observed;
 mod plane;
 mod reload;
 mod remotes;
@@ -29,7 +30,6 @@ pub use store::store;
 use std::io;
 
 use crate::cli::Failure;
-use crate::telemetry::scrape::Endpoint;
 
 /// Why a server did not come up, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum AppError {
     /// The address for metrics cannot be had.
     #[error("cannot listen for metrics on {0}: {1}")]
     Metrics(std::net::SocketAddr, #[source] io::Error),
+    /// Traces cannot be sent.
+    #[error("traces cannot be sent: {0}")]
+    Traces(String),
     /// Two runtimes have one id.
     #[error(transparent)]
     Duplicate(#[from] crate::registry::DuplicateRuntime),
@@ -61,12 +64,6 @@ pub enum AppError {
     /// The system refused something.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-/// Where metrics are served, if they are. Before all else: what is made earlier is not counted.
-async fn metrics(address: Option<std::net::SocketAddr>) -> Result<Option<Endpoint>, AppError> {
-    let Some(address) = address else { return Ok(None) };
-    Endpoint::open(address).await.map(Some).map_err(|error| AppError::Metrics(address, error))
 }
 
 impl From<AppError> for Failure {

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::AppError;
 use super::control::Control;
 use super::embedded::open_engine;
+use super::observed::Observed;
 use super::remotes::{Changes, Remotes};
 use super::standing::Standing;
 use super::storage::Storage;
@@ -21,7 +22,6 @@ use crate::model::WorkspaceId;
 use crate::registry::Registry;
 use crate::runtime::{EMBEDDED_DISPLAY_NAME, LocalRuntime, WorkerRuntime};
 use crate::server::{self, Drain, Edge};
-use crate::telemetry::scrape::Endpoint;
 
 /// A control plane that is ready to serve.
 pub struct ControlPlane {
@@ -33,7 +33,7 @@ pub struct ControlPlane {
     tokens: Tokens,
     drain_pause: Duration,
     started: Fixed,
-    metrics: Option<Endpoint>,
+    observed: Observed,
 }
 
 impl ControlPlane {
@@ -44,7 +44,7 @@ impl ControlPlane {
     pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let ServeConfig { server, workspace_id, embedded, remotes } = config;
-        let metrics = super::metrics(server.metrics_listen).await?;
+        let observed = Observed::begin(&server).await?;
         let tokens = exchangeable(server.tokens, server.token_file);
         let runtime_id = embedded.as_ref().map(|embedded| &embedded.runtime_id);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::ControlPlane, runtime_id).await?;
@@ -58,7 +58,7 @@ impl ControlPlane {
         let registry = Registry::on(storage.ledger(), Arc::new(SystemClock));
         let (none, drain_pause) = (Remotes::default(), server.drain_pause);
         let mut plane =
-            Self { workspace_id, registry, embedded, storage, remotes: none, tokens, drain_pause, started, metrics };
+            Self { workspace_id, registry, embedded, storage, remotes: none, tokens, drain_pause, started, observed };
         plane.register(plane.remotes.next(remotes)?)?;
         Ok(plane)
     }
@@ -74,7 +74,7 @@ impl ControlPlane {
         }
         let engine = self.embedded.as_ref().map(LocalRuntime::engine);
         let standing = Standing::new("control plane", engine, self.storage.logs(), Some(&self.registry));
-        let _metrics = self.metrics.take().map(|endpoint| endpoint.serve(move |text| standing.write(text)));
+        let _metrics = self.observed.serve(standing);
         let (registry, workspace_id) = (self.registry.clone(), self.workspace_id.clone());
         let served = server::control_plane(registry, workspace_id, Arc::new(SystemClock), drain.clone()).await?;
         let edge = Edge::control_plane();
@@ -94,7 +94,7 @@ impl ControlPlane {
         }
         let engine = self.embedded.as_ref().map(LocalRuntime::engine);
         let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine).await;
-        self.storage.close().await;
+        tokio::join!(self.storage.close(), self.observed.end());
         tracing::info!("stopped");
         ended.map_err(AppError::Serving)
     }

@@ -18,6 +18,7 @@ mod serve;
 mod server;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::path::Path;
 
@@ -33,6 +34,7 @@ pub use runtime::RuntimeConfig;
 pub use secret::first_token;
 pub use serve::{EMBEDDED_RUNTIME, EmbeddedConfig, ServeConfig, default_workspace};
 pub use server::ServerConfig;
+pub use traces::TracesConfig;
 
 use document::Document;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::log::LogConfig;
 use super::runtime::RuntimeConfig;
 use super::serve::{EmbeddedConfig, ServeConfig};
+use super::traces::TracesConfig;
 use crate::engine::{EngineLimits, Profiles, Retention};
 use crate::model::{RuntimeId, WorkspaceId};
 
@@ -14,6 +15,7 @@ use crate::model::{RuntimeId, WorkspaceId};
 pub struct Fixed {
     listen: SocketAddr,
     metrics_listen: Option<SocketAddr>,
+    traces: Option<TracesConfig>,
     log: LogConfig,
     data_dir: Option<PathBuf>,
     workspace_id: Option<WorkspaceId>,
@@ -33,6 +35,7 @@ impl Fixed {
         let Self {
             listen,
             metrics_listen,
+            traces,
             log,
             data_dir,
             workspace_id,
@@ -48,6 +51,7 @@ impl Fixed {
         let keys = [
             ("listen", *listen != later.listen),
             ("metrics_listen", *metrics_listen != later.metrics_listen),
+            ("traces", *traces != later.traces),
             ("log_format", log.format != later.log.format),
             ("log_level", log.filter != later.log.filter),
             ("data_dir", *data_dir != later.data_dir),
@@ -78,6 +82,7 @@ impl From<&ServeConfig> for Fixed {
         Self {
             listen: server.listen,
             metrics_listen: server.metrics_listen,
+            traces: server.traces.clone(),
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
             workspace_id: Some(workspace_id.clone()),
@@ -97,6 +102,7 @@ impl From<&RuntimeConfig> for Fixed {
         Self {
             listen: server.listen,
             metrics_listen: server.metrics_listen,
+            traces: server.traces.clone(),
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
             workspace_id: None,

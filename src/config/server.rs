@@ -10,6 +10,7 @@ use super::host::duration;
 use super::layers::Layers;
 use super::log::LogConfig;
 use super::secret::read_tokens;
+use super::traces::{TracesConfig, read_traces};
 use crate::model::TokenTable;
 
 const DRAIN_PAUSE: Duration = Duration::from_secs(2);
@@ -31,6 +32,8 @@ pub struct ServerConfig {
     pub drain_pause: Duration,
     /// Where metrics are served, without a token; nowhere where there is none. Port 0 picks a free one, which is logged.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where traces are sent, if anywhere.
+    pub traces: Option<TracesConfig>,
     /// Where all state is kept; in memory where there is none.
     pub data_dir: Option<PathBuf>,
     /// What is logged, and how.
@@ -56,6 +59,7 @@ impl ServerConfig {
         };
         let metrics_listen = layers.text("metrics_listen", flags.metrics_listen.as_ref())?;
         let metrics_listen = metrics_listen.map(|given| given.parse(|text| parse_listen(text))).transpose()?;
+        let traces = read_traces(layers.file)?;
         let data_dir = layers.text("data_dir", flags.data_dir.as_ref())?;
         let data_dir = data_dir.map(|given| resolve(&given, directory));
         let log = LogConfig::read(layers, flags)?;
@@ -63,8 +67,17 @@ impl ServerConfig {
         let tokens = token_file.as_ref().map(|given| given.parse(|_| read_tokens(&resolve(given, directory))));
         let tokens = tokens.transpose()?;
         let token_file = token_file.map(|given| (resolve(&given, directory), given.origin));
-        let config =
-            Self { listen: address, tokens, token_file, allow_plaintext, drain_pause, metrics_listen, data_dir, log };
+        let config = Self {
+            listen: address,
+            tokens,
+            token_file,
+            allow_plaintext,
+            drain_pause,
+            metrics_listen,
+            traces,
+            data_dir,
+            log,
+        };
         match listen {
             Some(given) => config.check_exposure().map_err(|problem| given.refuse(problem))?,
             // The default is a loopback address.

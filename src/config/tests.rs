@@ -144,6 +144,11 @@ fn every_refusal_names_file_line_and_field() {
         ("tls_key = 'a.pem'", "w.toml:1: tls_key: TLS"),
         ("data_dir = ''", "w.toml:1: data_dir: must not be empty"),
         ("metrics_listen = 'here'", "w.toml:1: metrics_listen: must be an address and a port"),
+        ("[traces]\nsample = 0.5", "w.toml:1: traces.endpoint: is required"),
+        ("[traces]\nendpoint = 'here:4317'", "w.toml:2: traces.endpoint: must be http"),
+        ("[traces]\nendpoint = 'http://c:4317'\nsample = 1.5", "w.toml:3: traces.sample: must be a number from 0 to 1"),
+        ("[traces]\nendpoint = 'http://c:4317'\nsample = nan", "w.toml:3: traces.sample: must be a number from 0 to 1"),
+        ("[traces]\nendpoint = 'http://c:4317'\nheaders = 1", "w.toml:3: traces.headers: is not known here"),
         ("log_format = 'xml'", "w.toml:1: log_format: must be text or json"),
         ("log_level = 'loud'", "w.toml:1: log_level: must be error, warn"),
         ("workspace_id = 'a/b'", "w.toml:1: workspace_id: must be 1 to 120 characters"),
@@ -343,6 +348,7 @@ fn what_has_changed_and_needs_a_restart_is_named() {
         changed(&format!("{log}{same}")),
         ["metrics_listen", "log_format", "log_level", "data_dir", "workspace_id"]
     );
+    assert_eq!(changed(&format!("{same}[traces]\nendpoint = 'http://c:1'\n")), ["traces"]);
     assert_eq!(changed(&format!("{same}[embedded]\nruntime_id = 'b'\n")), ["runtime_id"]);
     assert_eq!(changed(&format!("{same}[embedded]\nenabled = false\n")), ["embedded"]);
     assert_eq!(changed("[limits]\nmax_workers = 2\n"), ["listen", "profiles", "limits"]);

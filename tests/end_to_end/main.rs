@@ -29,3 +29,4 @@ mod seed;
 mod sharing;
 mod store;
 mod support;
+mod traces;

@@ -10,7 +10,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use super::Core;
@@ -19,7 +18,8 @@ use super::guard::Pass;
 use super::link::{Client, Connection, Link, too_late, unreachable};
 use super::measures::SPARED;
 use super::recover::{CHANGE_ATTEMPTS, READ_ATTEMPTS, Recover};
-use crate::model::{CallContext, Error, ErrorClass, Fault, Feature, Reason, Result, WorkerId};
+use super::span::Span;
+use crate::model::{CallContext, Error, ErrorClass, Fault, Feature, Reason, Result, TRACEPARENT, WorkerId};
 use crate::proto::status::from_status;
 use crate::runtime::budget::{LIST_TIMEOUT, budget};
 
@@ -135,6 +135,7 @@ impl Core {
     {
         let until = budget(ctx, method.most(self.timeout())).map_err(|e| e.with("runtime_id", &self.runtime_id))?;
         let began = Instant::now();
+        let span = Span::begin(ctx, method.name, &self.runtime_id);
         let mut recover = Recover::new(method.attempts());
         let mut failed = None;
         let answer = loop {
@@ -149,7 +150,7 @@ impl Core {
                 Err(wait) => break Err(failed.unwrap_or_else(|| self.spared(wait))),
             };
             let tried = Instant::now();
-            let error = match self.attempt(ctx, method, until, message.clone(), &send, &mut pass).await {
+            let error = match self.attempt(&span, method, until, message.clone(), &send, &mut pass).await {
                 Ok(answer) => break Ok(answer),
                 Err(error) => error,
             };
@@ -166,7 +167,7 @@ impl Core {
             sleep(pause).await;
         };
         let answer = answer.map_err(|last| recover.verdict(last));
-        self.measures.called(method.name, &answer, began);
+        span.end(self.measures.called(method.name, &answer, began), recover.made());
         self.told(method, &answer, &recover, began, until);
         answer
     }
@@ -174,7 +175,7 @@ impl Core {
     /// One round trip.
     async fn attempt<Q, A, F>(
         &self,
-        ctx: &CallContext,
+        span: &Span,
         method: Method,
         until: Instant,
         message: Q,
@@ -191,8 +192,8 @@ impl Core {
         let mut request = authorized(&self.control, message);
         let began = Instant::now();
         request.set_timeout(until.saturating_duration_since(began));
-        if let Some(parent) = ctx.trace.parent.as_deref().and_then(|it| it.parse::<MetadataValue<Ascii>>().ok()) {
-            request.metadata_mut().insert("traceparent", parent);
+        if let Some(parent) = span.parent() {
+            request.metadata_mut().insert(TRACEPARENT, parent);
         }
         pass.sent();
         pass.waits(!method.waits());

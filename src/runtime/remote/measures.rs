@@ -39,10 +39,12 @@ impl Measures {
         self.retries.increment(1);
     }
 
-    /// A call is over.
-    pub(super) fn called<A>(&self, method: &'static str, answer: &Result<A>, began: Instant) {
+    /// A call is over. Returns its outcome.
+    pub(super) fn called<A>(&self, method: &'static str, answer: &Result<A>, began: Instant) -> &'static str {
         self.seconds.record(began.elapsed());
-        self.ended(method, outcome(answer));
+        let outcome = outcome(answer);
+        self.ended(method, outcome);
+        outcome
     }
 
     /// A call ended so.

@@ -21,6 +21,7 @@ mod recover;
 mod relay;
 mod runtime;
 mod settings;
+mod span;
 
 #[cfg(test)]
 mod resilience_tests;

@@ -16,6 +16,7 @@ use super::wrap::{Inner, Wrap, ask};
 use crate::metrics::TOKENS_REFUSED;
 use crate::model::{Caller, Error, Reason, TokenTable};
 use crate::proto::status::to_status;
+use crate::traces::Traced;
 
 /// Lets in who has a token, and tells the services who that is: a [`Caller`] in the request's extensions.
 #[derive(Debug, Clone)]
@@ -79,6 +80,9 @@ impl Wrap for Auth {
         match self.caller(&request) {
             Ok(caller) => {
                 tracing::Span::current().record("caller", caller.as_str());
+                if let Some(span) = request.extensions().get::<Traced>() {
+                    span.say("workplane.caller", caller.as_str().to_owned());
+                }
                 // No one further in has any business with it.
                 request.headers_mut().remove(AUTHORIZATION);
                 request.extensions_mut().insert(caller);

@@ -1,5 +1,7 @@
-//! What is counted of each request: its method, how long it took until it was answered, with which code it ended. A
-//! method that nobody serves is `other`, whatever its path says.
+//! What is counted and traced of each request: its method, how long it took until it was answered, with which code it ended.
+//! A method that nobody serves is `other`, whatever its path says.
+//!
+//! The trace that its caller is in goes on with it, whether anybody traces here or not.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -17,6 +19,8 @@ use tonic::{Code, Status};
 use super::methods;
 use super::wrap::{Arrived, Inner, Wrap, ask};
 use crate::metrics::{families, is_listened_to};
+use crate::model::{TRACEPARENT, TraceContext, TraceParent};
+use crate::traces::{self, Traced};
 
 /// The codes of gRPC, by their numbers, and what ends without one.
 const CODES: [&str; 18] = [
@@ -41,6 +45,16 @@ const CODES: [&str; 18] = [
 ];
 /// The place of what was no call of gRPC, and was told so by HTTP.
 const NOT_GRPC: usize = 17;
+
+/// Those that are no fault of callers.
+const OURS: [usize; 6] = [
+    Code::Unknown as usize,
+    Code::DeadlineExceeded as usize,
+    Code::Unimplemented as usize,
+    Code::Internal as usize,
+    Code::Unavailable as usize,
+    Code::DataLoss as usize,
+];
 
 /// What is counted of one method. What it never did has no series.
 #[derive(Debug)]
@@ -100,24 +114,36 @@ static MEASURED: LazyLock<HashMap<String, Measured>> = LazyLock::new(|| {
 /// All others.
 static OTHER: LazyLock<Measured> = LazyLock::new(|| Measured::new("other", "other", false));
 
+fn measured(path: &str) -> &'static Measured {
+    MEASURED.get(path).unwrap_or_else(|| &OTHER)
+}
+
 /// A call under way. One that is dropped before it has ended was given up by its caller.
 struct Call {
     measured: &'static Measured,
+    span: Option<Traced>,
     is_over: bool,
 }
 
 impl Call {
-    fn begin(path: &str) -> Self {
-        let measured = MEASURED.get(path).unwrap_or_else(|| &OTHER);
+    fn begin(measured: &'static Measured, span: Option<Traced>) -> Self {
         measured.in_flight().increment(1);
-        Self { measured, is_over: false }
+        Self { measured, span, is_over: false }
     }
 
     fn ended(&mut self, code: usize) {
-        if !self.is_over {
-            self.is_over = true;
-            self.measured.ended(code);
-            self.measured.in_flight().decrement(1);
+        if self.is_over {
+            return;
+        }
+        self.is_over = true;
+        self.measured.ended(code);
+        self.measured.in_flight().decrement(1);
+        if let Some(span) = &self.span {
+            span.say("rpc.grpc.status", CODES[code]);
+            if OURS.contains(&code) {
+                span.failed(CODES[code]);
+            }
+            span.end();
         }
     }
 }
@@ -133,25 +159,49 @@ impl Drop for Call {
 pub(in crate::server) struct Measures;
 
 impl Wrap for Measures {
-    async fn wrap<S: Inner>(self, request: Request<Body>, inner: S) -> Response<Body> {
-        if !is_listened_to() {
-            return ask(inner, request).await;
+    async fn wrap<S: Inner>(self, mut request: Request<Body>, inner: S) -> Response<Body> {
+        let mut trace = trace_of(request.headers());
+        let mut call = None;
+        if is_listened_to() || traces::are_wanted() {
+            let measured = measured(request.uri().path());
+            let span = Traced::request(&measured.service, &measured.method, trace);
+            if let Some(span) = &span {
+                trace = span.context();
+                request.extensions_mut().insert(span.clone());
+            }
+            call = Some(Call::begin(measured, span));
         }
+        if trace.parent.is_some() {
+            request.extensions_mut().insert(trace);
+        }
+        let Some(call) = call else { return ask(inner, request).await };
         let arrived = request.extensions().get().map_or_else(Instant::now, |Arrived(at)| *at);
-        let mut call = Call::begin(request.uri().path());
         let response = ask(inner, request).await;
         call.measured.answered(arrived);
-        match code(response.headers()) {
-            Some(code) => call.ended(code),
-            None if response.status() != StatusCode::OK => call.ended(NOT_GRPC),
-            None if call.measured.is_stream => {
-                return response.map(|body| Body::new(Streamed { body, call }));
-            }
-            // Whatever goes out now, it was answered.
-            None => call.ended(Code::Ok as usize),
-        }
-        response
+        conclude(call, response)
     }
+}
+
+/// Counts how a call ended, now or at the end of its stream.
+fn conclude(mut call: Call, response: Response<Body>) -> Response<Body> {
+    match code(response.headers()) {
+        Some(code) => call.ended(code),
+        None if response.status() != StatusCode::OK => call.ended(NOT_GRPC),
+        None if call.measured.is_stream => return response.map(|body| Body::new(Streamed { body, call })),
+        // Whatever goes out now, it was answered.
+        None => call.ended(Code::Ok as usize),
+    }
+    response
+}
+
+/// The trace that a caller is in; none where the header is malformed, or there twice.
+fn trace_of(headers: &HeaderMap) -> TraceContext {
+    let mut all = headers.get_all(TRACEPARENT).iter();
+    let parent = match (all.next(), all.next()) {
+        (Some(value), None) => TraceParent::parse(value.as_bytes()),
+        _ => None,
+    };
+    TraceContext { parent }
 }
 
 /// The code in headers or trailers, if they have one.
@@ -204,6 +254,19 @@ mod tests {
             let spelled: String = name.chars().filter(|c| *c != '_').collect();
             // "Canceled" has one l less in the libraries.
             assert_eq!(format!("{code:?}").to_uppercase(), spelled, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_trace_is_known_by_one_header_that_is_well_formed() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let of = |values: &[&str]| {
+            let pair = |value: &&str| (TRACEPARENT.parse().unwrap(), value.parse().unwrap());
+            trace_of(&values.iter().map(pair).collect::<HeaderMap>()).parent.map(|parent| parent.to_string())
+        };
+        assert_eq!(of(&[parent]).as_deref(), Some(parent));
+        for none in [&[][..], &["00-0-0-00"], &[parent, parent]] {
+            assert_eq!(of(none), None, "{none:?}");
         }
     }
 

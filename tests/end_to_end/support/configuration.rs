@@ -72,6 +72,8 @@ pub(crate) struct Remote {
 pub(crate) struct Configuration {
     pub(crate) profiles: Vec<(String, Profile)>,
     pub(crate) remotes: Vec<Remote>,
+    /// Where traces are sent, and what part of them.
+    pub(crate) traces: Option<(SocketAddr, f64)>,
 }
 
 impl Configuration {
@@ -79,7 +81,11 @@ impl Configuration {
         let remotes = self.remotes.iter().map(Remote::to_toml);
         let profiles = self.profiles.iter().map(|(name, profile)| profile.to_toml(name));
         // No balancer stands before a test.
-        ["drain_pause = \"0s\"\n\n".to_owned()].into_iter().chain(remotes).chain(profiles).collect()
+        let root = "drain_pause = \"0s\"\n\n".to_owned();
+        let traces = self
+            .traces
+            .map(|(collector, sample)| format!("[traces]\nendpoint = \"http://{collector}\"\nsample = {sample:?}\n\n"));
+        [root].into_iter().chain(traces).chain(remotes).chain(profiles).collect()
     }
 }
 

@@ -105,6 +105,12 @@ impl HostBuilder {
         self
     }
 
+    /// Sends traces to this collector: this part of those that begin here.
+    pub(crate) fn traces(mut self, collector: SocketAddr, sample: f64) -> Self {
+        self.configuration.traces = Some((collector, sample));
+        self
+    }
+
     /// Gives it a data directory.
     pub(crate) fn durable(mut self) -> Self {
         self.durable = true;

@@ -12,6 +12,7 @@
 mod both;
 pub(crate) mod bundle;
 mod client;
+mod collector;
 pub(crate) mod configuration;
 mod conversation;
 mod host;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 pub(crate) use both::{both, codes, plane_and_host};
 pub(crate) use client::{Client, Refusal, refusal};
+pub(crate) use collector::{Collector, attribute};
 pub(crate) use configuration::{Profile, Remote, write_secret};
 pub(crate) use conversation::{Line, line_of, lines_of};
 pub(crate) use host::Host;
