@@ -106,7 +106,7 @@ impl Edge {
     /// What every request passes, from the outside in.
     fn layers(&self, tokens: Option<Arc<ArcSwap<TokenTable>>>, drain: Drain) -> Layers {
         (
-            Wrapping(Spans),
+            Wrapping(Spans::default()),
             Wrapping(Panics),
             Wrapping(Protocol),
             Wrapping(Auth::new(tokens)),

@@ -10,6 +10,7 @@
 //! | `*_service` | one for each service: convert, call, convert back |
 //! | `observation`, `transcript` | the two streams, for both roles |
 //! | `routes`, `health` | which services a role serves |
+//! | `seldom` | what may happen very often and is said now and then |
 
 mod context;
 mod drain;
@@ -24,6 +25,7 @@ mod observation_service;
 mod page;
 mod routes;
 mod runtime_service;
+mod seldom;
 mod source;
 mod transcript;
 mod transcript_service;

@@ -14,10 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::methods::{is_open, is_stream};
+use super::methods::{OURS, is_open, is_stream};
+use super::until::Until;
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Error, Reason};
 use crate::proto::status::to_status;
+use crate::server::drain::draining;
 use crate::server::{Drain, Edge};
 
 /// When to come back.
@@ -70,13 +72,23 @@ impl Wrap for Load {
         let path = request.uri().path();
         if is_stream(path) {
             let Some(permit) = self.stream(path) else { return overloaded() };
-            return ask(inner, request).await.map(|body| Body::new(Held { body, _permit: permit }));
+            let ends_itself = path.starts_with(OURS);
+            return ask(inner, request).await.map(|body| {
+                let body = if ends_itself { body } else { Body::new(Until::new(body, drained(self.drain))) };
+                Body::new(Held { body, _permit: permit })
+            });
         }
         let Some(_permit) = self.unary(path) else { return overloaded() };
         // Nobody waits for the health of a server that ends.
         let _call = (!is_open(path)).then(|| self.drain.call());
         ask(inner, request).await
     }
+}
+
+/// The end of a stream that does not listen to the drain by itself, as a watch of health.
+async fn drained(drain: Drain) -> Status {
+    drain.streams().cancelled().await;
+    to_status(&draining())
 }
 
 fn overloaded() -> Response<Body> {
@@ -203,6 +215,21 @@ mod tests {
         assert!(futures_util::poll!(&mut ended).is_pending());
         drop(unary);
         ended.await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_does_not_listen_to_the_drain_is_ended_by_it() {
+        let open =
+            tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::new(Endless))) });
+        let drain = Drain::new();
+        let service = Wrapping(Load::new(&Edge::control_plane(), drain.clone())).layer(open);
+        let watch = service.clone().oneshot(request("/grpc.health.v1.Health/Watch")).await.unwrap();
+        let mut watch = std::pin::pin!(watch.into_body());
+        let mut next = std::future::poll_fn(|cx| http_body::Body::poll_frame(watch.as_mut(), cx));
+        assert!(futures_util::poll!(&mut next).is_pending());
+        drain.end_streams();
+        let status = Status::from_header_map(next.await.unwrap().unwrap().trailers_ref().unwrap()).unwrap();
+        assert_eq!(status.code(), Code::Unavailable);
     }
 
     #[tokio::test]

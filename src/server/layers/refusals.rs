@@ -13,14 +13,12 @@ use parking_lot::Mutex;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::methods::is_known;
+use super::methods::{OURS, is_known};
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Error, Reason};
 use crate::proto::bad_field;
 use crate::proto::status::to_status;
 
-/// The services whose statuses are ours to say; those of health and reflection are their own protocols'.
-const OURS: &str = "/workplane.";
 /// What stands before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 /// How much of a request is kept. It is more than any method takes.
