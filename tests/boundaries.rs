@@ -28,7 +28,7 @@ const ROOMS: &[Room] = &[
     Room { path: "runtime/remote", uses: &["engine", "model", "proto"], wire: true },
     Room { path: "registry", uses: &["runtime", "engine", "model"], wire: false },
     Room { path: "server", uses: &["registry", "runtime", "engine", "proto", "model"], wire: true },
-    Room { path: "config", uses: &["engine", "model"], wire: false },
+    Room { path: "config", uses: &["server", "engine", "model"], wire: false },
     Room { path: "telemetry", uses: &["config", "model"], wire: false },
     Room { path: "cli", uses: &["config", "proto", "model"], wire: true },
     Room {

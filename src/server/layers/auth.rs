@@ -12,6 +12,7 @@ use super::methods::is_open;
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Caller, Error, Reason, TokenTable};
 use crate::proto::status::to_status;
+use crate::server::Connection;
 use crate::server::seldom::Seldom;
 
 /// Lets in who has a token, and tells the services who that is: a [`Caller`] in the request's extensions.
@@ -28,7 +29,12 @@ impl Auth {
         Self { tokens, refused: Arc::default() }
     }
 
+    /// Who calls. The connection hears of it: it was asked for something, and by whom.
     fn caller(&self, request: &Request<Body>) -> Result<Caller, Status> {
+        let connection = request.extensions().get::<Connection>();
+        if let Some(connection) = connection {
+            connection.asked();
+        }
         // `/Service/Method?x` is routed like `/Service/Method`: nothing may hang on the difference.
         if request.uri().query().is_some() {
             return Err(to_status(&Error::new(Reason::NotYet, "a path has no query")));
@@ -37,12 +43,20 @@ impl Auth {
         if is_open(request.uri().path()) {
             return Ok(Caller::anonymous());
         }
-        bearer(request.headers()).and_then(|token| tokens.load().caller(token).cloned()).ok_or_else(|| {
+        let caller = bearer(request.headers()).and_then(|token| tokens.load().caller(token).cloned());
+        let Some(caller) = caller else {
+            // Never who they are or what they showed.
             if let Some(calls) = self.refused.count() {
                 tracing::warn!(calls, "calls were refused: they show no token of the token_file that is in force");
             }
-            to_status(&Error::new(Reason::Unauthenticated, "a valid bearer token is required"))
-        })
+            return Err(to_status(&Error::new(Reason::Unauthenticated, "a valid bearer token is required")));
+        };
+        match connection {
+            Some(connection) if !connection.authenticated(&caller) => {
+                Err(to_status(&Error::new(Reason::Overloaded, "this caller has too many connections")))
+            }
+            _ => Ok(caller),
+        }
     }
 }
 
