@@ -35,7 +35,7 @@ pub(crate) use configuration::{Profile, write_secret};
 pub(crate) use conversation::{Line, line_of, lines_of};
 pub(crate) use host::Host;
 pub(crate) use hostile::{Answer, Hostile, SECRET, framed, hello, worker};
-pub(crate) use mute::Mute;
+pub(crate) use mute::{Mute, leave};
 pub(crate) use plane::{EMBEDDED, Plane};
 pub(crate) use process::{Running, run, run_with_input};
 pub(crate) use programs::{agent, program_is_here};

@@ -1,4 +1,5 @@
-//! A client on a bare socket that opens streams, hears that they are open, and from then on neither reads nor answers.
+//! Clients on bare sockets: one that opens streams, hears that they are open, and from then on neither reads nor answers;
+//! and one that goes away with words of its own.
 
 use std::net::SocketAddr;
 
@@ -8,10 +9,13 @@ use tokio::net::TcpStream;
 
 use super::within;
 
+/// What a connection begins with (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Frames of HTTP/2 (RFC 9113, 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -32,7 +36,7 @@ impl Mute {
         streams: u32,
     ) -> Self {
         let mut wire = TcpStream::connect(address).await.expect("it listens");
-        let mut said = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let mut said = PREFACE.to_vec();
         let window = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &MOST.to_be_bytes()].concat();
         put(&mut said, SETTINGS, 0, 0, &window);
         put(&mut said, WINDOW_UPDATE, 0, 0, &(MOST - 65_535).to_be_bytes());
@@ -50,6 +54,17 @@ impl Mute {
         }
         Self(wire)
     }
+}
+
+/// Connects, and goes away with these words (RFC 9113, 6.8).
+pub(crate) async fn leave(address: SocketAddr, words: &str) {
+    let mut wire = TcpStream::connect(address).await.expect("it listens");
+    let mut said = PREFACE.to_vec();
+    put(&mut said, SETTINGS, 0, 0, &[]);
+    put(&mut said, GOAWAY, 0, 0, &[&[0; 8], words.as_bytes()].concat());
+    wire.write_all(&said).await.expect("it is taken");
+    // Until it has read that, and goes, too.
+    while within("the server to close", wire.read(&mut [0; 1024])).await.is_ok_and(|length| length > 0) {}
 }
 
 /// Kind and flags of the next frame.
