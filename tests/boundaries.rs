@@ -34,7 +34,7 @@ const ROOMS: &[Room] = &[
         uses: &["registry", "runtime", "engine", "proto", "model", "metrics", "traces"],
         wire: true,
     },
-    Room { path: "config", uses: &["engine", "model"], wire: false },
+    Room { path: "config", uses: &["server", "engine", "model"], wire: false },
     Room { path: "telemetry", uses: &["config", "model", "metrics", "traces"], wire: false },
     Room { path: "cli", uses: &["config", "proto", "model"], wire: true },
     Room {

@@ -20,7 +20,7 @@ use crate::engine::SystemClock;
 use crate::engine::store::DirRole;
 use crate::model::{RuntimeId, WorkspaceId};
 use crate::runtime::LocalRuntime;
-use crate::server::{self, Drain, Edge};
+use crate::server::{self, Connections, Drain, Edge};
 
 /// A worker runtime that is ready to serve.
 pub struct WorkerHost {
@@ -29,6 +29,7 @@ pub struct WorkerHost {
     runtime: LocalRuntime,
     storage: Storage,
     tokens: Tokens,
+    edge: Edge,
     drain_pause: Duration,
     started: Fixed,
     observed: Observed,
@@ -41,7 +42,7 @@ impl WorkerHost {
     /// When it does not open.
     pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
-        let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
+        let RuntimeConfig { server, edge, runtime_id, display_name, profiles, limits } = config;
         let observed = Observed::begin(&server).await?;
         let tokens = exchangeable(server.tokens, server.token_file);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
@@ -51,7 +52,7 @@ impl WorkerHost {
         let engine = open_engine(&storage, runtime_id, profiles, limits).await?;
         let runtime = LocalRuntime::new(engine, &display_name);
         let drain_pause = server.drain_pause;
-        Ok(Self { workspace_id: default_workspace(), runtime, storage, tokens, drain_pause, started, observed })
+        Ok(Self { workspace_id: default_workspace(), runtime, storage, tokens, edge, drain_pause, started, observed })
     }
 
     /// Serves until it is told to drain and has ended in order.
@@ -67,9 +68,9 @@ impl WorkerHost {
         let backend = self.runtime.engine().parts().store.backend();
         let (runtime, clock) = (Arc::new(self.runtime.clone()), Arc::new(SystemClock));
         let served = server::worker_runtime(runtime, backend, self.workspace_id.clone(), clock, drain.clone()).await?;
-        let edge = Edge::host();
-        let tokens = self.tokens.clone();
-        let serving = server::serve(server::accept(listener, &edge), served.routes, &edge, tokens, drain.clone());
+        let (edge, tokens) = (self.edge, self.tokens.clone());
+        let incoming = server::accept(listener, Connections::new(&edge));
+        let serving = server::serve(incoming, served.routes, &edge, tokens, drain.clone());
         let mut serving = pin!(serving);
         served.health.serving().await;
         loop {

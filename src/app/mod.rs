@@ -5,6 +5,7 @@
 
 mod control;
 mod demo;
+mod doctor;
 mod embedded;
 mod ending;
 mod host;
@@ -22,6 +23,7 @@ mod tokens;
 
 pub use control::Control;
 pub use demo::demo;
+pub use doctor::doctor;
 pub use host::WorkerHost;
 pub use limits::set_limits;
 pub use plane::ControlPlane;

@@ -21,7 +21,7 @@ use crate::engine::store::DirRole;
 use crate::model::WorkspaceId;
 use crate::registry::Registry;
 use crate::runtime::{EMBEDDED_DISPLAY_NAME, LocalRuntime, WorkerRuntime};
-use crate::server::{self, Drain, Edge};
+use crate::server::{self, Connections, Drain, Edge};
 
 /// A control plane that is ready to serve.
 pub struct ControlPlane {
@@ -31,6 +31,7 @@ pub struct ControlPlane {
     storage: Storage,
     remotes: Remotes,
     tokens: Tokens,
+    edge: Edge,
     drain_pause: Duration,
     started: Fixed,
     observed: Observed,
@@ -43,7 +44,7 @@ impl ControlPlane {
     /// When the embedded runtime does not open.
     pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
-        let ServeConfig { server, workspace_id, embedded, remotes } = config;
+        let ServeConfig { server, workspace_id, edge, embedded, remotes } = config;
         let observed = Observed::begin(&server).await?;
         let tokens = exchangeable(server.tokens, server.token_file);
         let runtime_id = embedded.as_ref().map(|embedded| &embedded.runtime_id);
@@ -57,8 +58,18 @@ impl ControlPlane {
         };
         let registry = Registry::on(storage.ledger(), Arc::new(SystemClock));
         let (none, drain_pause) = (Remotes::default(), server.drain_pause);
-        let mut plane =
-            Self { workspace_id, registry, embedded, storage, remotes: none, tokens, drain_pause, started, observed };
+        let mut plane = Self {
+            workspace_id,
+            registry,
+            embedded,
+            storage,
+            remotes: none,
+            tokens,
+            edge,
+            drain_pause,
+            started,
+            observed,
+        };
         plane.register(plane.remotes.next(remotes)?)?;
         Ok(plane)
     }
@@ -77,9 +88,9 @@ impl ControlPlane {
         let _metrics = self.observed.serve(standing);
         let (registry, workspace_id) = (self.registry.clone(), self.workspace_id.clone());
         let served = server::control_plane(registry, workspace_id, Arc::new(SystemClock), drain.clone()).await?;
-        let edge = Edge::control_plane();
-        let tokens = self.tokens.clone();
-        let serving = server::serve(server::accept(listener, &edge), served.routes, &edge, tokens, drain.clone());
+        let (edge, tokens) = (self.edge, self.tokens.clone());
+        let incoming = server::accept(listener, Connections::new(&edge));
+        let serving = server::serve(incoming, served.routes, &edge, tokens, drain.clone());
         let mut serving = pin!(serving);
         let tended = self.registry.clone();
         let mut tending = pin!(tended.tend());

@@ -37,8 +37,8 @@ families! {
     TOKENS_REFUSED: Kind::Counter, "workplane_tokens_refused_total", "Calls that showed no valid token";
     CONNECTIONS: Kind::Gauge, "workplane_connections", "Connections that are open";
     CONNECTIONS_ACCEPTED: Kind::Counter, "workplane_connections_accepted_total", "Connections that were accepted";
-    CONNECTIONS_REFUSED: Kind::Counter, "workplane_connections_refused_total",
-        "Connections that were ended or never began, by why";
+    CONNECTIONS_ENDED: Kind::Counter, "workplane_connections_ended_total",
+        "Connections that were turned away or ended from here, by why";
 
     OBSERVERS: Kind::Gauge, "workplane_observers", "Readers of workers' streams";
     FRAMES_SENT: Kind::Counter, "workplane_frames_sent_total", "Frames that were handed to observers' streams";

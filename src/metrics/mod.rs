@@ -76,7 +76,7 @@ pub fn begin() {
         counter.increment(0);
     }
     LazyLock::force(&SHED);
-    LazyLock::force(&REFUSED);
+    families::CONNECTIONS_ENDED.counter(&[("why", NOT_ACCEPTED)]).increment(0);
 }
 
 /// Whether anybody listens: what costs more than a counter is left out where nobody does.
@@ -119,46 +119,37 @@ impl Drop for Counted {
     }
 }
 
-/// A closed set of reasons, each with its counter.
-macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident, $static:ident, $family:ident { $($(#[$why_doc:meta])* $why:ident = $label:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$why_doc])* $why,)*
-        }
-
-        static $static: LazyLock<Vec<Counter>> =
-            LazyLock::new(|| [$($label,)*].iter().map(|why| families::$family.counter(&[("why", *why)])).collect());
-
-        impl $name {
-            /// One for this reason.
-            pub fn count(self) {
-                // In the order of the variants, one for each.
-                $static[self as usize].increment(1);
-            }
-        }
-    };
+/// Why a call is shed: there is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// Unary calls are in flight.
+    Unary,
+    /// Of these, on one connection.
+    Connection,
+    /// Streams are open, in all or of one caller.
+    Streams,
+    /// Health checks are in flight, or watched.
+    Health,
+    /// Memory is taken by requests.
+    Memory,
 }
 
-reasons! {
-    /// Why a call is shed.
-    Shed, SHED, SHED {
-        /// Too many unary calls are in flight.
-        Unary = "unary",
-        /// Too many streams are open.
-        Streams = "streams",
-        /// Too many health checks are in flight, or watched.
-        Health = "health",
+static SHED: LazyLock<[Counter; 5]> = LazyLock::new(|| {
+    // In the order of the variants.
+    ["unary", "connection", "streams", "health", "memory"].map(|why| families::SHED.counter(&[("why", why)]))
+});
+
+impl Shed {
+    /// One more.
+    pub fn count(self) {
+        SHED[self as usize].increment(1);
     }
 }
 
-reasons! {
-    /// Why a connection is ended, or never begins.
-    Refused, REFUSED, CONNECTIONS_REFUSED {
-        /// The system hands out none: it is out of descriptors, say.
-        System = "system",
-        /// It did not say in time that it speaks HTTP/2.
-        Silent = "silent",
-    }
+/// What a connection comes to that the system does not hand out: it is out of descriptors, say.
+pub const NOT_ACCEPTED: &str = "none could be accepted";
+
+/// A connection is turned away, or ended from here. The reason is one of the words that are written where that is done.
+pub fn connection_ended(why: &'static str) {
+    families::CONNECTIONS_ENDED.counter(&[("why", why)]).increment(1);
 }

@@ -5,12 +5,15 @@
 //! | file | what it is for |
 //! | --- | --- |
 //! | `edge`, `listen` | limits, the accepting of connections, serving |
+//! | `connection` | one that was accepted: who, since when, what of it is in flight, whether it must end |
 //! | `layers` | what every request passes |
 //! | `context` | from a request to the context of a call |
 //! | `*_service` | one for each service: convert, call, convert back |
 //! | `observation`, `transcript` | the two streams, for both roles |
 //! | `routes`, `health` | which services a role serves |
+//! | `seldom` | what may happen very often and is said now and then |
 
+mod connection;
 mod context;
 mod drain;
 mod edge;
@@ -24,7 +27,9 @@ mod observation_service;
 mod page;
 mod routes;
 mod runtime_service;
+mod seldom;
 mod source;
+mod tally;
 mod transcript;
 mod transcript_service;
 mod worker_runtime_service;
@@ -35,6 +40,7 @@ mod config_bundle_service;
 #[cfg(test)]
 mod tests;
 
+pub use connection::{Connection, Connections};
 pub use drain::Drain;
 pub use edge::{Edge, serve, service};
 pub use health::Health;

@@ -111,9 +111,6 @@ impl Reader {
     }
 
     async fn page(&mut self) -> Result<()> {
-        if self.streams.is_cancelled() {
-            return Err(draining());
-        }
         let limit = self.until.map_or(TRANSCRIPT_PAGE_MAX, |until| left(self.at, until));
         if limit == 0 {
             self.phase = Phase::Ended;
@@ -121,7 +118,11 @@ impl Reader {
         }
         // The deadline of the call was for the opening; that of the stream is the layer's.
         self.ctx.deadline = Instant::now() + PAGE_TIMEOUT;
-        let page = self.source.transcript(&self.ctx, self.at, limit).await?;
+        let page = tokio::select! {
+            biased;
+            () = self.streams.cancelled() => return Err(draining()),
+            page = self.source.transcript(&self.ctx, self.at, limit) => page?,
+        };
         self.take_page(page);
         Ok(())
     }

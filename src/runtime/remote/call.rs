@@ -34,14 +34,15 @@ pub(super) const WAITING: usize = 512;
 /// of what the host has said.
 const LEAST: Duration = Duration::from_millis(10);
 
+/// A call that took longer was slow, where its answer waits for nothing but the host.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// More than any caller waits (robustness.md, unary deadline: 5 min at most).
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// What kind of call it is: that says how long it may take, how often it is made, and what the host must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Method {
-    /// As the protos have it.
-    name: &'static str,
     kind: Kind,
     needs: Option<Feature>,
 }
@@ -57,32 +58,18 @@ enum Kind {
 
 impl Method {
     /// A part of a list over many hosts: 2 s.
-    pub(super) const fn list(name: &'static str) -> Self {
-        Self::of(name, Kind::List)
-    }
-
+    pub(super) const LIST: Self = Self::of(Kind::List);
     /// Any other read: as configured, 10 s where nothing is.
-    pub(super) const fn read(name: &'static str) -> Self {
-        Self::of(name, Kind::Read)
-    }
-
+    pub(super) const READ: Self = Self::of(Kind::Read);
     /// A change to what there is: the same time, fewer attempts.
-    pub(super) const fn change(name: &'static str) -> Self {
-        Self::of(name, Kind::Change)
-    }
-
+    pub(super) const CHANGE: Self = Self::of(Kind::Change);
     /// The end of a worker: as long as its caller waits, since it is answered when the worker has ended.
-    pub(super) const fn end(name: &'static str) -> Self {
-        Self::of(name, Kind::End)
-    }
-
+    pub(super) const END: Self = Self::of(Kind::End);
     /// A new worker: three times as long, 30 s where nothing is configured.
-    pub(super) const fn spawn(name: &'static str) -> Self {
-        Self::of(name, Kind::Spawn)
-    }
+    pub(super) const SPAWN: Self = Self::of(Kind::Spawn);
 
-    const fn of(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, needs: None }
+    const fn of(kind: Kind) -> Self {
+        Self { kind, needs: None }
     }
 
     /// The same, which only a host with this feature is asked.
@@ -135,7 +122,8 @@ impl Core {
     {
         let until = budget(ctx, method.most(self.timeout())).map_err(|e| e.with("runtime_id", &self.runtime_id))?;
         let began = Instant::now();
-        let span = Span::begin(ctx, method.name, &self.runtime_id);
+        let name = name_of::<Q>();
+        let span = Span::begin(ctx, name, &self.runtime_id);
         let mut recover = Recover::new(method.attempts());
         let mut failed = None;
         let answer = loop {
@@ -144,7 +132,8 @@ impl Core {
                 Ok(pass) => pass,
                 // Nothing was asked, and nothing is to be told: the guard has said so.
                 Err(wait) if failed.is_none() => {
-                    self.measures.ended(method.name, SPARED);
+                    self.measures.ended(name, SPARED);
+                    span.end(SPARED, 0);
                     return Err(self.spared(wait));
                 }
                 Err(wait) => break Err(failed.unwrap_or_else(|| self.spared(wait))),
@@ -167,8 +156,8 @@ impl Core {
             sleep(pause).await;
         };
         let answer = answer.map_err(|last| recover.verdict(last));
-        span.end(self.measures.called(method.name, &answer, began), recover.made());
-        self.told(method, &answer, &recover, began, until);
+        span.end(self.measures.called(name, &answer, began), recover.made());
+        self.told::<Q, A>(method, &answer, &recover, began, until);
         answer
     }
 
@@ -240,19 +229,25 @@ impl Core {
         })
     }
 
-    /// One line for a call that failed or was slow.
-    fn told<A>(&self, method: Method, answer: &Result<A>, recover: &Recover, began: Instant, until: Instant) {
+    /// One line for a call that failed or was slow. What the caller did wrong is its own business.
+    fn told<Q, A>(&self, method: Method, answer: &Result<A>, recover: &Recover, began: Instant, until: Instant) {
         let (took, attempts) = (began.elapsed(), recover.made());
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        match answer {
-            Err(error) if error.reason().class() == ErrorClass::Unknown => tracing::warn!(
-                runtime_id = %self.runtime_id, method = method.name, attempts, took_ms,
-                reason = error.reason().as_str(), "a call to a host failed"
-            ),
-            Ok(_) if took > (until - began) / 2 => tracing::info!(
-                runtime_id = %self.runtime_id, method = method.name, attempts, took_ms, "a call to a host was slow"
-            ),
-            _ => {}
+        let slow = if method.waits() { (until - began) / 2 } else { SLOW };
+        let (runtime_id, method) = (&self.runtime_id, name_of::<Q>());
+        match answer.as_ref().map_err(Error::reason) {
+            Err(reason) if is_trouble(reason) => {
+                let reason = reason.as_str();
+                tracing::warn!(%runtime_id, method, attempts, took_ms, reason, "a call to a host failed");
+            }
+            Err(reason) => {
+                let reason = reason.as_str();
+                tracing::debug!(%runtime_id, method, attempts, took_ms, reason, "a host refused a call");
+            }
+            Ok(_) if took > slow => {
+                tracing::warn!(%runtime_id, method, attempts, took_ms, "a call to a host was slow");
+            }
+            Ok(_) => {}
         }
     }
 
@@ -308,6 +303,20 @@ impl Core {
         }
         error
     }
+}
+
+/// What a method is called: its request is named after it.
+fn name_of<Q>() -> &'static str {
+    let name = std::any::type_name::<Q>();
+    let name = name.rsplit("::").next().unwrap_or(name);
+    name.strip_suffix("Request").unwrap_or(name)
+}
+
+/// Whether a call failed because something is wrong between here and the host, or with it.
+fn is_trouble(reason: Reason) -> bool {
+    use Reason::{RemoteRuntimeAuthFailed, RemoteRuntimeUnsupported, RemoteRuntimeWrongIdentity};
+    reason.class() == ErrorClass::Unknown
+        || matches!(reason, RemoteRuntimeAuthFailed | RemoteRuntimeUnsupported | RemoteRuntimeWrongIdentity)
 }
 
 /// A request that says who asks.

@@ -238,8 +238,8 @@ impl WorkerRuntime for RemoteRuntime {
 
     async fn create_worker(&self, ctx: &CallContext, create: CreateWorker) -> Result<Created> {
         let method = match create.config_bundle {
-            Some(_) => Method::spawn("CreateWorker").needing(Feature::ConfigBundles),
-            None => Method::spawn("CreateWorker"),
+            Some(_) => Method::SPAWN.needing(Feature::ConfigBundles),
+            None => Method::SPAWN,
         };
         let message = request::create(ctx, create);
         let send = |mut client: Client, message| async move { client.create_worker(message).await };
@@ -260,14 +260,14 @@ impl WorkerRuntime for RemoteRuntime {
     ) -> Result<WorkerPage> {
         let message = request::list(filter, after, limit);
         let send = |mut client: Client, message| async move { client.list_workers(message).await };
-        let answer = self.core.call(ctx, Method::list("ListWorkers"), message, send).await?;
+        let answer = self.core.call(ctx, Method::LIST, message, send).await?;
         host_client::worker_page(answer, &self.core.runtime_id, filter, after, limit)
     }
 
     async fn send_input(&self, ctx: &CallContext, input: SendInput) -> Result<InputAck> {
         let message = request::send(ctx, input);
         let send = |mut client: Client, message| async move { client.send_input(message).await };
-        host_client::input_ack(self.core.call(ctx, Method::change("SendInput"), message, send).await?)
+        host_client::input_ack(self.core.call(ctx, Method::CHANGE, message, send).await?)
     }
 
     async fn stop_worker(&self, ctx: &CallContext, stop: StopWorker) -> Result<StopAck> {
@@ -275,13 +275,13 @@ impl WorkerRuntime for RemoteRuntime {
             TerminalIntent::Stop => {
                 let message = request::stop(ctx, stop);
                 let send = |mut client: Client, message| async move { client.stop_worker(message).await };
-                let answer = self.core.call(ctx, Method::end("StopWorker"), message, send).await?;
+                let answer = self.core.call(ctx, Method::END, message, send).await?;
                 host_client::stop_ack(answer.event_id, answer.worker_state, &answer.diagnostics)?
             }
             TerminalIntent::Cancel => {
                 let message = request::cancel(ctx, stop);
                 let send = |mut client: Client, message| async move { client.cancel_worker(message).await };
-                let answer = self.core.call(ctx, Method::end("CancelWorker"), message, send).await?;
+                let answer = self.core.call(ctx, Method::END, message, send).await?;
                 host_client::stop_ack(answer.event_id, answer.worker_state, &answer.diagnostics)?
             }
         };
@@ -292,7 +292,7 @@ impl WorkerRuntime for RemoteRuntime {
     async fn delete_worker(&self, ctx: &CallContext, delete: DeleteWorker) -> Result<DeleteAck> {
         let message = request::delete(ctx, &delete);
         let send = |mut client: Client, message| async move { client.delete_worker(message).await };
-        Ok(host_client::deleted(&self.core.call(ctx, Method::end("DeleteWorker"), message, send).await?))
+        Ok(host_client::deleted(&self.core.call(ctx, Method::END, message, send).await?))
     }
 
     async fn get_transcript(
@@ -304,7 +304,7 @@ impl WorkerRuntime for RemoteRuntime {
     ) -> Result<TranscriptPage> {
         let message = request::transcript(worker_id, start, limit);
         let send = |mut client: Client, message| async move { client.get_transcript(message).await };
-        let answer = self.core.call(ctx, Method::read("GetTranscript"), message, send).await?;
+        let answer = self.core.call(ctx, Method::READ, message, send).await?;
         let host_client::Items { total_items, next_start, items } =
             host_client::transcript_page(answer, worker_id, start, limit)?;
         Ok(TranscriptPage { total_items, next_start, items })
@@ -327,23 +327,21 @@ impl WorkerRuntime for RemoteRuntime {
     async fn sync_config_bundle(&self, ctx: &CallContext, bundle: ConfigBundle) -> Result<BundleSummary> {
         let message = request::sync(ctx, &bundle);
         let send = |mut client: Client, message| async move { client.sync_config_bundle(message).await };
-        let method = Method::change("SyncConfigBundle").needing(Feature::ConfigBundles);
-        let answer = self.core.call(ctx, method, message, send).await;
+        let answer = self.core.call(ctx, Method::CHANGE.needing(Feature::ConfigBundles), message, send).await;
         host_client::synced(answer.map_err(of_bundle(&bundle.reference().id))?, &bundle)
     }
 
     async fn check_config_bundle(&self, ctx: &CallContext, reference: &BundleRef) -> Result<BundleSummary> {
         let message = request::check(reference);
         let send = |mut client: Client, message| async move { client.check_config_bundle(message).await };
-        let method = Method::read("CheckConfigBundle").needing(Feature::ConfigBundles);
-        let answer = self.core.call(ctx, method, message, send).await;
+        let answer = self.core.call(ctx, Method::READ.needing(Feature::ConfigBundles), message, send).await;
         host_client::checked(answer.map_err(of_bundle(&reference.id))?, reference)
     }
 
     async fn remove_config_bundle(&self, ctx: &CallContext, reference: BundleRef) -> Result<()> {
         let message = request::remove(ctx, &reference);
         let send = |mut client: Client, message| async move { client.remove_config_bundle(message).await };
-        let method = Method::change("RemoveConfigBundle").needing(Feature::ConfigBundleRemoval);
+        let method = Method::CHANGE.needing(Feature::ConfigBundleRemoval);
         let RemoveConfigBundleResponse { diagnostics: _ } =
             self.core.call(ctx, method, message, send).await.map_err(of_bundle(&reference.id))?;
         Ok(())
@@ -357,8 +355,7 @@ impl WorkerRuntime for RemoteRuntime {
     ) -> Result<BundlePage> {
         let message = request::bundles(after, limit);
         let send = |mut client: Client, message| async move { client.list_config_bundles(message).await };
-        let method = Method::read("ListConfigBundles").needing(Feature::ConfigBundles);
-        let answer = self.core.call(ctx, method, message, send).await;
+        let answer = self.core.call(ctx, Method::READ.needing(Feature::ConfigBundles), message, send).await;
         host_client::bundle_page(answer.map_err(of_bundles)?, after, limit)
     }
 }
@@ -368,10 +365,6 @@ impl Core {
     pub(super) async fn get_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<Worker> {
         let message = request::get(worker_id);
         let send = |mut client: Client, message| async move { client.get_worker(message).await };
-        host_client::one_worker(
-            self.call(ctx, Method::read("GetWorker"), message, send).await?,
-            &self.runtime_id,
-            worker_id,
-        )
+        host_client::one_worker(self.call(ctx, Method::READ, message, send).await?, &self.runtime_id, worker_id)
     }
 }

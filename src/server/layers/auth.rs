@@ -1,13 +1,10 @@
 //! Who calls: a bearer token, looked at before a byte of the body is read. Health is open to all.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -16,33 +13,16 @@ use super::wrap::{Inner, Wrap, ask};
 use crate::metrics::TOKENS_REFUSED;
 use crate::model::{Caller, Error, Reason, TokenTable};
 use crate::proto::status::to_status;
+use crate::server::Connection;
+use crate::server::seldom::Seldom;
 use crate::traces::Traced;
 
 /// Lets in who has a token, and tells the services who that is: a [`Caller`] in the request's extensions.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Auth {
     tokens: Option<Arc<ArcSwap<TokenTable>>>,
-    refused: Arc<Refused>,
-}
-
-/// How often it is said that callers were refused.
-const SAY_EVERY: Duration = Duration::from_secs(5);
-
-/// Who was refused: never who they are or what they showed.
-#[derive(Debug, Default)]
-struct Refused(Mutex<(Option<Instant>, u64)>);
-
-impl Refused {
-    /// Counts one, and says how many there were since that was said last.
-    fn count(&self) {
-        let (said, calls) = &mut *self.0.lock();
-        *calls += 1;
-        TOKENS_REFUSED.increment(1);
-        if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-            tracing::warn!(calls = *calls, "calls were refused: they show no token of the token_file that is in force");
-            (*said, *calls) = (Some(Instant::now()), 0);
-        }
-    }
+    /// Who was refused: never who they are or what they showed.
+    refused: Arc<Seldom>,
 }
 
 impl Auth {
@@ -51,7 +31,12 @@ impl Auth {
         Self { tokens, refused: Arc::default() }
     }
 
+    /// Who calls. The connection hears of it: it was asked for something, and by whom.
     fn caller(&self, request: &Request<Body>) -> Result<Caller, Status> {
+        let connection = request.extensions().get::<Connection>();
+        if let Some(connection) = connection {
+            connection.asked();
+        }
         // `/Service/Method?x` is routed like `/Service/Method`: nothing may hang on the difference.
         if request.uri().query().is_some() {
             return Err(to_status(&Error::new(Reason::NotYet, "a path has no query")));
@@ -60,10 +45,21 @@ impl Auth {
         if is_open(request.uri().path()) {
             return Ok(Caller::anonymous());
         }
-        bearer(request.headers()).and_then(|token| tokens.load().caller(token).cloned()).ok_or_else(|| {
-            self.refused.count();
-            to_status(&Error::new(Reason::Unauthenticated, "a valid bearer token is required"))
-        })
+        let caller = bearer(request.headers()).and_then(|token| tokens.load().caller(token).cloned());
+        let Some(caller) = caller else {
+            TOKENS_REFUSED.increment(1);
+            // Never who they are or what they showed.
+            if let Some(calls) = self.refused.count() {
+                tracing::warn!(calls, "calls were refused: they show no token of the token_file that is in force");
+            }
+            return Err(to_status(&Error::new(Reason::Unauthenticated, "a valid bearer token is required")));
+        };
+        match connection {
+            Some(connection) if !connection.authenticated(&caller) => {
+                Err(to_status(&Error::new(Reason::Overloaded, "this caller has too many connections")))
+            }
+            _ => Ok(caller),
+        }
     }
 }
 
@@ -144,18 +140,6 @@ mod tests {
         for wrong in refused {
             assert_eq!(call(tokens, METHOD, wrong).await, Err(Code::Unauthenticated), "{wrong:?}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn that_callers_are_refused_is_said_at_once_and_then_now_and_then() {
-        let refused = Refused::default();
-        let counted = || {
-            refused.count();
-            refused.0.lock().1
-        };
-        assert_eq!([counted(), counted(), counted()], [0, 1, 2]);
-        tokio::time::advance(SAY_EVERY).await;
-        assert_eq!([counted(), counted()], [0, 1]);
     }
 
     #[tokio::test]

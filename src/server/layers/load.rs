@@ -2,27 +2,27 @@
 //! how things stand has a lane of its own, so that it passes also when all else is full. What anybody may call has room
 //! of its own alone: so nobody without a token takes that of others, and health is told however much there is to do.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::methods::{is_open, is_stream};
+use super::held::held;
+use super::methods::{OURS, is_open, is_stream};
+use super::until::Until;
 use super::wrap::{Inner, Wrap, ask};
 use crate::metrics::Shed;
-use crate::model::{Error, Reason};
+use crate::model::{Caller, Error, Reason};
 use crate::proto::status::to_status;
-use crate::server::{Drain, Edge};
+use crate::server::drain::draining;
+use crate::server::tally::{Counted, Tally};
+use crate::server::{Connection, Drain, Edge};
 
 /// When to come back.
-const RETRY: Duration = Duration::from_millis(100);
+pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// Methods that pass also when all else is full, by how their names begin.
 const LANE: [&str; 3] = ["Get", "Stop", "Cancel"];
 
@@ -34,6 +34,8 @@ pub(in crate::server) struct Load {
     streams: Arc<Semaphore>,
     open_unary: Arc<Semaphore>,
     open_streams: Arc<Semaphore>,
+    callers: Tally<Caller>,
+    max_streams_per_caller: usize,
     drain: Drain,
 }
 
@@ -46,13 +48,25 @@ impl Load {
             streams: of(edge.max_streams),
             open_unary: of(edge.max_open),
             open_streams: of(edge.max_open),
+            callers: Tally::default(),
+            max_streams_per_caller: edge.max_streams_per_caller,
             drain,
         }
     }
 
-    fn stream(&self, path: &str) -> Option<OwnedSemaphorePermit> {
-        let room = if is_open(path) { &self.open_streams } else { &self.streams };
-        room.clone().try_acquire_owned().ok()
+    /// Room for a stream: in all, and where its caller has said who it is, among those of that one.
+    fn stream(&self, path: &str, request: &Request<Body>) -> Option<(OwnedSemaphorePermit, Option<Counted<Caller>>)> {
+        if is_open(path) {
+            return Some((self.open_streams.clone().try_acquire_owned().ok()?, None));
+        }
+        let extensions = request.extensions();
+        let counted = match (extensions.get::<Connection>(), extensions.get::<Caller>()) {
+            (Some(connection), Some(caller)) if connection.caller().is_some() => {
+                Some(self.callers.take(caller, self.max_streams_per_caller)?)
+            }
+            _ => None,
+        };
+        Some((self.streams.clone().try_acquire_owned().ok()?, counted))
     }
 
     fn unary(&self, path: &str) -> Option<OwnedSemaphorePermit> {
@@ -60,24 +74,48 @@ impl Load {
             return self.open_unary.clone().try_acquire_owned().ok();
         }
         let permit = self.unary.clone().try_acquire_owned().ok();
-        let method = path.rsplit('/').next().unwrap_or_default();
-        let in_lane = || LANE.iter().any(|begins| method.starts_with(begins));
-        permit.or_else(|| if in_lane() { self.lane.clone().try_acquire_owned().ok() } else { None })
+        permit.or_else(|| if is_in_lane(path) { self.lane.clone().try_acquire_owned().ok() } else { None })
     }
+}
+
+/// Whether a method ends work or asks how things stand.
+fn is_in_lane(path: &str) -> bool {
+    let method = path.rsplit('/').next().unwrap_or_default();
+    is_open(path) || LANE.iter().any(|begins| method.starts_with(begins))
 }
 
 impl Wrap for Load {
     async fn wrap<S: Inner>(self, request: Request<Body>, inner: S) -> Response<Body> {
         let path = request.uri().path();
+        let connection = request.extensions().get::<Connection>().cloned();
         if is_stream(path) {
-            let Some(permit) = self.stream(path) else { return overloaded(why(path, Shed::Streams)) };
-            return ask(inner, request).await.map(|body| Body::new(Held { body, _permit: permit }));
+            let Some(room) = self.stream(path, &request) else { return overloaded(why(path, Shed::Streams)) };
+            let ends_itself = path.starts_with(OURS);
+            return ask(inner, request).await.map(|body| {
+                let body = if ends_itself { body } else { Body::new(Until::new(body, drained(self.drain))) };
+                held(body, connection.as_ref(), room)
+            });
         }
-        let Some(_permit) = self.unary(path) else { return overloaded(why(path, Shed::Unary)) };
+        let of_connection = match &connection {
+            Some(connection) => match connection.unary(is_in_lane(path)) {
+                Some(call) => Some(call),
+                None => return overloaded(Shed::Connection),
+            },
+            None => None,
+        };
+        let Some(_room) = self.unary(path) else { return overloaded(why(path, Shed::Unary)) };
         // Nobody waits for the health of a server that ends.
         let _call = (!is_open(path)).then(|| self.drain.call());
-        ask(inner, request).await
+        let response = ask(inner, request).await;
+        // In all, a call is over when it is answered: who does not read takes no room of others.
+        response.map(|body| held(body, connection.as_ref(), of_connection))
     }
+}
+
+/// The end of a stream that does not listen to the drain by itself, as a watch of health.
+async fn drained(drain: Drain) -> Status {
+    drain.streams().cancelled().await;
+    to_status(&draining())
 }
 
 /// What there is too much of.
@@ -90,34 +128,15 @@ fn overloaded(why: Shed) -> Response<Body> {
     to_status(&Error::new(Reason::Overloaded, "the server takes no more for now").retry_after(RETRY)).into_http()
 }
 
-/// A stream that counts until its body is dropped.
-struct Held {
-    body: Body,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
-    use tonic::Code;
+    use bytes::Bytes;
+    use http_body::Frame;
+    use tonic::{Code, Status};
     use tower::{Layer as _, Service, ServiceExt as _};
 
     use super::*;
@@ -210,6 +229,21 @@ mod tests {
         assert!(futures_util::poll!(&mut ended).is_pending());
         drop(unary);
         ended.await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_does_not_listen_to_the_drain_is_ended_by_it() {
+        let open =
+            tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::new(Endless))) });
+        let drain = Drain::new();
+        let service = Wrapping(Load::new(&Edge::control_plane(), drain.clone())).layer(open);
+        let watch = service.clone().oneshot(request("/grpc.health.v1.Health/Watch")).await.unwrap();
+        let mut watch = std::pin::pin!(watch.into_body());
+        let mut next = std::future::poll_fn(|cx| http_body::Body::poll_frame(watch.as_mut(), cx));
+        assert!(futures_util::poll!(&mut next).is_pending());
+        drain.end_streams();
+        let status = Status::from_header_map(next.await.unwrap().unwrap().trailers_ref().unwrap()).unwrap();
+        assert_eq!(status.code(), Code::Unavailable);
     }
 
     #[tokio::test]

@@ -9,6 +9,10 @@ use prost_types::FileDescriptorSet;
 
 use crate::proto::FILE_DESCRIPTOR_SET;
 
+/// The services that are ours: their statuses are ours to say, and their streams end by themselves. Those of health and
+/// reflection are their own protocols'.
+pub(super) const OURS: &str = "/workplane.";
+
 /// Streams of services that are not ours.
 const OTHERS: [&str; 3] = [
     "/grpc.health.v1.Health/Watch",
@@ -68,6 +72,17 @@ pub(super) fn is_open(path: &str) -> bool {
     OPEN.contains(&path)
 }
 
+/// Methods that are given a config bundle, by their exact paths.
+const BUNDLES: [&str; 2] = [
+    "/workplane.v1.ConfigBundleService/SyncConfigBundle",
+    "/workplane.runtime.v1.WorkerRuntimeService/SyncConfigBundle",
+];
+
+/// Whether the method at `path` takes a config bundle, which may be large.
+pub(super) fn takes_a_bundle(path: &str) -> bool {
+    BUNDLES.contains(&path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +97,10 @@ mod tests {
             assert!(is_stream(path), "{path}");
         }
         assert!(!is_stream("/workplane.v1.WorkerService/GetWorker"));
+    }
+
+    #[test]
+    fn the_methods_that_take_bundles_are_there() {
+        assert!(BUNDLES.iter().all(|path| is_known(path)));
     }
 }

@@ -2,7 +2,9 @@
 //! the words of what the stack refuses. Each of them sees headers and never waits for a body.
 
 mod auth;
+mod bodies;
 mod deadline;
+mod held;
 mod load;
 mod measures;
 mod methods;
@@ -10,6 +12,7 @@ mod panics;
 mod protocol;
 mod refusals;
 mod spans;
+mod until;
 mod wrap;
 
 pub(super) use auth::Auth;
