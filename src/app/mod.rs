@@ -5,6 +5,7 @@
 
 mod control;
 mod demo;
+mod door;
 mod embedded;
 mod ending;
 mod host;
@@ -16,7 +17,7 @@ mod storage;
 mod store;
 #[cfg(test)]
 mod tests;
-mod tokens;
+mod watch;
 
 pub use control::Control;
 pub use demo::demo;

@@ -13,6 +13,8 @@ use crate::model::{RuntimeId, WorkspaceId};
 #[derive(Debug, Clone)]
 pub struct Fixed {
     listen: SocketAddr,
+    /// Whether TLS is served at all; with which certificate may change at any time.
+    tls: bool,
     log: LogConfig,
     data_dir: Option<PathBuf>,
     workspace_id: Option<WorkspaceId>,
@@ -31,6 +33,7 @@ impl Fixed {
     pub fn changed(&self, later: &Self) -> Vec<&'static str> {
         let Self {
             listen,
+            tls,
             log,
             data_dir,
             workspace_id,
@@ -45,6 +48,7 @@ impl Fixed {
         let same_runtime = *embedded == later.embedded;
         let keys = [
             ("listen", *listen != later.listen),
+            ("tls_cert", *tls != later.tls),
             ("log_format", log.format != later.log.format),
             ("log_level", log.filter != later.log.filter),
             ("data_dir", *data_dir != later.data_dir),
@@ -74,6 +78,7 @@ impl From<&ServeConfig> for Fixed {
         };
         Self {
             listen: server.listen,
+            tls: server.tls.is_some(),
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
             workspace_id: Some(workspace_id.clone()),
@@ -92,6 +97,7 @@ impl From<&RuntimeConfig> for Fixed {
         let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
         Self {
             listen: server.listen,
+            tls: server.tls.is_some(),
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
             workspace_id: None,

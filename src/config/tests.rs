@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::engine::{InputForm, Protocol, Retention};
 use crate::model::ProfileSelector;
+use crate::tls::test_certificates::Authority;
 
 /// A directory with a configuration and files of tokens in it.
 struct Files(tempfile::TempDir);
@@ -22,6 +23,19 @@ impl Files {
             .put("bad", "ops s3cret\na s3cret c\n", 0o600)
             .put("open", "s3cret\n", 0o644)
             .put("empty", "", 0o600);
+        files
+    }
+
+    /// The same with an authority, a certificate of it with its key, and what is not quite as it should be.
+    fn with_certificates(config: &str) -> Self {
+        let (files, authority) = (Self::new(config), Authority::new());
+        let (ours, other) = (authority.certify(&["host.test"]), authority.certify(&["host.test"]));
+        files
+            .put("ca.pem", &authority.pem, 0o644)
+            .put("c.pem", &ours.certificate, 0o644)
+            .put("k.pem", &ours.key, 0o600)
+            .put("open.pem", &ours.key, 0o640)
+            .put("other.pem", &other.key, 0o600);
         files
     }
 
@@ -140,8 +154,6 @@ fn every_refusal_names_file_line_and_field() {
         ("token_file = 'empty'", "w.toml:1: token_file: empty has no token in it"),
         ("token_file = 'bad'", "w.toml:1: token_file: bad: line 2: must be `name token` or `token`"),
         ("token_file = 'absent'", "w.toml:1: token_file: absent cannot be read"),
-        ("tls_cert = 'a.pem'", "w.toml:1: tls_cert: TLS is not served by this version yet"),
-        ("tls_key = 'a.pem'", "w.toml:1: tls_key: TLS"),
         ("data_dir = ''", "w.toml:1: data_dir: must not be empty"),
         ("metrics_listen = '127.0.0.1:9'", "w.toml:1: metrics_listen: metrics are not served"),
         ("log_format = 'xml'", "w.toml:1: log_format: must be text or json"),
@@ -182,12 +194,15 @@ fn every_refusal_names_file_line_and_field() {
             "w.toml:2: remote_runtimes[0].runtime_id: another runtime has this id",
         ),
         (&remote.replace("'a'", "'a b'"), "w.toml:2: remote_runtimes[0].runtime_id: must be 1 to 120"),
-        (&remote.replace("http:", "https:"), "w.toml:3: remote_runtimes[0].endpoint: TLS is not spoken"),
+        (&remote.replace("http:", "ftp:"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT or https"),
         (&remote.replace("//", "//me:pass@"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT"),
         (&remote.replace(":1'", ":1/x'"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT"),
         (&format!("{remote}timeout = '0s'"), "w.toml:4: remote_runtimes[0].timeout: must be 100ms to 5m"),
-        (&format!("{remote}ca_file = 'ca'"), "w.toml:4: remote_runtimes[0].ca_file: TLS is not spoken"),
-        (&format!("{remote}server_name = 'x'"), "w.toml:4: remote_runtimes[0].server_name: TLS"),
+        (
+            &format!("{remote}ca_file = 'ca'"),
+            "w.toml:4: remote_runtimes[0].ca_file: is of TLS: the endpoint must be https",
+        ),
+        (&format!("{remote}server_name = 'x'"), "w.toml:4: remote_runtimes[0].server_name: is of TLS"),
         (&format!("{remote}token_file = 'open'"), "w.toml:4: remote_runtimes[0].token_file: open is open"),
         (
             &format!("{remote}token_file = 'tokens'").replace("127.0.0.1", "10.0.0.1"),
@@ -199,6 +214,57 @@ fn every_refusal_names_file_line_and_field() {
         assert!(!refused.contains("s3cret") && !refused.contains("pass"), "{refused}");
         assert!(!refused.contains('\n'), "{refused}");
     }
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_refused_by_field_and_file() {
+    let pair = "tls_cert = 'c.pem'\ntls_key = 'k.pem'\n";
+    let remote = "[[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'https://10.0.0.1:1'\n";
+    let at = "remote_runtimes[0]";
+    for (config, error) in [
+        ("tls_cert = 'c.pem'", "w.toml:1: tls_cert: needs tls_key beside it".to_owned()),
+        ("tls_key = 'k.pem'", "w.toml:1: tls_key: needs tls_cert beside it".to_owned()),
+        ("tls_client_ca = 'ca.pem'", "w.toml:1: tls_client_ca: needs tls_cert and tls_key".to_owned()),
+        (&pair.replace("c.pem", "absent"), "w.toml:1: tls_cert: absent cannot be read".to_owned()),
+        (&pair.replace("c.pem", "empty"), "w.toml:1: tls_cert: empty has no certificate in it".to_owned()),
+        (&pair.replace("k.pem", "open.pem"), "w.toml:2: tls_key: open.pem is open to others than its owner".to_owned()),
+        (&pair.replace("k.pem", "tokens"), "w.toml:2: tls_key: tokens has no private key".to_owned()),
+        (&pair.replace("k.pem", "other.pem"), "w.toml:2: tls_key: other.pem is not the key of c.pem".to_owned()),
+        (&format!("{pair}tls_client_ca = 'tokens'"), "w.toml:3: tls_client_ca: tokens has no certificate".to_owned()),
+        (&format!("{pair}listen = '0.0.0.0:1'"), "w.toml:3: listen: only loopback".to_owned()),
+        (&format!("{remote}client_cert = 'c.pem'"), format!("w.toml:4: {at}.client_cert: needs client_key")),
+        (&format!("{remote}client_key = 'k.pem'"), format!("w.toml:4: {at}.client_key: needs client_cert")),
+        (&format!("{remote}ca_file = 'absent'"), format!("w.toml:4: {at}.ca_file: absent cannot be read")),
+        (&format!("{remote}ca_file = 'k.pem'"), format!("w.toml:4: {at}.ca_file: k.pem has no certificate in it")),
+        (&format!("{remote}server_name = 'a b'"), format!("w.toml:4: {at}.server_name: must be a DNS name or an IP")),
+        (
+            &format!("{remote}ca_file = 'ca.pem'\nclient_cert = 'c.pem'\nclient_key = 'other.pem'"),
+            format!("w.toml:6: {at}.client_key: other.pem is not the key of c.pem"),
+        ),
+    ] {
+        let refused = Files::with_certificates(config).serve().map(|_| ()).unwrap_err();
+        assert!(refused.starts_with(&error), "{config}\n  {refused}\n  {error}");
+        assert!(!refused.contains('\n') && !refused.contains("PRIVATE"), "{refused}");
+    }
+}
+
+#[test]
+fn over_tls_tokens_may_cross_a_network() {
+    let server = "listen = '0.0.0.0:1'\ntoken_file = 'tokens'\ntls_cert = 'c.pem'\ntls_key = 'k.pem'\ntls_client_ca = 'ca.pem'\n";
+    let remote = "[[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'https://10.0.0.1:1'\nca_file = 'ca.pem'\ntoken_file = 'tokens'\n\
+                  server_name = 'host.test'\nclient_cert = 'c.pem'\nclient_key = 'k.pem'\n";
+    let files = Files::with_certificates(&format!("{server}{remote}"));
+    let config = files.serve().unwrap();
+    let (tls, _) = config.server.tls.unwrap();
+    assert_eq!(tls.paths().collect::<Vec<_>>(), [&files.path("c.pem"), &files.path("k.pem"), &files.path("ca.pem")]);
+    let [remote] = &config.remotes[..] else { panic!("one remote runtime") };
+    assert_eq!(remote.tls.as_ref().unwrap().name(), "host.test");
+    assert_eq!(remote.files.paths().count(), 4);
+    // The endpoint's own host is the name where none is said.
+    let config = Files::with_certificates(
+        "[[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'https://[::1]:1'\nca_file = 'ca.pem'\n",
+    );
+    assert_eq!(config.serve().unwrap().remotes[0].tls.as_ref().unwrap().name(), "::1");
 }
 
 #[test]
@@ -349,4 +415,6 @@ fn what_has_changed_and_needs_a_restart_is_named() {
     let later = runtime("runtime_id = 'a'\ndisplay_name = 'A'\n");
     assert_eq!(runtime("").changed(&later), ["display_name", "runtime_id"]);
     assert!(runtime("").changed(&runtime("token_file = 'tokens'\n")).is_empty());
+    let tls = Files::with_certificates("tls_cert = 'c.pem'\ntls_key = 'k.pem'\n").runtime().unwrap();
+    assert_eq!(runtime("").changed(&Fixed::from(&tls)), ["tls_cert"]);
 }

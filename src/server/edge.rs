@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::Stream;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,9 +15,9 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tower::{Layer, Service};
 
+use super::callers::Callers;
 use super::drain::Drain;
 use super::layers::{Auth, Deadlines, Load, Panics, Protocol, Refusals, Spans, Wrapping};
-use crate::model::TokenTable;
 
 /// What every request passes, from the outside in.
 type Layers = (
@@ -36,6 +35,10 @@ type Layers = (
 pub struct Edge {
     /// Connections at once; more than that wait in the kernel's own queue. 4,096.
     pub max_connections: usize,
+    /// How long a handshake of TLS may take. 5 s.
+    pub tls_handshake_timeout: Duration,
+    /// Handshakes under way at once; the next takes the place of the oldest. 256.
+    pub max_handshakes: usize,
     /// How long a connection may take to say that it speaks HTTP/2: keepalive begins only after that. 10 s.
     pub preface_timeout: Duration,
     /// Streams that one connection may have open: a client that needs more opens another. 100; a host allows its
@@ -78,6 +81,8 @@ impl Edge {
     pub const fn control_plane() -> Self {
         Self {
             max_connections: 4_096,
+            tls_handshake_timeout: Duration::from_secs(5),
+            max_handshakes: 256,
             preface_timeout: Duration::from_secs(10),
             max_concurrent_streams: 100,
             max_local_error_resets: 1_024,
@@ -104,12 +109,12 @@ impl Edge {
     }
 
     /// What every request passes, from the outside in.
-    fn layers(&self, tokens: Option<Arc<ArcSwap<TokenTable>>>, drain: Drain) -> Layers {
+    fn layers(&self, callers: Option<Arc<Callers>>, drain: Drain) -> Layers {
         (
             Wrapping(Spans),
             Wrapping(Panics),
             Wrapping(Protocol),
-            Wrapping(Auth::new(tokens)),
+            Wrapping(Auth::new(callers)),
             Wrapping(Load::new(self, drain)),
             Wrapping(Deadlines::new(self.default_deadline, self.max_deadline)),
             Wrapping(Refusals),
@@ -136,7 +141,7 @@ impl Edge {
 /// Serves until the drain stops the intake and the last connection has closed. Bounding how long that takes is the
 /// caller's: a client that keeps a stream open keeps its connection.
 ///
-/// Without `tokens` every caller is let in, as `anonymous`. Its owner may swap the table while this serves.
+/// Without `callers` everybody is let in, as `anonymous`. Their owner may exchange them while this serves.
 ///
 /// # Errors
 /// When tonic cannot serve at all; never for one connection.
@@ -144,7 +149,7 @@ pub async fn serve<I, IO>(
     incoming: I,
     routes: Routes,
     edge: &Edge,
-    tokens: Option<Arc<ArcSwap<TokenTable>>>,
+    callers: Option<Arc<Callers>>,
     drain: Drain,
 ) -> Result<(), tonic::transport::Error>
 where
@@ -152,7 +157,7 @@ where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     edge.server()
-        .layer(edge.layers(tokens, drain.clone()))
+        .layer(edge.layers(callers, drain.clone()))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async move { drain.intake_stopped().await })
         .await
@@ -163,7 +168,7 @@ where
 pub fn service(
     routes: Routes,
     edge: &Edge,
-    tokens: Option<Arc<ArcSwap<TokenTable>>>,
+    callers: Option<Arc<Callers>>,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
-    edge.layers(tokens, Drain::new()).layer(routes)
+    edge.layers(callers, Drain::new()).layer(routes)
 }

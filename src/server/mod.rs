@@ -4,16 +4,19 @@
 //!
 //! | file | what it is for |
 //! | --- | --- |
-//! | `edge`, `listen` | limits, the accepting of connections, serving |
+//! | `edge`, `listen`, `tls` | limits, the accepting of connections, handshakes, serving |
+//! | `callers`, `ends` | who is let in, and what ends the streams of those who are let in no more |
 //! | `layers` | what every request passes |
 //! | `context` | from a request to the context of a call |
 //! | `*_service` | one for each service: convert, call, convert back |
 //! | `observation`, `transcript` | the two streams, for both roles |
 //! | `routes`, `health` | which services a role serves |
 
+mod callers;
 mod context;
 mod drain;
 mod edge;
+mod ends;
 mod gather;
 mod health;
 mod host_service;
@@ -24,7 +27,9 @@ mod observation_service;
 mod page;
 mod routes;
 mod runtime_service;
+mod seldom;
 mod source;
+mod tls;
 mod transcript;
 mod transcript_service;
 mod worker_runtime_service;
@@ -35,6 +40,7 @@ mod config_bundle_service;
 #[cfg(test)]
 mod tests;
 
+pub use callers::Callers;
 pub use drain::Drain;
 pub use edge::{Edge, serve, service};
 pub use health::Health;

@@ -1,65 +1,47 @@
 //! Who calls: a bearer token, looked at before a byte of the body is read. Health is open to all.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::methods::is_open;
 use super::wrap::{Inner, Wrap, ask};
-use crate::model::{Caller, Error, Reason, TokenTable};
+use crate::model::{Caller, Error, Reason};
 use crate::proto::status::to_status;
+use crate::server::callers::{Callers, Pass, unauthenticated};
+use crate::server::seldom::Seldom;
 
-/// Lets in who has a token, and tells the services who that is: a [`Caller`] in the request's extensions.
+/// Lets in who has a token, and tells the services who that is: a [`Caller`] in the request's extensions, and the
+/// [`Pass`] that it holds for as long as its token is in force.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Auth {
-    tokens: Option<Arc<ArcSwap<TokenTable>>>,
-    refused: Arc<Refused>,
-}
-
-/// How often it is said that callers were refused.
-const SAY_EVERY: Duration = Duration::from_secs(5);
-
-/// Who was refused: never who they are or what they showed.
-#[derive(Debug, Default)]
-struct Refused(Mutex<(Option<Instant>, u64)>);
-
-impl Refused {
-    /// Counts one, and says how many there were since that was said last.
-    fn count(&self) {
-        let (said, calls) = &mut *self.0.lock();
-        *calls += 1;
-        if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-            tracing::warn!(calls = *calls, "calls were refused: they show no token of the token_file that is in force");
-            (*said, *calls) = (Some(Instant::now()), 0);
-        }
-    }
+    callers: Option<Arc<Callers>>,
+    refused: Arc<Seldom>,
 }
 
 impl Auth {
-    /// Without a table everybody is let in, as `anonymous`. The table is swapped when its file is read again.
-    pub(in crate::server) fn new(tokens: Option<Arc<ArcSwap<TokenTable>>>) -> Self {
-        Self { tokens, refused: Arc::default() }
+    /// Without callers everybody is let in, as `anonymous`.
+    pub(in crate::server) fn new(callers: Option<Arc<Callers>>) -> Self {
+        Self { callers, refused: Arc::default() }
     }
 
-    fn caller(&self, request: &Request<Body>) -> Result<Caller, Status> {
+    /// What a request shows; `None` where nothing is asked for.
+    fn pass(&self, request: &Request<Body>) -> Result<Option<Arc<Pass>>, Status> {
         // `/Service/Method?x` is routed like `/Service/Method`: nothing may hang on the difference.
         if request.uri().query().is_some() {
             return Err(to_status(&Error::new(Reason::NotYet, "a path has no query")));
         }
-        let Some(tokens) = &self.tokens else { return Ok(Caller::anonymous()) };
-        if is_open(request.uri().path()) {
-            return Ok(Caller::anonymous());
-        }
-        bearer(request.headers()).and_then(|token| tokens.load().caller(token).cloned()).ok_or_else(|| {
-            self.refused.count();
-            to_status(&Error::new(Reason::Unauthenticated, "a valid bearer token is required"))
+        let Some(callers) = self.callers.as_ref().filter(|_| !is_open(request.uri().path())) else { return Ok(None) };
+        let pass = bearer(request.headers()).and_then(|token| callers.pass(token));
+        pass.map(Some).ok_or_else(|| {
+            // Never who they are or what they showed.
+            if let Some(calls) = self.refused.count() {
+                tracing::warn!(calls, "calls were refused: they show no token of the token_file that is in force");
+            }
+            to_status(&unauthenticated())
         })
     }
 }
@@ -74,16 +56,19 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 impl Wrap for Auth {
     async fn wrap<S: Inner>(self, mut request: Request<Body>, inner: S) -> Response<Body> {
-        match self.caller(&request) {
-            Ok(caller) => {
-                tracing::Span::current().record("caller", caller.as_str());
-                // No one further in has any business with it.
-                request.headers_mut().remove(AUTHORIZATION);
-                request.extensions_mut().insert(caller);
-                ask(inner, request).await
-            }
-            Err(status) => status.into_http(),
+        let pass = match self.pass(&request) {
+            Ok(pass) => pass,
+            Err(status) => return status.into_http(),
+        };
+        let caller = pass.as_ref().map_or_else(Caller::anonymous, |pass| pass.caller().clone());
+        tracing::Span::current().record("caller", caller.as_str());
+        // No one further in has any business with it.
+        request.headers_mut().remove(AUTHORIZATION);
+        request.extensions_mut().insert(caller);
+        if let Some(pass) = pass {
+            request.extensions_mut().insert(pass);
         }
+        ask(inner, request).await
     }
 }
 
@@ -95,11 +80,12 @@ mod tests {
     use tower::{Layer as _, ServiceExt as _};
 
     use super::*;
+    use crate::model::TokenTable;
     use crate::server::layers::Wrapping;
 
     /// Who got in; `None` who did not, with the code.
     async fn call(tokens: Option<&str>, path: &str, authorization: &[&str]) -> Result<String, Code> {
-        let tokens = tokens.map(|text| Arc::new(ArcSwap::from_pointee(TokenTable::parse(text).unwrap())));
+        let tokens = tokens.map(|text| Arc::new(Callers::new(TokenTable::parse(text).unwrap())));
         let echo = tower::service_fn(|request: Request<Body>| async move {
             assert!(!request.headers().contains_key(AUTHORIZATION));
             let mut response = Response::new(Body::empty());
@@ -138,18 +124,6 @@ mod tests {
         for wrong in refused {
             assert_eq!(call(tokens, METHOD, wrong).await, Err(Code::Unauthenticated), "{wrong:?}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn that_callers_are_refused_is_said_at_once_and_then_now_and_then() {
-        let refused = Refused::default();
-        let counted = || {
-            refused.count();
-            refused.0.lock().1
-        };
-        assert_eq!([counted(), counted(), counted()], [0, 1, 2]);
-        tokio::time::advance(SAY_EVERY).await;
-        assert_eq!([counted(), counted()], [0, 1]);
     }
 
     #[tokio::test]
