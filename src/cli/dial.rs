@@ -34,12 +34,12 @@ pub(super) async fn dial(
         None => endpoint.connect().await,
         Some(tls) => endpoint.connect_with_connector(connector(tls, refused)).await,
     };
-    connected.map_err(|error| match refused.get() {
-        Some(why) => Failure::Other(format!("{place}: {}", why.told(&name))),
-        None => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
-            Failure::Other(format!("no control plane answers at {place}{cause}: is `workplane serve` running there?"))
+    connected.map_err(|error| {
+        if let Some(why) = refused.get() {
+            return Failure::Other(format!("{place}: {}", why.told(&name)));
         }
+        let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
+        Failure::Other(format!("no control plane answers at {place}{cause}: is `workplane serve` running there?"))
     })
 }
 

@@ -39,9 +39,11 @@ fn read_token_file(path: &Path) -> Result<SecretString, String> {
 /// When it cannot be read, and when others than its owner may read or change it.
 pub(super) fn read_secret(path: &Path) -> Result<SecretString, String> {
     let closed = |mode: u32| {
-        let ours = mode & 0o077 == 0;
-        let open = || format!("{} is open to others than its owner (mode {mode:04o}): make it 0600", path.display());
-        if ours { Ok(()) } else { Err(open()) }
+        if mode & 0o077 != 0 {
+            let name = path.display();
+            return Err(format!("{name} is open to others than its owner (mode {mode:04o}): make it 0600"));
+        }
+        Ok(())
     };
     read(path, closed).map(SecretString::from)
 }

@@ -43,7 +43,9 @@ impl Callers {
         self.0.store(Arc::clone(&now));
         // After the store: who still reads the former table finds its pass revoked.
         let gone: Vec<_> = before.passes.iter().filter(|pass| lacks(&now, pass)).collect();
-        gone.iter().for_each(|pass| pass.revoked.cancel());
+        for pass in &gone {
+            pass.revoked.cancel();
+        }
         (new, gone.len())
     }
 

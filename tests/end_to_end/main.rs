@@ -28,3 +28,5 @@ mod seed;
 mod sharing;
 mod store;
 mod support;
+mod tls;
+mod token_exchange;
