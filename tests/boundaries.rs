@@ -29,7 +29,7 @@ const ROOMS: &[Room] = &[
     Room { path: "runtime/remote", uses: &["engine", "model", "proto", "tls"], wire: true },
     Room { path: "registry", uses: &["runtime", "engine", "model"], wire: false },
     Room { path: "server", uses: &["registry", "runtime", "engine", "proto", "model", "tls"], wire: true },
-    Room { path: "config", uses: &["engine", "model", "tls"], wire: false },
+    Room { path: "config", uses: &["server", "engine", "model", "tls"], wire: false },
     Room { path: "telemetry", uses: &["config", "model"], wire: false },
     Room { path: "cli", uses: &["config", "proto", "model", "tls"], wire: true },
     Room {

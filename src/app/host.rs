@@ -19,7 +19,7 @@ use crate::engine::SystemClock;
 use crate::engine::store::DirRole;
 use crate::model::{RuntimeId, WorkspaceId};
 use crate::runtime::LocalRuntime;
-use crate::server::{self, Drain, Edge};
+use crate::server::{self, Connections, Drain, Edge};
 
 /// A worker runtime that is ready to serve.
 pub struct WorkerHost {
@@ -28,6 +28,7 @@ pub struct WorkerHost {
     runtime: LocalRuntime,
     storage: Storage,
     door: Door,
+    edge: Edge,
     drain_pause: Duration,
     started: Fixed,
 }
@@ -39,7 +40,7 @@ impl WorkerHost {
     /// When it does not open.
     pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
-        let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
+        let RuntimeConfig { server, edge, runtime_id, display_name, profiles, limits } = config;
         let door = Door::new(server.tokens, server.token_file, server.tls);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
         let runtime_id = runtime_id.or_else(|| storage.runtime_id().cloned()).unwrap_or_else(RuntimeId::generate);
@@ -48,7 +49,7 @@ impl WorkerHost {
         let engine = open_engine(&storage, runtime_id, profiles, limits).await?;
         let runtime = LocalRuntime::new(engine, &display_name);
         let drain_pause = server.drain_pause;
-        Ok(Self { workspace_id: default_workspace(), runtime, storage, door, drain_pause, started })
+        Ok(Self { workspace_id: default_workspace(), runtime, storage, door, edge, drain_pause, started })
     }
 
     /// Serves until it is told to drain and has ended in order.
@@ -62,8 +63,8 @@ impl WorkerHost {
         let backend = self.runtime.engine().parts().store.backend();
         let (runtime, clock) = (Arc::new(self.runtime.clone()), Arc::new(SystemClock));
         let served = server::worker_runtime(runtime, backend, self.workspace_id.clone(), clock, drain.clone()).await?;
-        let edge = Edge::host();
-        let incoming = server::accept(listener, &edge, self.door.tls.clone());
+        let edge = self.edge;
+        let incoming = server::accept(listener, Connections::new(&edge), self.door.tls.clone());
         let serving = server::serve(incoming, served.routes, &edge, self.door.callers.clone(), drain.clone());
         let mut serving = pin!(serving);
         served.health.serving().await;

@@ -20,7 +20,7 @@ use crate::engine::store::DirRole;
 use crate::model::WorkspaceId;
 use crate::registry::Registry;
 use crate::runtime::{EMBEDDED_DISPLAY_NAME, LocalRuntime, WorkerRuntime};
-use crate::server::{self, Drain, Edge};
+use crate::server::{self, Connections, Drain, Edge};
 
 /// A control plane that is ready to serve.
 pub struct ControlPlane {
@@ -30,6 +30,7 @@ pub struct ControlPlane {
     storage: Storage,
     remotes: Remotes,
     door: Door,
+    edge: Edge,
     drain_pause: Duration,
     started: Fixed,
 }
@@ -41,7 +42,7 @@ impl ControlPlane {
     /// When the embedded runtime does not open.
     pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
-        let ServeConfig { server, workspace_id, embedded, remotes } = config;
+        let ServeConfig { server, workspace_id, edge, embedded, remotes } = config;
         let door = Door::new(server.tokens, server.token_file, server.tls);
         let runtime_id = embedded.as_ref().map(|embedded| &embedded.runtime_id);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::ControlPlane, runtime_id).await?;
@@ -54,7 +55,8 @@ impl ControlPlane {
         };
         let registry = Registry::on(storage.ledger(), Arc::new(SystemClock));
         let (none, drain_pause) = (Remotes::default(), server.drain_pause);
-        let mut plane = Self { workspace_id, registry, embedded, storage, remotes: none, door, drain_pause, started };
+        let mut plane =
+            Self { workspace_id, registry, embedded, storage, remotes: none, door, edge, drain_pause, started };
         plane.register(plane.remotes.next(remotes)?)?;
         Ok(plane)
     }
@@ -70,8 +72,8 @@ impl ControlPlane {
         }
         let (registry, workspace_id) = (self.registry.clone(), self.workspace_id.clone());
         let served = server::control_plane(registry, workspace_id, Arc::new(SystemClock), drain.clone()).await?;
-        let edge = Edge::control_plane();
-        let incoming = server::accept(listener, &edge, self.door.tls.clone());
+        let edge = self.edge;
+        let incoming = server::accept(listener, Connections::new(&edge), self.door.tls.clone());
         let serving = server::serve(incoming, served.routes, &edge, self.door.callers.clone(), drain.clone());
         let mut serving = pin!(serving);
         let tended = self.registry.clone();

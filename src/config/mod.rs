@@ -9,6 +9,7 @@ mod error;
 mod flags;
 mod host;
 mod layers;
+mod limits;
 mod log;
 mod remote;
 mod restart;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::engine::{InputForm, Protocol, Retention};
 use crate::model::ProfileSelector;
+use crate::server::Edge;
 use crate::tls::test_certificates::Authority;
 
 /// A directory with a configuration and files of tokens in it.
@@ -167,6 +168,12 @@ fn every_refusal_names_file_line_and_field() {
         ("[limits]\nstop_grace = '10'", "w.toml:2: limits.stop_grace: must be a duration with its unit"),
         ("[limits]\ncgroup = 'workers'", "w.toml:2: limits.cgroup: must be auto, off or the directory"),
         ("[limits]\nstop_grace = '1day'", "w.toml:2: limits.stop_grace: must be 1ms to 10m"),
+        ("[limits]\nmax_connections = 0", "w.toml:2: limits.max_connections: must be 1 to 1000000"),
+        ("[limits]\npreface_timeout = '1ms'", "w.toml:2: limits.preface_timeout: must be 10ms to 1h"),
+        ("[limits]\nmax_frame_size = '15KiB'", "w.toml:2: limits.max_frame_size: must be 16 KiB or more"),
+        ("[limits]\nstream_window = '2GiB'", "w.toml:2: limits.stream_window: must be 2097151 KiB or less"),
+        ("[limits]\nrequest_memory = 67108864", "w.toml:2: limits.request_memory: must be a text in quotes"),
+        ("[limits]\nmax_requests = 1", "w.toml:2: limits.max_requests: is not known here"),
         ("[retention]\nmax_age = '30'", "w.toml:2: retention.max_age: must be a duration with its unit"),
         ("[retention]\nmax_bytes = '10GB'", "w.toml:2: retention.max_bytes: must be a size with its unit"),
         ("[retention]\nmax_bytes = '1KiB'", "w.toml:2: retention.max_bytes: must be 1024 KiB or more"),
@@ -395,6 +402,28 @@ fn the_samples_load() {
 }
 
 #[test]
+fn the_limits_that_the_samples_show_are_all_there_are_and_the_defaults() {
+    let shown = |name: &str| {
+        let sample = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/samples").join(name));
+        let sample = sample.unwrap();
+        let limits = sample.split("[limits]\n").nth(1).unwrap().split("\n# [").next().unwrap().to_owned();
+        let lines = limits.lines().map(|line| line.strip_prefix("# ").filter(|it| it.contains(" = ")).unwrap_or(line));
+        Files::new(&format!("[limits]\n{}\n", lines.collect::<Vec<_>>().join("\n")))
+    };
+    let age = Some(Duration::from_hours(1));
+    let (serve, runtime) = (shown("serve.toml"), shown("runtime.toml"));
+    assert_eq!(serve.serve().unwrap().edge, Edge { max_connection_age: age, ..Edge::control_plane() });
+    assert_eq!(runtime.runtime().unwrap().edge, Edge { max_connection_age: age, ..Edge::host() });
+    let fields = format!("{:?}", Edge::host());
+    for field in fields.split(['{', ',']).filter_map(|field| Some(field.split_once(": ")?.0.trim())) {
+        for files in [&serve, &runtime] {
+            let text = fs::read_to_string(files.path("w.toml")).unwrap();
+            assert!(text.lines().any(|line| line.starts_with(&format!("{field} = "))), "{field} is not shown");
+        }
+    }
+}
+
+#[test]
 fn what_has_changed_and_needs_a_restart_is_named() {
     let files = Files::new("listen = '127.0.0.1:1'\n[profiles.runtime_default]\nprotocol = 'catalog'\n");
     let changed = |text: &str| {
@@ -409,6 +438,7 @@ fn what_has_changed_and_needs_a_restart_is_named() {
     assert_eq!(changed(&format!("{same}[embedded]\nruntime_id = 'b'\n")), ["runtime_id"]);
     assert_eq!(changed(&format!("{same}[embedded]\nenabled = false\n")), ["embedded"]);
     assert_eq!(changed("[limits]\nmax_workers = 2\n"), ["listen", "profiles", "limits"]);
+    assert_eq!(changed("[limits]\nmax_streams = 2\n"), ["listen", "profiles", "limits"]);
     assert_eq!(changed(&format!("{same}[retention]\nmax_age = '30d'\n")), ["retention"]);
 
     let runtime = |text: &str| Fixed::from(&Files::new(text).runtime().unwrap());

@@ -1,12 +1,21 @@
 //! Who is let in, as the token file has it now. A token that is taken out of it opens nothing any more, and the streams
-//! that it has opened end; calls that have begun are finished.
+//! that it has opened end; calls that have begun are finished. A stream whose reader does not even read that takes its
+//! connection with it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::Connection;
 use crate::model::{Caller, Error, Reason, TokenDigest, TokenTable};
+
+/// How long a stream may take to tell its reader that it ends: with the time until the file was looked at, 5 s at most.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Those who are let in; their owner may exchange them at any time.
 #[derive(Debug)]
@@ -25,6 +34,20 @@ pub(super) struct Pass {
     caller: Caller,
     digest: TokenDigest,
     revoked: CancellationToken,
+    open: Mutex<Open>,
+}
+
+/// The streams that are open under a pass, with the number of the next.
+#[derive(Debug, Default)]
+struct Open {
+    streams: BTreeMap<u64, Connection>,
+    next: u64,
+}
+
+/// A stream that is open under a pass until this is dropped.
+pub(super) struct Opened {
+    pass: Arc<Pass>,
+    number: u64,
 }
 
 impl Callers {
@@ -34,7 +57,7 @@ impl Callers {
         Self(ArcSwap::from_pointee(Table::new(tokens, &[])))
     }
 
-    /// From now on those of another one. Returns how many tokens are new, and how many are gone.
+    /// From now on those of another one, on a runtime. Returns how many tokens are new, and how many are gone.
     pub fn exchange(&self, tokens: TokenTable) -> (usize, usize) {
         let before = self.0.load_full();
         let now = Arc::new(Table::new(tokens, &before.passes));
@@ -44,7 +67,7 @@ impl Callers {
         // After the store: who still reads the former table finds its pass revoked.
         let gone: Vec<_> = before.passes.iter().filter(|pass| lacks(&now, pass)).collect();
         for pass in &gone {
-            pass.revoked.cancel();
+            pass.revoke();
         }
         (new, gone.len())
     }
@@ -63,7 +86,7 @@ impl Table {
             let same = before.iter().find(|pass| pass.digest == *digest && pass.caller == *caller).cloned();
             same.unwrap_or_else(|| {
                 let (caller, digest) = (caller.clone(), *digest);
-                Arc::new(Pass { caller, digest, revoked: CancellationToken::new() })
+                Arc::new(Pass { caller, digest, revoked: CancellationToken::new(), open: Mutex::default() })
             })
         };
         let passes = tokens.entries().map(pass).collect();
@@ -77,6 +100,27 @@ impl Pass {
         &self.caller
     }
 
+    /// A stream on this connection, from now on.
+    pub(super) fn open(self: &Arc<Self>, connection: &Connection) -> Opened {
+        let Open { streams, next } = &mut *self.open.lock();
+        let number = *next;
+        streams.insert(number, connection.clone());
+        *next += 1;
+        Opened { pass: Arc::clone(self), number }
+    }
+
+    fn revoke(self: &Arc<Self>) {
+        self.revoked.cancel();
+        let pass = Arc::clone(self);
+        tokio::spawn(async move {
+            sleep(GRACE).await;
+            let stalled: Vec<_> = pass.open.lock().streams.values().cloned().collect();
+            for connection in stalled {
+                connection.end("a stream on it is of a token that is gone, and its reader does not read that");
+            }
+        });
+    }
+
     /// Whether its token is gone.
     pub(super) fn is_revoked(&self) -> bool {
         self.revoked.is_cancelled()
@@ -85,6 +129,12 @@ impl Pass {
     /// Waits until its token is gone.
     pub(super) async fn revoked(&self) {
         self.revoked.cancelled().await;
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.pass.open.lock().streams.remove(&self.number);
     }
 }
 
@@ -101,8 +151,8 @@ mod tests {
         TokenTable::parse(text).unwrap()
     }
 
-    #[test]
-    fn a_token_that_stays_keeps_its_pass_and_one_that_goes_loses_it() {
+    #[tokio::test]
+    async fn a_token_that_stays_keeps_its_pass_and_one_that_goes_loses_it() {
         let callers = Callers::new(table("alice one\nbob two\ncarol three"));
         let passes = [&b"one"[..], b"two", b"three"].map(|token| callers.pass(token).unwrap());
         // Bob has another token, Carol's is somebody else's now.
@@ -115,8 +165,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_read_again_and_is_the_same_changes_nothing() {
+    #[tokio::test]
+    async fn what_is_read_again_and_is_the_same_changes_nothing() {
         let callers = Callers::new(table("alice one"));
         let pass = callers.pass(b"one").unwrap();
         assert_eq!(callers.exchange(table("# the same\nalice one")), (0, 0));

@@ -5,6 +5,7 @@
 //! | file | what it is for |
 //! | --- | --- |
 //! | `edge`, `listen`, `tls` | limits, the accepting of connections, handshakes, serving |
+//! | `connection` | one that was accepted: who, since when, what of it is in flight, whether it must end |
 //! | `callers`, `ends` | who is let in, and what ends the streams of those who are let in no more |
 //! | `layers` | what every request passes |
 //! | `context` | from a request to the context of a call |
@@ -13,6 +14,7 @@
 //! | `routes`, `health` | which services a role serves |
 
 mod callers;
+mod connection;
 mod context;
 mod drain;
 mod edge;
@@ -29,6 +31,7 @@ mod routes;
 mod runtime_service;
 mod seldom;
 mod source;
+mod tally;
 mod tls;
 mod transcript;
 mod transcript_service;
@@ -41,8 +44,9 @@ mod config_bundle_service;
 mod tests;
 
 pub use callers::Callers;
+pub use connection::{Connection, Connections};
 pub use drain::Drain;
 pub use edge::{Edge, serve, service};
 pub use health::Health;
-pub use listen::{Accepted, accept};
+pub use listen::{Accepted, Io, accept};
 pub use routes::{Served, control_plane, worker_runtime};

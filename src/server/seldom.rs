@@ -1,4 +1,4 @@
-//! What happens often, and is said now and then.
+//! What may happen often is said at once, and then now and then: a flood of it must not become one of the log.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// How often it is said.
-const SAY_EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(5);
 
-/// Counts since it was said last.
+/// How often something happened since it was said last, and when that was.
 #[derive(Debug, Default)]
 pub(super) struct Seldom(Mutex<(Option<Instant>, u64)>);
 
@@ -17,11 +17,10 @@ impl Seldom {
     pub(super) fn count(&self) -> Option<u64> {
         let (said, times) = &mut *self.0.lock();
         *times += 1;
-        if said.is_some_and(|at| at.elapsed() < SAY_EVERY) {
-            return None;
-        }
-        *said = Some(Instant::now());
-        Some(std::mem::take(times))
+        said.is_none_or(|at| at.elapsed() >= EVERY).then(|| {
+            *said = Some(Instant::now());
+            std::mem::take(times)
+        })
     }
 }
 
@@ -30,10 +29,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_said_at_once_and_then_now_and_then_with_how_often_it_was() {
+    async fn it_is_said_at_once_and_then_now_and_then() {
         let seldom = Seldom::default();
         assert_eq!([seldom.count(), seldom.count(), seldom.count()], [Some(1), None, None]);
-        tokio::time::advance(SAY_EVERY).await;
+        tokio::time::advance(EVERY).await;
         assert_eq!([seldom.count(), seldom.count()], [Some(3), None]);
     }
 }

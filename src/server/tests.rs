@@ -17,7 +17,7 @@ use tonic_types::StatusExt as _;
 
 mod refusals;
 
-use super::{Callers, Drain, Edge, Health, Served, accept, control_plane, serve, worker_runtime};
+use super::{Callers, Connections, Drain, Edge, Health, Served, accept, control_plane, serve, worker_runtime};
 use crate::engine::store::MemoryStore;
 use crate::engine::{Engine, EngineLimits, EngineParts, InputForm, Profile, Profiles, Protocol, Restart, SystemClock};
 use crate::model::{ProfileSelector, RuntimeId, TokenTable, WorkspaceId};
@@ -63,9 +63,8 @@ impl Plane {
         let tokens = Some(Arc::new(Callers::new(TokenTable::parse("alice s3cret").unwrap())));
         let (routes, ending) = (served.routes, drain.clone());
         tokio::spawn(async move {
-            serve(accept(listener, &Edge::control_plane(), None), routes, &Edge::control_plane(), tokens, ending)
-                .await
-                .unwrap();
+            let edge = Edge::control_plane();
+            serve(accept(listener, Connections::new(&edge), None), routes, &edge, tokens, ending).await.unwrap();
         });
         let channel = Endpoint::from_shared(endpoint).unwrap().connect().await.unwrap();
         Self { address, channel, drain, health: served.health }

@@ -7,20 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
+use super::connection::Connection;
 use super::edge::Edge;
-use super::listen::Socket;
 use super::seldom::Seldom;
 use crate::tls::{Refused, ServerTls};
+
+/// A connection that has shaken hands.
+type Shaken = (TlsStream<TcpStream>, Connection);
 
 /// Handshakes that are under way, and what is shown in them; its owner may exchange that at any time.
 pub(super) struct Handshakes {
     tls: Arc<ArcSwap<ServerTls>>,
     timeout: Duration,
     most: usize,
-    tasks: JoinSet<Option<Socket>>,
+    tasks: JoinSet<Option<Shaken>>,
     /// The tasks, the oldest first; some of them may have ended.
     order: VecDeque<AbortHandle>,
     failed: Arc<Seldom>,
@@ -39,7 +44,7 @@ impl Handshakes {
     }
 
     /// Begins another one.
-    pub(super) fn begin(&mut self, socket: Socket) {
+    pub(super) fn begin(&mut self, io: TcpStream, connection: Connection) {
         self.order.retain(|task| !task.is_finished());
         if self.order.len() >= self.most
             && let Some(oldest) = self.order.pop_front()
@@ -50,9 +55,8 @@ impl Handshakes {
         // What is in force now, for all of it.
         let (tls, limit, failed) = (self.tls.load_full(), self.timeout, Arc::clone(&self.failed));
         self.order.push_back(self.tasks.spawn(async move {
-            let Socket { io, counted } = socket;
             match timeout(limit, tls.accept(io)).await {
-                Ok(Ok(io)) => return Some(Socket { io: Box::new(io), counted }),
+                Ok(Ok(io)) => return Some((io, connection)),
                 Ok(Err(error)) => say(&failed, Refused::find(&error)),
                 Err(_) => say(&failed, Some(Refused::Because("it took too long"))),
             }
@@ -61,10 +65,10 @@ impl Handshakes {
     }
 
     /// The next one that is done and well; never, where none is under way. Nothing is lost where this is dropped.
-    pub(super) async fn next(&mut self) -> Socket {
+    pub(super) async fn next(&mut self) -> Shaken {
         loop {
             match self.tasks.join_next().await {
-                Some(Ok(Some(socket))) => return socket,
+                Some(Ok(Some(shaken))) => return shaken,
                 // It failed, and has said so, or gave way.
                 Some(Ok(None) | Err(_)) => {}
                 None => std::future::pending().await,
@@ -86,9 +90,10 @@ mod tests {
 
     use futures_util::{Stream, StreamExt as _};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpListener;
 
-    use super::super::listen::{Accepted, accept};
+    use super::super::connection::Connections;
+    use super::super::listen::{Accepted, Io, accept};
     use super::*;
     use crate::tls::test_certificates::Authority;
     use crate::tls::{ClientTls, ServerName, certificates, private_key, roots};
@@ -108,11 +113,11 @@ mod tests {
         ServerTls::new(identity, None).unwrap()
     }
 
-    async fn bed(edge: Edge) -> (Bed, impl Stream<Item = std::io::Result<Accepted>>) {
+    async fn bed(edge: &Edge) -> (Bed, impl Stream<Item = std::io::Result<Accepted<Box<dyn Io>>>> + use<>) {
         let (authority, listener) = (Authority::new(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let (address, tls) =
             (listener.local_addr().unwrap(), Arc::new(ArcSwap::from_pointee(certificate(&authority, "one.test"))));
-        let accepted = accept(listener, &edge, Some(Arc::clone(&tls)));
+        let accepted = accept(listener, Connections::new(edge), Some(Arc::clone(&tls)));
         (Bed { authority, address, tls }, accepted)
     }
 
@@ -136,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn half_a_handshake_is_ended_and_others_are_served_meanwhile() {
         let edge = Edge { tls_handshake_timeout: Duration::from_millis(100), ..Edge::control_plane() };
-        let (bed, accepted) = bed(edge).await;
+        let (bed, accepted) = bed(&edge).await;
         let mut accepted = Box::pin(accepted);
         let mut half = TcpStream::connect(bed.address).await.unwrap();
         // The head of a record, and the beginning of a ClientHello that never goes on.
@@ -152,7 +157,7 @@ mod tests {
     #[tokio::test]
     async fn those_who_say_nothing_keep_nobody_out() {
         let edge = Edge { max_handshakes: 4, tls_handshake_timeout: LONG, ..Edge::control_plane() };
-        let (bed, accepted) = bed(edge).await;
+        let (bed, accepted) = bed(&edge).await;
         let mut accepted = Box::pin(accepted);
         let mut silent = Vec::new();
         for _ in 0..9 {
@@ -167,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_speak_tls_is_told_so_and_connections_in_handshake_count() {
         let edge = Edge { max_connections: 1, tls_handshake_timeout: LONG, ..Edge::control_plane() };
-        let (bed, accepted) = bed(edge).await;
+        let (bed, accepted) = bed(&edge).await;
         let mut accepted = Box::pin(accepted);
         let mut plain = TcpStream::connect(bed.address).await.unwrap();
         assert!(futures_util::poll!(accepted.next()).is_pending());
@@ -184,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_certificate_is_shown_from_the_next_connection_on() {
-        let (bed, accepted) = bed(Edge::control_plane()).await;
+        let (bed, accepted) = bed(&Edge::control_plane()).await;
         let mut accepted = Box::pin(accepted);
         let (first, shaken) = tokio::join!(accepted.next(), bed.shakes("one.test"));
         assert!(shaken);

@@ -97,15 +97,11 @@ async fn a_host_is_reached_over_tls_with_a_certificate_of_the_control_plane() {
     let host =
         Host::named("one").profile("builtin:coder", Profile::text(["cat"])).set(hosts.served("host")).set([asks]);
     let host = host.start().await;
-    let identity = ["pem", "key"].map(|suffix| planes.named(&format!("plane.{suffix}")));
-    let [certificate, key] =
-        ["client_cert", "client_key"].map(str::to_owned).into_iter().zip(identity).collect::<Vec<_>>()[..]
-    else {
-        panic!("two of them")
-    };
+    let shown = [("client_cert", "plane.pem"), ("client_key", "plane.key")];
+    let shown = shown.map(|(key, file)| (key.to_owned(), planes.named(file)));
     let mut entry = host.entry(host.address());
     let name = ("server_name".to_owned(), "host.test".to_owned());
-    entry.tls = [hosts.trusted(), vec![name, certificate, key]].concat();
+    entry.tls = [hosts.trusted(), vec![name], shown.to_vec()].concat();
     let mut plane = Plane::new().remote(entry.clone()).start().await;
     plane.runtime_is("one", v1::RuntimeStatus::Running).await;
     let worker = plane.spawn("one", "builtin:coder").await;
@@ -150,10 +146,7 @@ async fn a_host_in_clear_is_not_taken_for_one_of_tls() {
         runtime.diagnostics.iter().any(|it| it.code == "remote_runtime_network_error").then_some(())
     })
     .await;
-    let refused = plane
-        .client()
-        .workers()
-        .get_worker(v1::GetWorkerRequest { runtime_id: "one".to_owned(), worker_id: "worker-1".to_owned() });
-    let refused = refusal(&refused.await.unwrap_err());
+    let nobody = v1::GetWorkerRequest { runtime_id: "one".to_owned(), worker_id: "worker-1".to_owned() };
+    let refused = refusal(&plane.client().workers().get_worker(nobody).await.unwrap_err());
     assert_eq!(refused.is(), (Code::Unavailable, "REMOTE_RUNTIME_NETWORK_ERROR"));
 }

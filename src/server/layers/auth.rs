@@ -11,6 +11,7 @@ use super::methods::is_open;
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Caller, Error, Reason};
 use crate::proto::status::to_status;
+use crate::server::Connection;
 use crate::server::callers::{Callers, Pass, unauthenticated};
 use crate::server::seldom::Seldom;
 
@@ -28,21 +29,31 @@ impl Auth {
         Self { callers, refused: Arc::default() }
     }
 
-    /// What a request shows; `None` where nothing is asked for.
+    /// What a request shows; `None` where nothing is asked for. The connection hears of it: it was asked for something, and
+    /// by whom.
     fn pass(&self, request: &Request<Body>) -> Result<Option<Arc<Pass>>, Status> {
+        let connection = request.extensions().get::<Connection>();
+        if let Some(connection) = connection {
+            connection.asked();
+        }
         // `/Service/Method?x` is routed like `/Service/Method`: nothing may hang on the difference.
         if request.uri().query().is_some() {
             return Err(to_status(&Error::new(Reason::NotYet, "a path has no query")));
         }
         let Some(callers) = self.callers.as_ref().filter(|_| !is_open(request.uri().path())) else { return Ok(None) };
-        let pass = bearer(request.headers()).and_then(|token| callers.pass(token));
-        pass.map(Some).ok_or_else(|| {
+        let Some(pass) = bearer(request.headers()).and_then(|token| callers.pass(token)) else {
             // Never who they are or what they showed.
             if let Some(calls) = self.refused.count() {
                 tracing::warn!(calls, "calls were refused: they show no token of the token_file that is in force");
             }
-            to_status(&unauthenticated())
-        })
+            return Err(to_status(&unauthenticated()));
+        };
+        match connection {
+            Some(connection) if !connection.authenticated(pass.caller()) => {
+                Err(to_status(&Error::new(Reason::Overloaded, "this caller has too many connections")))
+            }
+            _ => Ok(Some(pass)),
+        }
     }
 }
 

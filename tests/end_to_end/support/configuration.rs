@@ -118,7 +118,8 @@ impl Profile {
 }
 
 fn texts(values: &[(String, String)]) -> String {
-    values.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect()
+    let lines: Vec<_> = values.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect();
+    lines.concat()
 }
 
 /// Writes a file that only its owner may read.
