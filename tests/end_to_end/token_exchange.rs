@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use prost::Message as _;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use workplane::proto::v1;
 
-use crate::support::{Certificates, Client, EMBEDDED, Host, Plane, Profile, TOKEN, refusal, until, write_secret};
+use crate::support::{
+    Certificates, Client, EMBEDDED, Host, Plane, Profile, TOKEN, framed, refusal, until, within, write_secret,
+};
 
 /// Exchanges a file at once, as one who takes care does it.
 fn exchange(file: &std::path::Path, text: &str) {
@@ -74,6 +78,33 @@ async fn a_token_that_is_removed_opens_nothing_and_its_streams_end_with_their_cu
     let mut resumed = worker.try_resume(&cursor).await.unwrap();
     let frames = resumed.up_to("what came next", again).await;
     assert!(frames.iter().all(|frame| frame.item().is_none_or(|item| item.sequence > 2)), "nothing comes twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_a_removed_token_that_nobody_reads_loses_its_connection() {
+    // More than a client lets come unread.
+    let talk = "i=0; while [ $i -lt 400 ]; do printf '%01000d\\n' $i; i=$((i+1)); done; exec cat";
+    let plane = Plane::new().profile("builtin:coder", Profile::script(talk)).start().await;
+    exchange(&plane.token_file(), &format!("tests {TOKEN}\nbob token-of-bob\n"));
+    let bob = Client::new(plane.address(), Some("token-of-bob"));
+    until_call("the new token to be in force", &bob, |answer| answer.is_ok()).await;
+    let worker = plane.spawn(EMBEDDED, "builtin:coder").await;
+    until("all to be said", async || (worker.get().await.transcript_length >= 400).then_some(())).await;
+
+    let io = TcpStream::connect(plane.address()).await.unwrap();
+    let (mut http, connection) = h2::client::handshake(io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::post("http://plane/workplane.v1.ObservationService/ObserveWorker")
+        .header("content-type", "application/grpc")
+        .header("authorization", "Bearer token-of-bob");
+    let (answer, mut body) = http.send_request(request.body(()).unwrap(), false).unwrap();
+    body.send_data(framed(&worker.observation().encode_to_vec()), true).unwrap();
+    // What comes after its head is not read while it is there.
+    let mut unread = answer.await.unwrap().into_body();
+    exchange(&plane.token_file(), &format!("tests {TOKEN}\n"));
+    _ = within("the end of the connection", connection).await.unwrap();
+    while let Some(Ok(_)) = unread.data().await {}
+    assert!(!matches!(unread.trailers().await, Ok(Some(_))), "it ended without a word");
 }
 
 #[tokio::test(flavor = "multi_thread")]
