@@ -10,6 +10,7 @@
 //! - [`config`]: file, environment and flags become one validated configuration per role
 //! - [`telemetry`]: the form of what is logged, and where what is measured can be read
 //! - [`metrics`]: the names of what is measured, and what the rooms count with
+//! - [`tls`]: TLS as both ends need it
 //! - [`failpoint`]: places at which tests let the process panic or stall; nothing otherwise
 //! - [`traces`]: spans of requests and of calls to hosts, where somebody wants them
 //! - [`model`]: the nouns, and what makes one valid
@@ -26,4 +27,5 @@ pub mod registry;
 pub mod runtime;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 pub mod traces;

@@ -33,4 +33,6 @@ mod seed;
 mod sharing;
 mod store;
 mod support;
+mod tls;
+mod token_exchange;
 mod traces;

@@ -17,6 +17,7 @@ use super::wrap::{Inner, Wrap, ask};
 use crate::metrics::Shed;
 use crate::model::{Caller, Error, Reason};
 use crate::proto::status::to_status;
+use crate::server::callers::Pass;
 use crate::server::drain::draining;
 use crate::server::tally::{Counted, Tally};
 use crate::server::{Connection, Drain, Edge};
@@ -90,10 +91,12 @@ impl Wrap for Load {
         let connection = request.extensions().get::<Connection>().cloned();
         if is_stream(path) {
             let Some(room) = self.stream(path, &request) else { return overloaded(why(path, Shed::Streams)) };
+            let pass = request.extensions().get::<Arc<Pass>>();
+            let opened = pass.zip(connection.as_ref()).map(|(pass, connection)| pass.open(connection));
             let ends_itself = path.starts_with(OURS);
             return ask(inner, request).await.map(|body| {
                 let body = if ends_itself { body } else { Body::new(Until::new(body, drained(self.drain))) };
-                held(body, connection.as_ref(), room)
+                held(body, connection.as_ref(), (room, opened))
             });
         }
         let of_connection = match &connection {

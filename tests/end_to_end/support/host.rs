@@ -63,10 +63,15 @@ impl Host {
         Client::new(self.address(), Some(&self.builder.token))
     }
 
+    /// The file of the tokens that it lets in.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.directory.path().join("tokens")
+    }
+
     /// The entry for this host in a control plane's file, reached at `address`.
     pub(crate) fn entry(&self, address: SocketAddr) -> Remote {
-        let token_file = self.directory.path().join("tokens");
-        Remote { runtime_id: self.runtime_id().to_owned(), address, token_file }
+        let token_file = self.token_file();
+        Remote { runtime_id: self.runtime_id().to_owned(), address, token_file, tls: Vec::new() }
     }
 
     /// Its data directory.
@@ -108,6 +113,12 @@ impl HostBuilder {
     /// Sends traces to this collector: this part of those that begin here.
     pub(crate) fn traces(mut self, collector: SocketAddr, sample: f64) -> Self {
         self.configuration.traces = Some((collector, sample));
+        self
+    }
+
+    /// Sets values of its file.
+    pub(crate) fn set(mut self, values: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.configuration.root.extend(values);
         self
     }
 

@@ -11,6 +11,7 @@
 
 mod both;
 pub(crate) mod bundle;
+mod certificates;
 mod client;
 mod collector;
 pub(crate) mod configuration;
@@ -32,6 +33,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use both::{both, codes, plane_and_host};
+pub(crate) use certificates::Certificates;
 pub(crate) use client::{Client, Refusal, refusal};
 pub(crate) use collector::{Collector, attribute};
 pub(crate) use configuration::{Profile, Remote, write_secret};
@@ -39,7 +41,7 @@ pub(crate) use conversation::{Line, line_of, lines_of};
 pub(crate) use host::Host;
 pub(crate) use hostile::{Answer, Hostile, SECRET, framed, hello, worker};
 pub(crate) use mute::{Mute, leave};
-pub(crate) use plane::{EMBEDDED, Plane};
+pub(crate) use plane::{EMBEDDED, Plane, TOKEN};
 pub(crate) use process::{Running, run, run_with_input};
 pub(crate) use programs::{agent, program_is_here};
 pub(crate) use proxy::Proxy;
