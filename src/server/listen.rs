@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tonic::transport::server::Connected;
 
+use super::chatter::Chatter;
 use super::connection::{Connection, Connections};
 use super::gather::Gather;
 use super::seldom::Seldom;
@@ -27,6 +28,7 @@ pub struct Accepted<T> {
     connection: Connection,
     /// How much of its preface is still to come.
     preface: usize,
+    chatter: Chatter,
 }
 
 /// The TCP connections of a listener, without delay for small writes. Never ends.
@@ -81,7 +83,20 @@ impl<T> Accepted<T> {
     /// Its preface is waited for from now on.
     pub fn new(io: T, connection: Connection) -> Self {
         connection.begins();
-        Self { io: Gather::new(io), connection, preface: PREFACE }
+        Self { io: Gather::new(io), connection, preface: PREFACE, chatter: Chatter::after(PREFACE) }
+    }
+
+    fn heard(&mut self, came: &[u8]) {
+        if self.preface > 0 {
+            self.preface = self.preface.saturating_sub(came.len());
+            if self.preface == 0 {
+                self.connection.spoke();
+            }
+        }
+        let Self { connection, chatter, .. } = self;
+        if !chatter.bears(came, connection.now(), || connection.pieces()) {
+            connection.end("it sends little but what asks for nothing");
+        }
     }
 
     fn written<U>(&self, written: Poll<U>) -> Poll<U> {
@@ -103,11 +118,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Accepted<T> {
         self.connection.watch(cx)?;
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if self.preface > 0 && read.is_ready() {
-            self.preface = self.preface.saturating_sub(buf.filled().len() - before);
-            if self.preface == 0 {
-                self.connection.spoke();
-            }
+        if read.is_ready() {
+            self.heard(&buf.filled()[before..]);
         }
         read
     }

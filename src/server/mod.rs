@@ -12,6 +12,7 @@
 //! | `observation`, `transcript` | the two streams, for both roles |
 //! | `routes`, `health` | which services a role serves |
 
+mod chatter;
 mod connection;
 mod context;
 mod drain;

@@ -28,3 +28,4 @@ mod seed;
 mod sharing;
 mod store;
 mod support;
+mod traps;

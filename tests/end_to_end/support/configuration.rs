@@ -72,14 +72,18 @@ pub(crate) struct Remote {
 pub(crate) struct Configuration {
     pub(crate) profiles: Vec<(String, Profile)>,
     pub(crate) remotes: Vec<Remote>,
+    /// Of the listener, as they stand in the file.
+    pub(crate) limits: Vec<(String, String)>,
 }
 
 impl Configuration {
     pub(crate) fn to_toml(&self) -> String {
         let remotes = self.remotes.iter().map(Remote::to_toml);
         let profiles = self.profiles.iter().map(|(name, profile)| profile.to_toml(name));
+        let limits = self.limits.iter().map(|(key, value)| format!("{key} = {value}\n"));
         // No balancer stands before a test.
-        ["drain_pause = \"0s\"\n\n".to_owned()].into_iter().chain(remotes).chain(profiles).collect()
+        let first = ["drain_pause = \"0s\"\n\n[limits]\n".to_owned()];
+        first.into_iter().chain(limits).chain(["\n".to_owned()]).chain(remotes).chain(profiles).collect()
     }
 }
 
