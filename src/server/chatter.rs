@@ -5,8 +5,9 @@
 const BURST: u64 = 10_000;
 /// How many for each second that passes: no client pings more often than that for nothing.
 const EACH_SECOND: u64 = 100;
-/// How many for each piece of an answer: it is acknowledged by windows and pings.
-const EACH_PIECE: u64 = 8;
+/// One for so many bytes that go out: what is read is acknowledged by windows, and measured by pings. An answer to a ping
+/// is half as long.
+const BYTES_EACH: u64 = 32;
 /// How many for each request or piece of one: it may be given up.
 const EACH_REQUEST: u64 = 2;
 
@@ -24,18 +25,24 @@ pub(super) struct Chatter {
     /// What is still to come that is not looked at.
     skip: usize,
     left: u64,
+    /// Since when that is so, in milliseconds, and what went out since then, in bytes.
     since: u64,
+    sent: u64,
 }
 
 impl Chatter {
     /// On a connection that begins with so many bytes that are no frame.
     pub(super) fn after(preface: usize) -> Self {
-        Self { head: [0; HEAD], come: 0, skip: preface, left: BURST, since: 0 }
+        Self { head: [0; HEAD], come: 0, skip: preface, left: BURST, since: 0, sent: 0 }
     }
 
-    /// Hears what came; whether that is borne. `pieces` of answers that went out since it was asked last, and the time in
-    /// milliseconds, are asked for once little is left.
-    pub(super) fn bears(&mut self, mut came: &[u8], now: u64, pieces: impl FnOnce() -> u64) -> bool {
+    /// So many bytes went out.
+    pub(super) fn answered(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// Hears what came by `now`, in milliseconds; whether that is borne.
+    pub(super) fn bears(&mut self, mut came: &[u8], now: u64) -> bool {
         let (mut idle, mut asking) = (0, 0);
         while !came.is_empty() {
             let skipped = self.skip.min(came.len());
@@ -59,8 +66,11 @@ impl Chatter {
         self.left = (self.left + asking * EACH_REQUEST).min(BURST);
         if self.left < idle + BURST / 2 {
             let passed = now.saturating_sub(self.since).saturating_mul(EACH_SECOND) / 1_000;
-            self.left = self.left.saturating_add(passed + pieces() * EACH_PIECE).min(BURST.max(idle));
-            self.since = now;
+            self.left = self.left.saturating_add(passed + self.sent / BYTES_EACH).min(BURST.max(idle));
+            self.sent %= BYTES_EACH;
+            if passed > 0 {
+                self.since = now;
+            }
         }
         let borne = self.left.checked_sub(idle);
         self.left = borne.unwrap_or_default();
@@ -78,9 +88,9 @@ mod tests {
     }
 
     /// Hears it in pieces of this length.
-    fn hear(chatter: &mut Chatter, came: &[u8], piece: usize, now: u64, pieces: u64) -> bool {
-        let mut pieces = Some(pieces);
-        came.chunks(piece).all(|came| chatter.bears(came, now, || pieces.take().unwrap_or_default()))
+    fn hear(chatter: &mut Chatter, came: &[u8], piece: usize, now: u64, sent: usize) -> bool {
+        chatter.answered(sent);
+        came.chunks(piece).all(|came| chatter.bears(came, now))
     }
 
     #[test]
@@ -102,7 +112,7 @@ mod tests {
         };
         assert!(hear(&mut nearly(), &frames(8, 4, 100), 4_000, 1_000, 0), "a second");
         assert!(!hear(&mut nearly(), &frames(8, 4, 101), 4_000, 1_000, 0), "and no more than that");
-        assert!(hear(&mut nearly(), &frames(8, 4, 80), 4_000, 0, 10), "what was answered");
+        assert!(hear(&mut nearly(), &frames(8, 4, 100), 4_000, 0, 3_200), "what was answered");
         for asked in [frames(HEADERS, 9, 50), frames(DATA, 1, 50)] {
             assert!(hear(&mut nearly(), &[asked, frames(3, 4, 100)].concat(), 4_000, 0, 0));
         }
@@ -114,7 +124,7 @@ mod tests {
         let mut chatter = Chatter::after(0);
         for _ in 0..100 {
             let calls = [frames(HEADERS, 100, 500), frames(DATA, 50, 500), frames(3, 4, 500), frames(8, 4, 1_000)];
-            assert!(hear(&mut chatter, &calls.concat(), 4_000, 0, 500));
+            assert!(hear(&mut chatter, &calls.concat(), 4_000, 0, 500 * 100));
         }
     }
 }

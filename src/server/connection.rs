@@ -68,8 +68,6 @@ struct Shared {
     unary: AtomicUsize,
     /// Answers that have handed something out and have not been asked for more, by the part of time when they did.
     unread: [AtomicUsize; PARTS as usize],
-    /// Pieces of answers that were handed out and have not been asked about.
-    pieces: AtomicU64,
     /// Since when the socket takes nothing; 0 where it does.
     blocked: AtomicU64,
     /// Why it must end.
@@ -136,7 +134,6 @@ impl Connections {
             caller: OnceLock::new(),
             unary: AtomicUsize::new(0),
             unread: Default::default(),
-            pieces: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             over: OnceLock::new(),
             socket: AtomicWaker::new(),
@@ -270,7 +267,7 @@ impl Connection {
         self.0.due.store(self.0.table.after(time), Ordering::Relaxed);
     }
 
-    /// Something was asked for.
+    /// Something was asked for by whom it may be.
     pub(super) fn asked(&self) {
         if !self.0.asked.load(Ordering::Relaxed) && !self.0.asked.swap(true, Ordering::Relaxed) {
             self.0.due.store(NEVER, Ordering::Relaxed);
@@ -311,11 +308,6 @@ impl Connection {
     /// The time as of the last look, in milliseconds.
     pub(super) fn now(&self) -> u64 {
         self.0.table.now()
-    }
-
-    /// How many pieces of answers were handed out since this was asked last.
-    pub(super) fn pieces(&self) -> u64 {
-        self.0.pieces.swap(0, Ordering::Relaxed)
     }
 
     /// The socket takes what is written to it, or not.
@@ -368,8 +360,7 @@ pub(super) struct Unread {
 impl Unread {
     /// Something was handed out: nothing more is asked for before there is room for it.
     pub(super) fn handed(&mut self) {
-        let Shared { table, unread, pieces, .. } = &*self.connection.0;
-        pieces.fetch_add(1, Ordering::Relaxed);
+        let Shared { table, unread, .. } = &*self.connection.0;
         let part = table.part.load(Ordering::Relaxed);
         unread[part].fetch_add(1, Ordering::Relaxed);
         self.part = Some(part);

@@ -94,13 +94,16 @@ impl<T> Accepted<T> {
             }
         }
         let Self { connection, chatter, .. } = self;
-        if !chatter.bears(came, connection.now(), || connection.pieces()) {
+        if !chatter.bears(came, connection.now()) {
             connection.end("it sends little but what asks for nothing");
         }
     }
 
-    fn written<U>(&self, written: Poll<U>) -> Poll<U> {
+    fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.connection.takes(written.is_ready());
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.chatter.answered(*bytes);
+        }
         written
     }
 }
@@ -149,7 +152,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Accepted<T> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.connection.check()?;
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.written(flushed)
+        self.connection.takes(flushed.is_ready());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -28,12 +28,8 @@ impl Auth {
         Self { tokens, refused: Arc::default() }
     }
 
-    /// Who calls. The connection hears of it: it was asked for something, and by whom.
+    /// Who calls. The connection hears of it.
     fn caller(&self, request: &Request<Body>) -> Result<Caller, Status> {
-        let connection = request.extensions().get::<Connection>();
-        if let Some(connection) = connection {
-            connection.asked();
-        }
         // `/Service/Method?x` is routed like `/Service/Method`: nothing may hang on the difference.
         if request.uri().query().is_some() {
             return Err(to_status(&Error::new(Reason::NotYet, "a path has no query")));
@@ -50,7 +46,7 @@ impl Auth {
             }
             return Err(to_status(&Error::new(Reason::Unauthenticated, "a valid bearer token is required")));
         };
-        match connection {
+        match request.extensions().get::<Connection>() {
             Some(connection) if !connection.authenticated(&caller) => {
                 Err(to_status(&Error::new(Reason::Overloaded, "this caller has too many connections")))
             }
@@ -71,6 +67,9 @@ impl Wrap for Auth {
     async fn wrap<S: Inner>(self, mut request: Request<Body>, inner: S) -> Response<Body> {
         match self.caller(&request) {
             Ok(caller) => {
+                if let Some(connection) = request.extensions().get::<Connection>() {
+                    connection.asked();
+                }
                 tracing::Span::current().record("caller", caller.as_str());
                 // No one further in has any business with it.
                 request.headers_mut().remove(AUTHORIZATION);

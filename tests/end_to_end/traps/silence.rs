@@ -24,6 +24,12 @@ async fn who_does_not_get_to_the_point_is_let_go() {
     for wire in wires {
         wire.closed().await;
     }
+    // Whoever is refused has asked for nothing.
+    let mut wire = scene.wire().await;
+    let refused = call("/workplane.v1.RuntimeService/ListRuntimes", "Bearer of-nobody", &[]);
+    assert!(wire.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &refused)).await);
+    let heard = wire.until("an answer", |heard| heard.answers > 0).await;
+    println!("refused: {heard:?}, and then {:?}", wire.closed().await);
     scene.end("silence").await;
 }
 
