@@ -159,7 +159,8 @@ async fn tend(table: Weak<Table>, part: Duration, every: Duration) {
         let Some(table) = table.upgrade() else { return };
         let turns = Instant::now() >= next_part;
         if turns {
-            next_part += part;
+            // Not from when it should have been: a process that was stopped has not seen what was read meanwhile.
+            next_part = Instant::now() + part;
         }
         table.look(turns);
     }
@@ -234,8 +235,9 @@ impl Connection {
         }
     }
 
-    /// Ends it once what was just said can have been read.
+    /// Ends it once what was just said can have been read, whatever is asked for meanwhile.
     fn end_soon(&self) {
+        self.0.asked.store(true, Ordering::Relaxed);
         self.0.due.fetch_min(self.0.table.after(SOON), Ordering::Relaxed);
     }
 
