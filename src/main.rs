@@ -26,8 +26,10 @@ fn main() -> ExitCode {
         Command::Demo => {
             let filter = process_environment("RUST_LOG").unwrap_or_else(|| "warn".to_owned());
             telemetry::init(&LogConfig { filter, ..LogConfig::default() });
+            app::set_limits();
             block_on(app::demo())
         }
+        Command::Doctor(command) => block_on(app::doctor(command)),
         Command::Store(command) => app::store(command),
         Command::Client(command) => block_on(command.run()),
     };
@@ -54,7 +56,7 @@ fn serve(flags: ServeFlags) -> Result<(), Failure> {
         let listener = listen(config.server.listen).await?;
         let Some(plane) = control.unless_drained(ControlPlane::open(config)).await.transpose()? else { return Ok(()) };
         announce(&listener)?;
-        Ok(plane.run(listener, control).await?)
+        Ok(Box::pin(plane.run(listener, control)).await?)
     })
 }
 
@@ -68,7 +70,7 @@ fn runtime(flags: RuntimeFlags) -> Result<(), Failure> {
         let listener = listen(config.server.listen).await?;
         let Some(host) = control.unless_drained(WorkerHost::open(config)).await.transpose()? else { return Ok(()) };
         announce(&listener)?;
-        Ok(host.run(listener, control).await?)
+        Ok(Box::pin(host.run(listener, control)).await?)
     })
 }
 

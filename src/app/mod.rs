@@ -5,6 +5,8 @@
 
 mod control;
 mod demo;
+mod doctor;
+mod door;
 mod embedded;
 mod ending;
 mod host;
@@ -16,10 +18,11 @@ mod storage;
 mod store;
 #[cfg(test)]
 mod tests;
-mod tokens;
+mod watch;
 
 pub use control::Control;
 pub use demo::demo;
+pub use doctor::doctor;
 pub use host::WorkerHost;
 pub use limits::set_limits;
 pub use plane::ControlPlane;

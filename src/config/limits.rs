@@ -47,6 +47,8 @@ fn read_connections(section: &mut Section<'_>, edge: &mut Edge) -> Result<(), Co
     count(section, "max_connections", &mut edge.max_connections, 1..=1_000_000)?;
     count(section, "max_connections_per_address", &mut edge.max_connections_per_address, 1..=1_000_000)?;
     count(section, "max_connections_per_caller", &mut edge.max_connections_per_caller, 1..=1_000_000)?;
+    time(section, "tls_handshake_timeout", &mut edge.tls_handshake_timeout, SHORTEST..=HOUR)?;
+    count(section, "max_handshakes", &mut edge.max_handshakes, 1..=1_000_000)?;
     time(section, "preface_timeout", &mut edge.preface_timeout, SHORTEST..=HOUR)?;
     time(section, "first_request_timeout", &mut edge.first_request_timeout, SHORTEST..=HOUR)?;
     if let Some(given) = section.text("max_connection_age")? {

@@ -14,6 +14,8 @@ use crate::server::Edge;
 #[derive(Debug, Clone)]
 pub struct Fixed {
     listen: SocketAddr,
+    /// Whether TLS is served at all; with which certificate may change at any time.
+    tls: bool,
     log: LogConfig,
     data_dir: Option<PathBuf>,
     workspace_id: Option<WorkspaceId>,
@@ -33,6 +35,7 @@ impl Fixed {
     pub fn changed(&self, later: &Self) -> Vec<&'static str> {
         let Self {
             listen,
+            tls,
             log,
             data_dir,
             workspace_id,
@@ -48,6 +51,7 @@ impl Fixed {
         let same_runtime = *embedded == later.embedded;
         let keys = [
             ("listen", *listen != later.listen),
+            ("tls_cert", *tls != later.tls),
             ("log_format", log.format != later.log.format),
             ("log_level", log.filter != later.log.filter),
             ("data_dir", *data_dir != later.data_dir),
@@ -77,6 +81,7 @@ impl From<&ServeConfig> for Fixed {
         };
         Self {
             listen: server.listen,
+            tls: server.tls.is_some(),
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
             workspace_id: Some(workspace_id.clone()),
@@ -96,6 +101,7 @@ impl From<&RuntimeConfig> for Fixed {
         let RuntimeConfig { server, edge, runtime_id, display_name, profiles, limits } = config;
         Self {
             listen: server.listen,
+            tls: server.tls.is_some(),
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
             workspace_id: None,

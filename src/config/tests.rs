@@ -1,5 +1,7 @@
 //! What is refused and where it is said to stand; which layer wins; what is never printed.
 
+mod certificates;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -141,8 +143,6 @@ fn every_refusal_names_file_line_and_field() {
         ("token_file = 'empty'", "w.toml:1: token_file: empty has no token in it"),
         ("token_file = 'bad'", "w.toml:1: token_file: bad: line 2: must be `name token` or `token`"),
         ("token_file = 'absent'", "w.toml:1: token_file: absent cannot be read"),
-        ("tls_cert = 'a.pem'", "w.toml:1: tls_cert: TLS is not served by this version yet"),
-        ("tls_key = 'a.pem'", "w.toml:1: tls_key: TLS"),
         ("data_dir = ''", "w.toml:1: data_dir: must not be empty"),
         ("metrics_listen = '127.0.0.1:9'", "w.toml:1: metrics_listen: metrics are not served"),
         ("log_format = 'xml'", "w.toml:1: log_format: must be text or json"),
@@ -189,12 +189,15 @@ fn every_refusal_names_file_line_and_field() {
             "w.toml:2: remote_runtimes[0].runtime_id: another runtime has this id",
         ),
         (&remote.replace("'a'", "'a b'"), "w.toml:2: remote_runtimes[0].runtime_id: must be 1 to 120"),
-        (&remote.replace("http:", "https:"), "w.toml:3: remote_runtimes[0].endpoint: TLS is not spoken"),
+        (&remote.replace("http:", "ftp:"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT or https"),
         (&remote.replace("//", "//me:pass@"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT"),
         (&remote.replace(":1'", ":1/x'"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT"),
         (&format!("{remote}timeout = '0s'"), "w.toml:4: remote_runtimes[0].timeout: must be 100ms to 5m"),
-        (&format!("{remote}ca_file = 'ca'"), "w.toml:4: remote_runtimes[0].ca_file: TLS is not spoken"),
-        (&format!("{remote}server_name = 'x'"), "w.toml:4: remote_runtimes[0].server_name: TLS"),
+        (
+            &format!("{remote}ca_file = 'ca'"),
+            "w.toml:4: remote_runtimes[0].ca_file: is of TLS: the endpoint must be https",
+        ),
+        (&format!("{remote}server_name = 'x'"), "w.toml:4: remote_runtimes[0].server_name: is of TLS"),
         (&format!("{remote}token_file = 'open'"), "w.toml:4: remote_runtimes[0].token_file: open is open"),
         (
             &format!("{remote}token_file = 'tokens'").replace("127.0.0.1", "10.0.0.1"),

@@ -104,6 +104,11 @@ impl Connections {
         Self(table)
     }
 
+    /// The limits that they have.
+    pub(super) fn edge(&self) -> &Edge {
+        &self.0.edge
+    }
+
     /// Waits until there is room for one more.
     pub(super) async fn room(&self) -> Option<OwnedSemaphorePermit> {
         // It is never closed.

@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::Stream;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,9 +15,9 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tower::{Layer, Service};
 
+use super::callers::Callers;
 use super::drain::Drain;
 use super::layers::{Auth, Deadlines, Load, Panics, Protocol, Refusals, Spans, Wrapping};
-use crate::model::TokenTable;
 
 /// What every request passes, from the outside in.
 type Layers = (
@@ -45,6 +44,10 @@ pub struct Edge {
     /// Connections on which one caller was the first to show its token; on the next it is `OVERLOADED`, and that one
     /// ends. 256: clients of one team share a token, and none may take all the room there is.
     pub max_connections_per_caller: usize,
+    /// How long a handshake of TLS may take. 5 s.
+    pub tls_handshake_timeout: Duration,
+    /// Handshakes under way at once; the next takes the place of the oldest. 256.
+    pub max_handshakes: usize,
     /// How long a connection may take to say that it speaks HTTP/2: keepalive begins only after that. 10 s.
     pub preface_timeout: Duration,
     /// How long it may then take to ask for something that it may have: health, or with a token. 10 s: who connects has a
@@ -114,6 +117,8 @@ impl Edge {
             max_connections: 4_096,
             max_connections_per_address: 64,
             max_connections_per_caller: 256,
+            tls_handshake_timeout: Duration::from_secs(5),
+            max_handshakes: 256,
             preface_timeout: Duration::from_secs(10),
             first_request_timeout: Duration::from_secs(10),
             max_connection_age: None,
@@ -157,12 +162,12 @@ impl Edge {
     }
 
     /// What every request passes, from the outside in.
-    fn layers(&self, tokens: Option<Arc<ArcSwap<TokenTable>>>, drain: Drain) -> Layers {
+    fn layers(&self, callers: Option<Arc<Callers>>, drain: Drain) -> Layers {
         (
-            Wrapping(Spans),
+            Wrapping(Spans::default()),
             Wrapping(Panics),
             Wrapping(Protocol),
-            Wrapping(Auth::new(tokens)),
+            Wrapping(Auth::new(callers)),
             Wrapping(Load::new(self, drain)),
             Wrapping(Deadlines::new(self.default_deadline, self.max_deadline)),
             Wrapping(Refusals::new(self)),
@@ -195,7 +200,7 @@ impl Edge {
 /// Serves until the drain stops the intake and the last connection has closed. Bounding how long that takes is the
 /// caller's: a client that keeps a stream open keeps its connection.
 ///
-/// Without `tokens` every caller is let in, as `anonymous`. Its owner may swap the table while this serves.
+/// Without `callers` everybody is let in, as `anonymous`. Their owner may exchange them while this serves.
 ///
 /// # Errors
 /// When tonic cannot serve at all; never for one connection.
@@ -203,7 +208,7 @@ pub async fn serve<I, IO>(
     incoming: I,
     routes: Routes,
     edge: &Edge,
-    tokens: Option<Arc<ArcSwap<TokenTable>>>,
+    callers: Option<Arc<Callers>>,
     drain: Drain,
 ) -> Result<(), tonic::transport::Error>
 where
@@ -211,7 +216,7 @@ where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     edge.server()
-        .layer(edge.layers(tokens, drain.clone()))
+        .layer(edge.layers(callers, drain.clone()))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async move { drain.intake_stopped().await })
         .await
@@ -222,7 +227,7 @@ where
 pub fn service(
     routes: Routes,
     edge: &Edge,
-    tokens: Option<Arc<ArcSwap<TokenTable>>>,
+    callers: Option<Arc<Callers>>,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
-    edge.layers(tokens, Drain::new()).layer(routes)
+    edge.layers(callers, Drain::new()).layer(routes)
 }

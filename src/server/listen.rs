@@ -1,21 +1,27 @@
-//! Accepting TCP connections. A listener of another kind (TLS, a simulation) makes [`Accepted`] of what it has.
+//! Accepting TCP connections, over TLS where that is served. A listener of another kind (a simulation) makes [`Accepted`]
+//! of what it has.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::chatter::Chatter;
 use super::connection::{Connection, Connections};
 use super::gather::Gather;
 use super::seldom::Seldom;
+use super::tls::Handshakes;
+use crate::tls::ServerTls;
 
 /// The connection preface of HTTP/2, in bytes.
 const PREFACE: usize = 24;
@@ -31,16 +37,44 @@ pub struct Accepted<T> {
     chatter: Chatter,
 }
 
-/// The TCP connections of a listener, without delay for small writes. Never ends.
+/// What a connection is read from and written to.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// The TCP connections of a listener, without delay for small writes. Never ends. What is shown over `tls` may be
+/// exchanged while it accepts.
 pub fn accept(
     listener: TcpListener,
     connections: Connections,
-) -> impl Stream<Item = io::Result<Accepted<TcpStream>>> + Send {
-    let next = |listening: Listening| async move {
-        let (io, connection) = listening.next().await?;
-        Some((Ok(Accepted::new(io, connection)), listening))
-    };
-    stream::unfold(Listening { listener, connections, failed: Seldom::default() }, next)
+    tls: Option<Arc<ArcSwap<ServerTls>>>,
+) -> impl Stream<Item = io::Result<Accepted<Box<dyn Io>>>> + Send {
+    let handshakes = tls.map(|tls| Handshakes::new(tls, connections.edge()));
+    let listening = Listening { listener, connections, failed: Seldom::default() };
+    stream::unfold((listening, handshakes), |(listening, mut handshakes)| async move {
+        let (io, connection): (Box<dyn Io>, _) = if let Some(handshakes) = &mut handshakes {
+            let (io, connection) = secured(&listening, handshakes).await?;
+            (Box::new(io), connection)
+        } else {
+            let (io, connection) = listening.next().await?;
+            (Box::new(io), connection)
+        };
+        Some((Ok(Accepted::new(io, connection)), (listening, handshakes)))
+    })
+}
+
+/// The next connection that has shaken hands.
+async fn secured(listening: &Listening, handshakes: &mut Handshakes) -> Option<(TlsStream<TcpStream>, Connection)> {
+    loop {
+        tokio::select! {
+            biased;
+            shaken = handshakes.next() => return Some(shaken),
+            accepted = listening.next() => {
+                let (io, connection) = accepted?;
+                handshakes.begin(io, connection);
+            }
+        }
+    }
 }
 
 struct Listening {
@@ -50,7 +84,7 @@ struct Listening {
 }
 
 impl Listening {
-    /// The next connection that there is room for.
+    /// The next connection that there is room for. Nothing is lost where this is dropped.
     async fn next(&self) -> Option<(TcpStream, Connection)> {
         loop {
             let room = self.connections.room().await?;
@@ -175,7 +209,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let edge = Edge { preface_timeout: Duration::from_millis(20), ..Edge::control_plane() };
-        let mut accepted = Box::pin(accept(listener, Connections::new(&edge)));
+        let mut accepted = Box::pin(accept(listener, Connections::new(&edge), None));
         for (said, kept) in [(0, false), (PREFACE - 1, false), (PREFACE, true)] {
             let mut client = TcpStream::connect(address).await.unwrap();
             let mut server = accepted.next().await.unwrap().unwrap();
@@ -193,7 +227,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let edge = Edge { max_connections: 1, ..Edge::control_plane() };
-        let mut accepted = Box::pin(accept(listener, Connections::new(&edge)));
+        let mut accepted = Box::pin(accept(listener, Connections::new(&edge), None));
         let _clients = (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
         let first = accepted.next().await.unwrap().unwrap();
         assert!(futures_util::poll!(accepted.next()).is_pending());
