@@ -44,6 +44,11 @@ cross-check:
     cargo build
     target/cross-check/bin/python tests/python/cross_check.py target/debug/workplane
 
+# What stands in deploy/ is looked through; it needs what cross-check installs.
+deploy:
+    cargo build
+    target/cross-check/bin/python tests/python/deploy.py target/debug/workplane
+
 # A million random and mutated requests, in process; CI sends 50,000.
 fuzz times="1000000":
     WORKPLANE_FUZZ={{times}} cargo test --test requests -- fuzz --nocapture

@@ -26,8 +26,10 @@ fn main() -> ExitCode {
         Command::Demo => {
             let filter = process_environment("RUST_LOG").unwrap_or_else(|| "warn".to_owned());
             telemetry::init(&LogConfig { filter, ..LogConfig::default() });
+            app::set_limits();
             block_on(app::demo())
         }
+        Command::Doctor(command) => block_on(app::doctor(command)),
         Command::Store(command) => app::store(command),
         Command::Client(command) => block_on(command.run()),
     };

@@ -6,7 +6,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
 use crate::model::{is_plain, truncate_at_char};
@@ -14,18 +17,19 @@ use crate::model::{is_plain, truncate_at_char};
 /// The longest line, in bytes.
 const MAX_LINE: usize = 8 * 1024;
 
-/// The libraries beneath, which at their lower levels print what passes through them. A directive of `RUST_LOG` that
-/// names one of them comes later and wins.
+/// The libraries beneath are quiet, unless a directive of `RUST_LOG` names one of them: it comes later and wins.
 const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn";
+/// And in no case do they say more than this: at their lower levels they print what passes through them, a host's words,
+/// say, which are in no log.
+const LIBRARIES: LevelFilter = LevelFilter::INFO;
 
 /// Starts to log as `config` says. Panics are told as events, by their place alone: their words may hold content.
 pub fn init(config: &LogConfig) {
-    let filter = EnvFilter::new(format!("{QUIET},{}", config.filter));
     let lines = Lines { format: config.format, output: io::stderr };
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(lines);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter(config)).with_ansi(false).with_writer(lines);
     let started = match config.format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+        LogFormat::Text => logs.finish().with(capped()).try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).finish().with(capped()).try_init(),
     };
     // Refused when a process starts a second one, as a test may: the first stays.
     if started.is_ok() {
@@ -34,6 +38,16 @@ pub fn init(config: &LogConfig) {
             tracing::error!(place, "a task panicked");
         }));
     }
+}
+
+/// What is asked for.
+fn filter(config: &LogConfig) -> EnvFilter {
+    EnvFilter::new(format!("{QUIET},{}", config.filter))
+}
+
+/// What is given at most.
+fn capped() -> Targets {
+    Targets::new().with_default(LIBRARIES).with_target("workplane", LevelFilter::TRACE)
 }
 
 /// Makes every event one clean line. The formatter writes an event at once, so that one write is one event.
@@ -141,6 +155,22 @@ mod tests {
         let json = logged(LogFormat::Json, || tracing::info!(hostile, "seen"));
         assert!(json.trim_end().chars().all(is_plain), "{json:?}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["hostile"], hostile);
+    }
+
+    #[test]
+    fn libraries_do_not_say_what_passes_through_them_whatever_is_asked_for() {
+        let output = Shared::default();
+        let make = output.clone();
+        let config = LogConfig { filter: "trace,h2=trace,h2::codec=trace".to_owned(), ..LogConfig::default() };
+        let logs = tracing_subscriber::fmt().with_env_filter(filter(&config)).with_writer(move || make.clone());
+        tracing::subscriber::with_default(logs.finish().with(capped()), || {
+            tracing::debug!(target: "h2::codec::framed_read", "secret");
+            tracing::trace!(target: "anything", "secret");
+            tracing::info!(target: "h2", "harmless");
+            tracing::trace!(target: "workplane::server", "ours");
+        });
+        let said = String::from_utf8(output.0.lock().clone()).unwrap();
+        assert!(!said.contains("secret") && said.contains("harmless") && said.contains("ours"), "{said}");
     }
 
     #[test]

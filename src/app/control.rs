@@ -28,7 +28,9 @@ pub struct Control<C> {
 type LastAct = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 /// How long a process that ends at once takes for its last act.
-const AT_ONCE: Duration = Duration::from_millis(500);
+const AT_ONCE: Duration = Duration::from_millis(400);
+/// A drain is over after 30 s, whatever happens: one that is not by then ends at once.
+const HARD_END: Duration = Duration::from_millis(29_500);
 
 impl<C: Send + 'static> Control<C> {
     /// One that is steered by hand.
@@ -39,7 +41,7 @@ impl<C: Send + 'static> Control<C> {
         (drain.clone(), sender, Self { drain, configs, last_act: LastAct::default() })
     }
 
-    /// Sets what is done when the process ends at once, as far as it takes no longer than half a second.
+    /// Sets what is done when the process ends at once, as far as it takes no longer than 0.4 s.
     pub fn set_last_act(&self, act: impl FnOnce() + Send + 'static) {
         *self.last_act.lock() = Some(Box::new(act));
     }
@@ -124,23 +126,40 @@ async fn hand_on<C>(waiting: &mut Option<C>, sender: &mpsc::Sender<C>) {
 }
 
 /// Drains; the second time, ends.
-#[expect(clippy::exit, reason = "a second signal ends the process at once, whatever still runs")]
 fn end(drain: &CancellationToken, last_act: &LastAct) {
     if drain.is_cancelled() {
         tracing::warn!("a second signal: ending at once");
-        if let Some(act) = last_act.lock().take() {
-            let (done, over) = sync_channel(1);
-            // Without a thread it is not done, and the sender is gone.
-            let _ = thread::Builder::new().name("last act".to_owned()).spawn(move || {
-                act();
-                done.send(())
-            });
-            let _ = over.recv_timeout(AT_ONCE);
-        }
-        process::exit(1);
+        end_at_once(last_act, 1);
     }
     tracing::info!("draining");
     drain.cancel();
+    let last_act = Arc::clone(last_act);
+    // On a thread of its own: what holds a drain up may hold up every task there is.
+    let hard_end = thread::Builder::new().name("hard end".to_owned()).spawn(move || {
+        // Nobody sends: it is the time that is waited for.
+        let (_never, over) = sync_channel::<()>(1);
+        let _ = over.recv_timeout(HARD_END);
+        tracing::error!("the drain takes too long: ending as it is");
+        end_at_once(&last_act, 0);
+    });
+    if let Err(error) = hard_end {
+        tracing::warn!(%error, "nothing watches over how long the drain takes");
+    }
+}
+
+/// Ends the process with `code`, after its last act.
+#[expect(clippy::exit, reason = "it ends whatever still runs")]
+fn end_at_once(last_act: &LastAct, code: i32) -> ! {
+    if let Some(act) = last_act.lock().take() {
+        let (done, over) = sync_channel(1);
+        // Without a thread it is not done, and the sender is gone.
+        let _ = thread::Builder::new().name("last act".to_owned()).spawn(move || {
+            act();
+            done.send(())
+        });
+        let _ = over.recv_timeout(AT_ONCE);
+    }
+    process::exit(code)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! How a server ends: balancers see it, it takes no more work, its calls finish, its streams end, its workers end, and in
-//! any case it is over in time.
+//! How a server ends: balancers see it, it takes no more work, its calls finish, its streams and its workers end, and in
+//! any case it is over in time. (Where it is not, `control` ends the process.)
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,8 +12,8 @@ use crate::engine::Engine;
 use crate::model::{CallContext, StopMode, StopWorker, TerminalIntent, Worker, WorkerFilter};
 use crate::server::{Drain, Health};
 
-/// An end takes this long at most, whatever happens; with the store's, 30 s.
-const HARD_END: Duration = Duration::from_secs(28);
+/// An end takes this long at most; with the store's 2 s, less than the 30 s after which `control` ends the process.
+const HARD_END: Duration = Duration::from_secs(27);
 /// Unary calls have this long to finish.
 const CALLS: Duration = Duration::from_secs(10);
 /// Observers have this long to read how their streams end; a client that keeps its connection beyond that loses it with
@@ -34,16 +34,26 @@ pub(super) async fn end<E, F: Future<Output = Result<(), E>>>(
     health.not_serving().await;
     let served = tokio::select! {
         // Over by itself: once the intake has stopped, when the last connection has closed.
-        served = &mut serving => served,
-        () = wind_down(pause, drain, engine) => timeout(STREAMS, &mut serving).await.unwrap_or_else(|_| {
-            tracing::warn!("clients keep their connections: ending without them");
-            Ok(())
-        }),
+        served = &mut serving => Some(served),
+        () = wind_down(pause, drain, engine) => None,
     };
-    if let Some(engine) = engine {
-        end_workers(engine, deadline).await;
-    }
-    served
+    // At once: a client that reads slowly takes nothing of the workers' time. Streams say that the server goes, and
+    // nothing that comes after, whenever they are read.
+    let closed = async {
+        match served {
+            Some(served) => served,
+            None => timeout(STREAMS, &mut serving).await.unwrap_or_else(|_| {
+                tracing::warn!("clients keep their connections: ending without them");
+                Ok(())
+            }),
+        }
+    };
+    let workers = async {
+        if let Some(engine) = engine {
+            end_workers(engine, deadline).await;
+        }
+    };
+    tokio::join!(closed, workers).0
 }
 
 /// Takes no more work, waits for the calls that are there, and ends the streams.

@@ -5,6 +5,7 @@
 
 mod control;
 mod demo;
+mod doctor;
 mod door;
 mod embedded;
 mod ending;
@@ -21,6 +22,7 @@ mod watch;
 
 pub use control::Control;
 pub use demo::demo;
+pub use doctor::doctor;
 pub use host::WorkerHost;
 pub use limits::set_limits;
 pub use plane::ControlPlane;

@@ -188,6 +188,11 @@ impl Client {
         ConfigBundleServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
     }
 
+    /// The connection, for services that everybody may call.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// A call that may take as long as was asked for.
     pub(super) fn call<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);

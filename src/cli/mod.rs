@@ -7,6 +7,7 @@ mod bundles;
 mod client;
 pub mod demo;
 mod dial;
+mod doctor;
 mod failure;
 mod frame;
 mod input;
@@ -18,7 +19,9 @@ mod store;
 mod transcript;
 mod workers;
 
+pub use doctor::{DoctorCommand, DoctorRole};
 pub use failure::Failure;
+pub(crate) use output::{line, plain, print_json};
 pub use store::{StoreAction, StoreCommand};
 
 use crate::config::{RuntimeFlags, ServeFlags};
@@ -26,7 +29,7 @@ use crate::config::{RuntimeFlags, ServeFlags};
 /// The gRPC control plane for agent workers.
 ///
 /// `serve` is the control plane, `runtime` is what runs on every other host, `demo` shows both ends in one process,
-/// `store` looks after what they keep on disk, and all other commands are a client for people.
+/// `doctor` says what is wrong with any of it, `store` looks after what they keep on disk, and all other commands are a client for people.
 #[derive(Debug, clap::Parser)]
 #[command(name = "workplane", version)]
 pub struct Cli {
@@ -48,6 +51,15 @@ pub enum Command {
                             you type to it. At the end of the input the worker is stopped and everything ends."
     )]
     Demo,
+    /// Looks at what a server would be started with, and says what is wrong and what to do
+    #[command(
+        long_about = "Looks at what a server would be started with: its configuration, tokens, data directory and disk, \
+                      what the kernel lends, its address, and the hosts that it names. It takes the flags and the environment \
+                      of the role and changes nothing.\n\n\
+                      Each line is `ok`, `warn` or `fail`, then what was looked at, what was seen, and what to do. It ends \
+                      with 0 where nothing fails, 1 where something does, and 2 where it could not look."
+    )]
+    Doctor(DoctorCommand),
     /// Checks the data directory of a server that does not run, or copies what can be read of it
     Store(StoreCommand),
     #[allow(missing_docs, reason = "a doc comment here would become its help")]
@@ -78,6 +90,8 @@ pub enum ClientCommand {
     Transcript(transcript::Transcript),
     /// Prints a worker's events as they come
     Observe(observe::Observe),
+    /// Asks a server of either role whether it takes calls, as a probe; it ends with 0 where it does, else with 1
+    Health(doctor::Health),
 }
 
 impl ClientCommand {
@@ -97,6 +111,7 @@ impl ClientCommand {
             Self::Cancel(command) => command.run().await,
             Self::Transcript(command) => command.run().await,
             Self::Observe(command) => command.run().await,
+            Self::Health(command) => command.run().await,
         }
     }
 }
@@ -141,6 +156,11 @@ mod tests {
             "workplane transcript w --follow --start 3",
             "workplane observe w --beginning --heartbeat 1s",
             "workplane demo",
+            "workplane doctor serve --config serve.toml",
+            "workplane doctor runtime --config runtime.toml --output json",
+            "workplane doctor -o json runtime",
+            "workplane health --endpoint http://127.0.0.1:7500",
+            "workplane health workplane.v1.WorkerService",
             "workplane store verify /var/lib/workplane",
             "workplane store salvage /var/lib/workplane new --runtime-id host-a",
         ] {
@@ -161,6 +181,8 @@ mod tests {
             "workplane workers --state resting",
             "workplane send",
             "workplane spawn --bundle team",
+            "workplane doctor",
+            "workplane doctor --config serve.toml",
             "workplane store",
             "workplane store verify",
             "workplane store salvage dir",

@@ -42,7 +42,7 @@ pub(super) fn json_of_bytes(name: &str, message: &[u8]) -> io::Result<Value> {
 }
 
 /// Prints one line to standard output.
-pub(super) fn line(text: &str) -> io::Result<()> {
+pub(crate) fn line(text: &str) -> io::Result<()> {
     let mut output = io::stdout().lock();
     output.write_all(text.as_bytes())?;
     output.write_all(b"\n")?;
@@ -50,7 +50,7 @@ pub(super) fn line(text: &str) -> io::Result<()> {
 }
 
 /// Prints a value over many lines.
-pub(super) fn print_json(value: &Value) -> io::Result<()> {
+pub(crate) fn print_json(value: &Value) -> io::Result<()> {
     line(&format!("{value:#}"))
 }
 
@@ -147,7 +147,7 @@ impl Table {
 }
 
 /// A text with everything that could steer a terminal written as its number; tabs stay, the end of a line is `\n`.
-pub(super) fn plain(text: &str) -> Cow<'_, str> {
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_plain) {
         return text.into();
     }

@@ -100,6 +100,11 @@ impl Profiles {
         self.0.get(selector).cloned().unwrap_or_else(|| Arc::new(Profile::catalog()))
     }
 
+    /// All that there are.
+    pub fn iter(&self) -> impl Iterator<Item = (&ProfileSelector, &Profile)> {
+        self.0.iter().map(|(selector, profile)| (selector, &**profile))
+    }
+
     /// Whether the host's file says anything of this profile.
     #[must_use]
     pub fn contains(&self, selector: &ProfileSelector) -> bool {

@@ -91,6 +91,12 @@ impl TokenTable {
         if table.0.is_empty() { Err(TokenTableError::Empty) } else { Ok(table) }
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Who `token` belongs to.
     #[must_use]
     pub fn caller(&self, token: &[u8]) -> Option<&Caller> {

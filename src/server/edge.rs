@@ -163,7 +163,7 @@ impl Edge {
     /// What every request passes, from the outside in.
     fn layers(&self, callers: Option<Arc<Callers>>, drain: Drain) -> Layers {
         (
-            Wrapping(Spans),
+            Wrapping(Spans::default()),
             Wrapping(Panics),
             Wrapping(Protocol),
             Wrapping(Auth::new(callers)),

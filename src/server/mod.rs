@@ -12,6 +12,7 @@
 //! | `*_service` | one for each service: convert, call, convert back |
 //! | `observation`, `transcript` | the two streams, for both roles |
 //! | `routes`, `health` | which services a role serves |
+//! | `seldom` | what may happen very often and is said now and then |
 
 mod callers;
 mod connection;

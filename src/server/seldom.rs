@@ -1,4 +1,4 @@
-//! What may happen often is said at once, and then now and then: a flood of it must not become one of the log.
+//! What may happen very often and is to be said now and then.
 
 use std::time::Duration;
 
@@ -8,19 +8,20 @@ use tokio::time::Instant;
 /// How often it is said.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How often something happened since it was said last, and when that was.
+/// Counts what happens between two words of it.
 #[derive(Debug, Default)]
 pub(super) struct Seldom(Mutex<(Option<Instant>, u64)>);
 
 impl Seldom {
-    /// Counts one; where it is time to say so, how many there were.
+    /// Counts one. Where it is time to say so: how many there were since that was said last.
     pub(super) fn count(&self) -> Option<u64> {
-        let (said, times) = &mut *self.0.lock();
-        *times += 1;
-        said.is_none_or(|at| at.elapsed() >= EVERY).then(|| {
-            *said = Some(Instant::now());
-            std::mem::take(times)
-        })
+        let (said, count) = &mut *self.0.lock();
+        *count += 1;
+        if said.is_some_and(|at| at.elapsed() < EVERY) {
+            return None;
+        }
+        *said = Some(Instant::now());
+        Some(std::mem::take(count))
     }
 }
 
@@ -29,7 +30,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_said_at_once_and_then_now_and_then() {
+    async fn it_is_said_at_once_and_then_now_and_then_with_how_many_there_were() {
         let seldom = Seldom::default();
         assert_eq!([seldom.count(), seldom.count(), seldom.count()], [Some(1), None, None]);
         tokio::time::advance(EVERY).await;

@@ -109,9 +109,6 @@ impl Reader {
     }
 
     async fn page(&mut self) -> Result<()> {
-        if let Some(end) = self.ends.come() {
-            return Err(end.into());
-        }
         let limit = self.until.map_or(TRANSCRIPT_PAGE_MAX, |until| left(self.at, until));
         if limit == 0 {
             self.phase = Phase::Ended;
@@ -119,7 +116,12 @@ impl Reader {
         }
         // The deadline of the call was for the opening; that of the stream is the layer's.
         self.ctx.deadline = Instant::now() + PAGE_TIMEOUT;
-        let page = self.source.transcript(&self.ctx, self.at, limit).await?;
+        let ends = self.ends.clone();
+        let page = tokio::select! {
+            biased;
+            end = ends.coming() => return Err(end.into()),
+            page = self.source.transcript(&self.ctx, self.at, limit) => page?,
+        };
         self.take_page(page);
         Ok(())
     }

@@ -1,13 +1,12 @@
 //! What a worker's program starts ends with it, and a program that fails is started anew.
 
-use std::collections::BTreeSet;
 use std::fs;
 
 use rustix::process::Signal;
 use tonic::Code;
 use workplane::proto::v1::{OperationState, StopMode, TerminationReason, WorkerState};
 
-use crate::support::{EMBEDDED, Host, Plane, Profile, Worker, refusal, until};
+use crate::support::{Client, EMBEDDED, Host, Plane, Profile, Running, Worker, refusal, until};
 
 /// Three that stay: one in another session, one that neither reads nor writes, and the program itself. None of them
 /// heeds a TERM.
@@ -121,25 +120,19 @@ async fn no_program_dumps_core() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_has_no_descriptor_of_its_runtime() {
-    let plane = Plane::new().durable().profile("builtin:coder", Profile::text(["ls", "/proc/self/fd"])).start().await;
-    let said = plane.spawn(EMBEDDED, "builtin:coder").await.follow().await;
-    let said: Vec<u32> = said.iter().map(|item| item.content.parse().unwrap()).collect();
-    // What a test is started with and is not told to close is handed down by everybody.
-    let mut expected = handed_down();
-    expected.extend(0..=2);
-    // That of the directory itself.
-    expected.extend((0..=u32::MAX).find(|one| !expected.contains(one)));
-    assert!(said.iter().all(|one| expected.contains(one)), "{said:?}, and not {expected:?}");
-}
-
-/// The descriptors of this process that stay open in what it starts.
-fn handed_down() -> BTreeSet<u32> {
-    let all = fs::read_dir("/proc/self/fdinfo").unwrap().map(|entry| entry.unwrap().file_name());
-    let stays = |one: &u32| {
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{one}")).unwrap_or_default();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).map(|flags| flags.trim().to_owned());
-        flags.is_some_and(|flags| u32::from_str_radix(&flags, 8).unwrap() & 0o2_000_000 == 0)
-    };
-    all.map(|name| name.to_str().unwrap().parse().unwrap()).filter(stays).collect()
+async fn a_program_has_no_descriptor_of_its_runtime_and_none_that_it_was_started_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("serve.toml");
+    let profile = "[profiles.'builtin:coder']\nprotocol = 'lines'\ncommand = ['ls', '/proc/self/fd']\ninput = 'text'\n";
+    fs::write(&config, format!("drain_pause = '0s'\n{profile}")).unwrap();
+    let data_dir = directory.path().join("data");
+    let arguments = ["--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()];
+    let arguments = [&["serve", "--config", config.to_str().unwrap()], &arguments[..]].concat();
+    // It is handed the file under a number that stays open where nobody says otherwise.
+    let by = ["sh", "-c", "exec 9<\"$0\"; exec \"$@\"", config.to_str().unwrap()];
+    let plane = Running::start_by("a control plane", &by, &arguments).await;
+    let worker = Worker::spawn(Client::new(plane.address(), None), EMBEDDED, "builtin:coder").await;
+    let said: Vec<_> = worker.follow().await.into_iter().map(|item| item.content).collect();
+    // That of the directory itself is the last.
+    assert_eq!(said, ["0", "1", "2", "3"]);
 }

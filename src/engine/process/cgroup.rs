@@ -41,15 +41,20 @@ pub(in crate::engine) struct Cgroups {
     directory: PathBuf,
 }
 
+/// Below which directory control groups would be made; `None` where there can be none. Makes nothing.
+#[must_use]
+pub fn root_of(root: &CgroupRoot) -> Option<PathBuf> {
+    match root {
+        CgroupRoot::Off => None,
+        CgroupRoot::At(root) => Some(root.clone()),
+        CgroupRoot::Detect => Some(without_own_leaf(detect()?)),
+    }
+}
+
 impl Cgroups {
     /// Where those of `incarnation` are, or were left by a runtime before; `None` where there can be none. Makes nothing.
     pub(in crate::engine) fn find(root: &CgroupRoot, incarnation: Incarnation) -> Option<Self> {
-        let root = match root {
-            CgroupRoot::Off => return None,
-            CgroupRoot::At(root) => root.clone(),
-            CgroupRoot::Detect => without_own_leaf(detect()?),
-        };
-        Some(Self { directory: root.join(format!("workplane-{incarnation}")) })
+        Some(Self { directory: root_of(root)?.join(format!("workplane-{incarnation}")) })
     }
 
     pub(in crate::engine) fn directory(&self) -> &Path {

@@ -14,6 +14,7 @@ mod sweep;
 mod table;
 
 pub use cgroup::CgroupRoot;
+pub use cgroup::root_of as control_group_root;
 pub use machine::{Chance, Machine};
 
 pub(super) use machine::Belongings;

@@ -1,10 +1,12 @@
 //! Errors and statuses: the one table from reason to code, out at each edge, and what a host says, in.
 
 mod broken;
+mod call;
 mod incoming;
 mod outgoing;
 mod said;
 
+pub use call::{name_call, reason_of};
 pub use incoming::from_status;
 pub use outgoing::to_status;
 pub use said::Marking;

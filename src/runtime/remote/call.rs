@@ -33,6 +33,9 @@ pub(super) const WAITING: usize = 512;
 /// of what the host has said.
 const LEAST: Duration = Duration::from_millis(10);
 
+/// A call that took longer was slow, where its answer waits for nothing but the host.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// More than any caller waits (robustness.md, unary deadline: 5 min at most).
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
@@ -145,7 +148,7 @@ impl Core {
             sleep(pause).await;
         };
         let answer = answer.map_err(|last| recover.verdict(last));
-        self.told(method, &answer, &recover, began, until);
+        self.told::<Q, A>(method, &answer, &recover, began, until);
         answer
     }
 
@@ -217,19 +220,25 @@ impl Core {
         })
     }
 
-    /// One line for a call that failed or was slow.
-    fn told<A>(&self, method: Method, answer: &Result<A>, recover: &Recover, began: Instant, until: Instant) {
+    /// One line for a call that failed or was slow. What the caller did wrong is its own business.
+    fn told<Q, A>(&self, method: Method, answer: &Result<A>, recover: &Recover, began: Instant, until: Instant) {
         let (took, attempts) = (began.elapsed(), recover.made());
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        match answer {
-            Err(error) if error.reason().class() == ErrorClass::Unknown => tracing::warn!(
-                runtime_id = %self.runtime_id, call = ?method.kind, attempts, took_ms,
-                reason = error.reason().as_str(), "a call to a host failed"
-            ),
-            Ok(_) if took > (until - began) / 2 => tracing::info!(
-                runtime_id = %self.runtime_id, call = ?method.kind, attempts, took_ms, "a call to a host was slow"
-            ),
-            _ => {}
+        let slow = if method.waits() { (until - began) / 2 } else { SLOW };
+        let (runtime_id, method) = (&self.runtime_id, name_of::<Q>());
+        match answer.as_ref().map_err(Error::reason) {
+            Err(reason) if is_trouble(reason) => {
+                let reason = reason.as_str();
+                tracing::warn!(%runtime_id, method, attempts, took_ms, reason, "a call to a host failed");
+            }
+            Err(reason) => {
+                let reason = reason.as_str();
+                tracing::debug!(%runtime_id, method, attempts, took_ms, reason, "a host refused a call");
+            }
+            Ok(_) if took > slow => {
+                tracing::warn!(%runtime_id, method, attempts, took_ms, "a call to a host was slow");
+            }
+            Ok(_) => {}
         }
     }
 
@@ -285,6 +294,20 @@ impl Core {
         }
         error
     }
+}
+
+/// What a method is called: its request is named after it.
+fn name_of<Q>() -> &'static str {
+    let name = std::any::type_name::<Q>();
+    let name = name.rsplit("::").next().unwrap_or(name);
+    name.strip_suffix("Request").unwrap_or(name)
+}
+
+/// Whether a call failed because something is wrong between here and the host, or with it.
+fn is_trouble(reason: Reason) -> bool {
+    use Reason::{RemoteRuntimeAuthFailed, RemoteRuntimeUnsupported, RemoteRuntimeWrongIdentity};
+    reason.class() == ErrorClass::Unknown
+        || matches!(reason, RemoteRuntimeAuthFailed | RemoteRuntimeUnsupported | RemoteRuntimeWrongIdentity)
 }
 
 /// A request that says who asks.

@@ -20,6 +20,7 @@ use crate::server::seldom::Seldom;
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Auth {
     callers: Option<Arc<Callers>>,
+    /// Who was refused: never who they are or what they showed.
     refused: Arc<Seldom>,
 }
 

@@ -5,19 +5,17 @@
 //! tonic watches `grpc-timeout` too, whether it is asked to or not, and would answer CANCELLED, without a reason: time is
 //! taken from the same instant as tonic's, and a caller's deadline ends here a little earlier.
 
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, Response};
-use http_body::Frame;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 
 use super::methods::{is_open, is_stream};
+use super::until::Until;
 use super::wrap::{Arrived, Inner, Wrap, ask};
 use crate::model::{Error, Reason, RequestId};
 use crate::proto::status::to_status;
@@ -76,6 +74,10 @@ impl Wrap for Deadlines {
         let max = if is_open(path) { self.max.min(MAX_OPEN) } else { self.max };
         let arrived = request.extensions().get().map_or_else(Instant::now, |Arrived(at)| *at);
         let answer_by = arrived + asked.unwrap_or(self.default).min(max);
+        if answer_by <= Instant::now() {
+            // Nobody waits for it any more: nothing of it is begun.
+            return exceeded(None).into_http();
+        }
         let end = asked.filter(|_| is_stream(path)).map(|time| arrived + time);
         let slot = RequestIdSlot::default();
         let extensions = request.extensions_mut();
@@ -85,7 +87,10 @@ impl Wrap for Deadlines {
             extensions.insert(StreamEnd(end.checked_sub(EARLIER).map_or(end, |end| end.max(arrived))));
         }
         match (timeout_at(answer_by, ask(inner, request)).await, end) {
-            (Ok(response), Some(end)) => response.map(|body| Body::new(Bounded::new(body, end))),
+            (Ok(response), Some(end)) => response.map(|body| {
+                let exceeded = sleep_until(end).map(|()| exceeded(None));
+                Body::new(Until::new(body, exceeded))
+            }),
             (Ok(response), None) => response,
             (Err(_), _) => exceeded(slot.0.get()).into_http(),
         }
@@ -136,52 +141,14 @@ fn parse(value: &[u8]) -> Option<Duration> {
     })
 }
 
-/// A body that ends at a deadline, with trailers that say so: its own, if it has them ready.
-struct Bounded {
-    body: Body,
-    end: Pin<Box<Sleep>>,
-    over: bool,
-}
-
-impl Bounded {
-    fn new(body: Body, end: Instant) -> Self {
-        Self { body, end: Box::pin(sleep_until(end)), over: false }
-    }
-}
-
-impl http_body::Body for Bounded {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        // The deadline first: a body that is always ready must end, too.
-        if self.end.as_mut().poll(cx).is_ready() {
-            self.over = true;
-            let mut body = std::mem::replace(&mut self.body, Body::empty());
-            if let Poll::Ready(Some(Ok(last))) = Pin::new(&mut body).poll_frame(cx)
-                && last.is_trailers()
-            {
-                return Poll::Ready(Some(Ok(last)));
-            }
-            let mut trailers = HeaderMap::new();
-            return Poll::Ready(Some(exceeded(None).add_header(&mut trailers).map(|()| Frame::trailers(trailers))));
-        }
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.over || self.body.is_end_stream()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
-    use http_body::Body as _;
+    use bytes::Bytes;
+    use http_body::{Body as _, Frame};
     use tonic::Code;
     use tower::{Layer as _, Service as _, ServiceExt as _};
 
@@ -216,6 +183,23 @@ mod tests {
         for (timeout, millis) in [(None, 30_000), (Some("7S"), 6_998), (Some("2M"), 119_998), (Some("9H"), 300_000)] {
             let (time, code) = waited(UNARY, timeout).await;
             assert_eq!((time.as_millis(), code), (millis, Code::DeadlineExceeded), "{timeout:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_time_is_over_is_not_begun() {
+        let begun = tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+        for path in [UNARY, STREAM] {
+            for timeout in ["0S", "0n", "00000000m", "999999n", "1m"] {
+                let response = layer().layer(begun).oneshot(request(path, Some(timeout))).await.unwrap();
+                let status = Status::from_header_map(response.headers()).expect(timeout);
+                assert_eq!(status.code(), Code::DeadlineExceeded, "{timeout}");
+            }
+            // And one that was over before it was looked at.
+            let call = layer().layer(begun).call(request(path, Some("50m")));
+            tokio::time::advance(Duration::from_millis(60)).await;
+            let status = Status::from_header_map(call.await.unwrap().headers()).unwrap();
+            assert_eq!(status.code(), Code::DeadlineExceeded);
         }
     }
 

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
 use tonic::body::Body;
 
 use super::held::held;
-use super::methods::{is_open, is_stream};
+use super::methods::{OURS, is_open, is_stream};
+use super::until::Until;
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Caller, Error, Reason};
 use crate::proto::status::to_status;
 use crate::server::callers::Pass;
+use crate::server::drain::draining;
 use crate::server::tally::{Counted, Tally};
 use crate::server::{Connection, Drain, Edge};
 
@@ -89,7 +92,11 @@ impl Wrap for Load {
             let Some(room) = self.stream(path, &request) else { return overloaded() };
             let pass = request.extensions().get::<Arc<Pass>>();
             let opened = pass.zip(connection.as_ref()).map(|(pass, connection)| pass.open(connection));
-            return ask(inner, request).await.map(|body| held(body, connection.as_ref(), (room, opened)));
+            let ends_itself = path.starts_with(OURS);
+            return ask(inner, request).await.map(|body| {
+                let body = if ends_itself { body } else { Body::new(Until::new(body, drained(self.drain))) };
+                held(body, connection.as_ref(), (room, opened))
+            });
         }
         let of_connection = match &connection {
             Some(connection) => match connection.unary(is_in_lane(path)) {
@@ -105,6 +112,12 @@ impl Wrap for Load {
         // In all, a call is over when it is answered: who does not read takes no room of others.
         response.map(|body| held(body, connection.as_ref(), of_connection))
     }
+}
+
+/// The end of a stream that does not listen to the drain by itself, as a watch of health.
+async fn drained(drain: Drain) -> Status {
+    drain.streams().cancelled().await;
+    to_status(&draining())
 }
 
 fn overloaded() -> Response<Body> {
@@ -212,6 +225,21 @@ mod tests {
         assert!(futures_util::poll!(&mut ended).is_pending());
         drop(unary);
         ended.await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_does_not_listen_to_the_drain_is_ended_by_it() {
+        let open =
+            tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::new(Endless))) });
+        let drain = Drain::new();
+        let service = Wrapping(Load::new(&Edge::control_plane(), drain.clone())).layer(open);
+        let watch = service.clone().oneshot(request("/grpc.health.v1.Health/Watch")).await.unwrap();
+        let mut watch = std::pin::pin!(watch.into_body());
+        let mut next = std::future::poll_fn(|cx| http_body::Body::poll_frame(watch.as_mut(), cx));
+        assert!(futures_util::poll!(&mut next).is_pending());
+        drain.end_streams();
+        let status = Status::from_header_map(next.await.unwrap().unwrap().trailers_ref().unwrap()).unwrap();
+        assert_eq!(status.code(), Code::Unavailable);
     }
 
     #[tokio::test]

@@ -9,6 +9,10 @@ use prost_types::FileDescriptorSet;
 
 use crate::proto::FILE_DESCRIPTOR_SET;
 
+/// The services that are ours: their statuses are ours to say, and their streams end by themselves. Those of health and
+/// reflection are their own protocols'.
+pub(super) const OURS: &str = "/workplane.";
+
 /// Streams of services that are not ours.
 const OTHERS: [&str; 3] = [
     "/grpc.health.v1.Health/Watch",

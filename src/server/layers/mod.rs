@@ -11,6 +11,7 @@ mod panics;
 mod protocol;
 mod refusals;
 mod spans;
+mod until;
 mod wrap;
 
 pub(super) use auth::Auth;

@@ -7,15 +7,12 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::bodies::{Bodies, Heard};
-use super::methods::is_known;
+use super::methods::{OURS, is_known};
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Error, Reason};
 use crate::proto::bad_field;
 use crate::proto::status::to_status;
 use crate::server::Edge;
-
-/// The services whose statuses are ours to say; those of health and reflection are their own protocols'.
-const OURS: &str = "/workplane.";
 
 /// Refusals of the stack.
 #[derive(Debug, Clone)]

@@ -16,7 +16,10 @@ use super::within;
 
 /// A `workplane` command with an environment that says nothing of how it should run.
 fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_workplane"));
+    without_settings(Command::new(env!("CARGO_BIN_EXE_workplane")))
+}
+
+fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name == "RUST_LOG" || name.to_string_lossy().starts_with("WORKPLANE_") {
             command.env_remove(name);
@@ -45,6 +48,14 @@ impl Running {
         started.unwrap_or_else(|log| panic!("{name} does not say where it listens; its log:\n{log}"))
     }
 
+    /// The same by way of another program, which is given what it is to execute.
+    pub(crate) async fn start_by(name: &str, by: &[&str], arguments: &[&str]) -> Self {
+        let mut command = without_settings(Command::new(by[0]));
+        command.args(&by[1..]).arg(env!("CARGO_BIN_EXE_workplane")).args(arguments);
+        let started = Self::launch(name, command).await;
+        started.unwrap_or_else(|log| panic!("{name} does not say where it listens; its log:\n{log}"))
+    }
+
     /// The same with something in its environment; what it logged where it ended instead of listening.
     pub(crate) async fn try_start(
         name: &str,
@@ -52,7 +63,12 @@ impl Running {
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
         let mut command = binary();
-        let mut child = command.args(arguments).envs(environment.iter().copied()).spawn().expect("it can be started");
+        command.args(arguments).envs(environment.iter().copied());
+        Self::launch(name, command).await
+    }
+
+    async fn launch(name: &str, mut command: Command) -> Result<Self, String> {
+        let mut child = command.spawn().expect("it can be started");
         let log = Arc::default();
         let rest = Arc::default();
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));

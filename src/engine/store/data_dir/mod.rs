@@ -185,6 +185,20 @@ impl DataDir {
         Ok(held::hold_to_read(disk, dir)?.into_values().collect())
     }
 
+    /// Whose a directory is, asked without taking it; `None` where it is new. Nothing is written.
+    ///
+    /// # Errors
+    /// [`DataDirError::InUse`] while a process has it, and whatever would keep one from opening it, but for whose it is.
+    pub fn owner(disk: &dyn Disk, dir: &Path) -> Result<Option<(DirRole, Option<RuntimeId>)>, DataDirError> {
+        let _held = held::hold_to_read(disk, dir)?;
+        let Some(Found { identity, witness, .. }) = read(disk, dir)? else { return Ok(None) };
+        let lost = witness.lost(disk, dir).map_err(|source| DataDirError::Io { dir: dir.to_owned(), source })?;
+        match lost {
+            Some(log) => Err(DataDirError::LogLost { log: dir.join(log) }),
+            None => Ok(Some((identity.role, identity.runtime_id))),
+        }
+    }
+
     /// What a directory says of itself. Nothing is written, and whether it is a copy is not asked.
     pub(super) fn look(disk: &dyn Disk, dir: &Path) -> Result<Looked, DataDirError> {
         let missing = || DataDirError::Damaged { file: path(dir), problem: "it is missing" };

@@ -1,0 +1,66 @@
+//! The words of `workplane doctor` and `workplane health`. What the first looks at is the composition root's.
+
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::client::ClientFlags;
+use super::failure::Failure;
+use super::output::{Format, line, plain, print_json};
+use crate::config::{RuntimeFlags, ServeFlags};
+
+/// `workplane doctor`.
+#[derive(Debug, clap::Args)]
+pub struct DoctorCommand {
+    /// What to print
+    #[arg(long, short, global = true, value_name = "FORM", value_enum, default_value_t)]
+    output: Format,
+    /// Whose configuration it is.
+    #[command(subcommand)]
+    pub role: DoctorRole,
+}
+
+impl DoctorCommand {
+    /// Whether JSON is wanted.
+    #[must_use]
+    pub fn json(&self) -> bool {
+        self.output == Format::Json
+    }
+}
+
+/// Whose configuration is looked at; with the flags of that role.
+#[derive(Debug, clap::Subcommand)]
+pub enum DoctorRole {
+    /// Looks at what `workplane serve` would be started with
+    Serve(Box<ServeFlags>),
+    /// Looks at what `workplane runtime` would be started with
+    Runtime(Box<RuntimeFlags>),
+}
+
+/// `workplane health`.
+#[derive(Debug, clap::Args)]
+pub struct Health {
+    #[command(flatten)]
+    client: ClientFlags,
+    /// Which service; all of the server where none is named
+    #[arg(value_name = "SERVICE", default_value = "", hide_default_value = true)]
+    service: String,
+}
+
+impl Health {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let client = self.client.connect().await?;
+        let request = client.call(HealthCheckRequest { service: self.service });
+        let answer = HealthClient::new(client.channel()).check(request).await?.into_inner();
+        let status = answer.status().as_str_name();
+        if self.client.json() {
+            print_json(&serde_json::json!({ "status": status }))?;
+        } else {
+            line(&plain(status))?;
+        }
+        match answer.status() {
+            ServingStatus::Serving => Ok(()),
+            _ => Err(Failure::Other("it takes no calls".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! `workplane doctor` and `workplane health`: what they say of a server that is well, and of all that can be wrong.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::support::{Answer, Host, Hostile, Plane, Profile, Running, hello, run, write_secret};
+
+/// What was said, and what it ended with.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    lines: Vec<String>,
+}
+
+impl Said {
+    /// The one line that begins so.
+    fn line(&self, begins: &str) -> &str {
+        let found: Vec<_> = self.lines.iter().filter(|line| line.starts_with(begins)).collect();
+        assert_eq!(found.len(), 1, "{begins}: {self:#?}");
+        found[0]
+    }
+}
+
+async fn doctor(role: &str, config: &Path) -> Said {
+    let output = run(&["doctor", role, "--config", config.to_str().unwrap()]).await;
+    let lines = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    Said { code: output.status.code(), lines }
+}
+
+fn write(directory: &Path, text: &str) -> std::path::PathBuf {
+    let path = directory.join("config.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// An address that nobody has.
+fn free() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+fn remote(id: &str, address: impl std::fmt::Display, token_file: &Path) -> String {
+    format!(
+        "\n[[remote_runtimes]]\nruntime_id = {id:?}\nendpoint = \"http://{address}\"\ntoken_file = \"{}\"\n",
+        token_file.display()
+    )
+}
+
+/// What is in a directory, and when each of it was changed last.
+fn contents(directory: &Path) -> BTreeMap<String, SystemTime> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            all.extend(contents(&entry.path()));
+        } else {
+            all.insert(entry.path().display().to_string(), entry.metadata().unwrap().modified().unwrap());
+        }
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_server_that_is_well_nothing_fails_and_nothing_is_changed() {
+    let mut host = Host::named("one").durable().profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = write_secret(directory.path(), "tokens", "one aaa\ntwo bbb\n");
+    let head = format!("listen = {:?}\ntoken_file = {tokens:?}\ndata_dir = \"data\"\n", free());
+    let file =
+        write(directory.path(), &(head + &remote("one", host.address(), &host.entry(host.address()).token_file)));
+    let before = contents(directory.path());
+    let said = doctor("serve", &file).await;
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    assert!(said.line("ok   token_file: ").contains("mode 0600, 2 tokens"));
+    assert!(said.line("ok   data_dir: ").ends_with("is not there yet, and is made at the first start"));
+    assert!(said.line("ok   listen: ").ends_with(" is free"));
+    let version = format!("lets us in: version {}", env!("CARGO_PKG_VERSION"));
+    assert!(said.line("ok   host one: ").contains(&version), "{said:#?}");
+    for what in ["disk room", "disk sync", "open files", "memory"] {
+        assert!(said.lines.iter().any(|line| line[5..].starts_with(what)), "{what}: {said:#?}");
+    }
+    let json = run(&["doctor", "serve", "--config", file.to_str().unwrap(), "--output", "json"]).await;
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), said.lines.len());
+    assert_eq!((&json[0]["verdict"], &json[0]["what"]), (&"ok".into(), &"configuration".into()));
+
+    // One whose server runs, and one whose server does not.
+    let data_dir = host.data_dir();
+    let file = write(directory.path(), &format!("listen = \"{}\"\ndata_dir = {data_dir:?}\n", host.address()));
+    let said = doctor("runtime", &file).await;
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    assert!(said.line("warn data_dir: ").contains("is in use by another process (pid "));
+    assert!(said.line("ok   listen: ").ends_with("the server runs"));
+    host.process().kill().await;
+    let inside = contents(&data_dir);
+    let said = doctor("runtime", &file).await;
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    assert!(said.line("ok   data_dir: ").ends_with("state of the runtime one, which no process has open"));
+    assert_eq!(contents(&data_dir), inside);
+    drop(fs::remove_file(&file));
+    assert_eq!(contents(directory.path()).len(), before.len() - 1, "something was left");
+    host.start_again().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_here_is_told_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path();
+    let data = top.join("data");
+    let arguments = ["runtime", "--listen", "127.0.0.1:0", "--runtime-id", "one", "--data-dir", data.to_str().unwrap()];
+    Running::start("a host", &arguments).await.kill().await;
+    let tokens = write_secret(top, "tokens", "aaa\n");
+    let open = write_secret(top, "open", "aaa\n");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("listen = {:?}\n", free());
+    let profile = |command: &str| {
+        format!("{listen}[profiles.\"builtin:coder\"]\nprotocol = \"lines\"\ncommand = [{command:?}]\n")
+    };
+    for (role, text, code, begins, told) in [
+        ("serve", "password = 1\n".to_owned(), 1, "fail configuration: ", "config.toml:1: password"),
+        ("serve", format!("token_file = {open:?}\n"), 1, "fail configuration: ", "make it 0600"),
+        ("serve", format!("listen = \"{}\"\n", taken.local_addr().unwrap()), 1, "fail listen: ", "ss -ltnp"),
+        ("serve", format!("{listen}data_dir = {data:?}\n"), 1, "fail data_dir: ", "belongs to `workplane runtime`"),
+        (
+            "runtime",
+            format!("{listen}data_dir = {data:?}\nruntime_id = \"two\"\n"),
+            1,
+            "fail data_dir: ",
+            "to the runtime one",
+        ),
+        (
+            "runtime",
+            format!("{listen}[limits]\ncgroup = \"/nowhere\"\n"),
+            1,
+            "fail control groups: ",
+            "correct `cgroup`",
+        ),
+        ("runtime", profile("no-such-program"), 0, "warn profile builtin:coder: ", "install it"),
+        ("runtime", profile("sh"), 0, "ok   profile builtin:coder: ", "/sh"),
+        ("runtime", listen.clone(), 0, "warn token_file: ", "every caller is let in"),
+        ("runtime", format!("{listen}data_dir = \"/dev/shm/workplane\"\n"), 0, "warn disk sync: ", "in memory"),
+        (
+            "serve",
+            format!("{listen}token_file = {tokens:?}\n") + &remote("one", free(), &tokens),
+            1,
+            "warn token of one: ",
+            "of its own",
+        ),
+    ] {
+        let said = doctor(role, &write(top, &text)).await;
+        assert_eq!(said.code, Some(code), "{text}\n{said:#?}");
+        assert!(said.line(begins).contains(told), "{text}\n{said:#?}");
+        assert!(!said.lines.concat().contains("aaa"), "{said:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_host_is_told_with_what_to_do() {
+    let host = Host::named("one").start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path();
+    let (right, wrong) = (host.entry(host.address()).token_file, write_secret(top, "wrong", "not-the-token\n"));
+    let skewed = Hostile::named("four").await;
+    let mut said = hello("four");
+    said.now = Some((SystemTime::now() - Duration::from_mins(1)).into());
+    skewed.answers("GetRuntime", Answer::message(&said));
+    let odd = Hostile::named("five").await;
+    odd.answers("GetRuntime", Answer::Bytes(b"nothing of ours"[..].into()));
+    let remotes = [
+        remote("one", host.address(), &right),
+        remote("two", host.address(), &right),
+        remote("three", free(), &right),
+        remote("four", skewed.address(), &right),
+        remote("five", odd.address(), &right),
+        remote("one-without", host.address(), &wrong),
+    ];
+    let said = doctor("serve", &write(top, &(format!("listen = {:?}\n", free()) + &remotes.concat()))).await;
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    for (begins, told) in [
+        ("ok   host one: ", "lets us in"),
+        ("fail host two: ", "is the endpoint another host's?"),
+        ("fail host three: ", "see whether `workplane runtime` runs there"),
+        ("warn host four: the host's clock ", "NTP"),
+        ("fail host five: ", "this is no `workplane runtime`"),
+        ("fail host one-without: ", "compare the token_file"),
+    ] {
+        assert!(said.line(begins).contains(told), "{begins}: {said:#?}");
+    }
+    // It was made by another version.
+    assert!(said.lines.iter().any(|line| line.starts_with("warn host four: ") && line.contains("upgrade hosts first")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_told_by_an_exit_code() {
+    let mut plane = Plane::new().start().await;
+    let host = Host::named("one").start().await;
+    let health = async |endpoint: &str, more: &[&str]| {
+        let output = run(&[&["health", "--endpoint", endpoint, "--timeout", "5s"], more].concat()).await;
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (plane_at, host_at) = (plane.endpoint(), format!("http://{}", host.address()));
+    // It asks for no token.
+    for endpoint in [&plane_at, &host_at] {
+        assert_eq!(health(endpoint, &[]).await, (Some(0), "SERVING\n".to_owned()));
+    }
+    assert_eq!(health(&plane_at, &["workplane.v1.WorkerService"]).await.0, Some(0));
+    assert_eq!(health(&plane_at, &["no.such.Service"]).await.0, Some(1));
+    let json = health(&host_at, &["--output", "json"]).await;
+    assert_eq!(json, (Some(0), "{\n  \"status\": \"SERVING\"\n}\n".to_owned()));
+    plane.process().kill().await;
+    assert_eq!(health(&plane_at, &[]).await, (Some(1), String::new()));
+}
