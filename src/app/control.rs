@@ -195,7 +195,7 @@ mod tests {
             // No task goes on any more.
             tokio::spawn(async {
                 loop {
-                    thread::park()
+                    thread::park();
                 }
             });
             loop {
