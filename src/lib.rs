@@ -9,6 +9,7 @@
 //! - [`proto`]: the wire: generated code, and the only conversions between it and the model
 //! - [`config`]: file, environment and flags become one validated configuration per role
 //! - [`telemetry`]: the form of what is logged
+//! - [`tls`]: TLS as both ends need it
 //! - [`failpoint`]: places at which tests let the process panic or stall; nothing otherwise
 //! - [`model`]: the nouns, and what makes one valid
 
@@ -23,3 +24,4 @@ pub mod registry;
 pub mod runtime;
 pub mod server;
 pub mod telemetry;
+pub mod tls;

@@ -56,7 +56,7 @@ fn serve(flags: ServeFlags) -> Result<(), Failure> {
         let listener = listen(config.server.listen).await?;
         let Some(plane) = control.unless_drained(ControlPlane::open(config)).await.transpose()? else { return Ok(()) };
         announce(&listener)?;
-        Ok(plane.run(listener, control).await?)
+        Ok(Box::pin(plane.run(listener, control)).await?)
     })
 }
 
@@ -70,7 +70,7 @@ fn runtime(flags: RuntimeFlags) -> Result<(), Failure> {
         let listener = listen(config.server.listen).await?;
         let Some(host) = control.unless_drained(WorkerHost::open(config)).await.transpose()? else { return Ok(()) };
         announce(&listener)?;
-        Ok(host.run(listener, control).await?)
+        Ok(Box::pin(host.run(listener, control)).await?)
     })
 }
 

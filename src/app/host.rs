@@ -8,17 +8,18 @@ use tokio::net::TcpListener;
 
 use super::AppError;
 use super::control::Control;
+use super::door::Door;
 use super::embedded::open_engine;
 use super::remotes::Changes;
 use super::storage::Storage;
-use super::tokens::{Tokens, exchange, exchangeable};
+use super::watch::Watch;
 use super::{ending, reload};
 use crate::config::{Fixed, RuntimeConfig, default_workspace};
 use crate::engine::SystemClock;
 use crate::engine::store::DirRole;
 use crate::model::{RuntimeId, WorkspaceId};
 use crate::runtime::LocalRuntime;
-use crate::server::{self, Drain, Edge};
+use crate::server::{self, Connections, Drain, Edge};
 
 /// A worker runtime that is ready to serve.
 pub struct WorkerHost {
@@ -26,7 +27,8 @@ pub struct WorkerHost {
     workspace_id: WorkspaceId,
     runtime: LocalRuntime,
     storage: Storage,
-    tokens: Tokens,
+    door: Door,
+    edge: Edge,
     drain_pause: Duration,
     started: Fixed,
 }
@@ -38,8 +40,8 @@ impl WorkerHost {
     /// When it does not open.
     pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
-        let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
-        let tokens = exchangeable(server.tokens, server.token_file);
+        let RuntimeConfig { server, edge, runtime_id, display_name, profiles, limits } = config;
+        let door = Door::new(server.tokens, server.token_file, server.tls);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
         let runtime_id = runtime_id.or_else(|| storage.runtime_id().cloned()).unwrap_or_else(RuntimeId::generate);
         tracing::info!(%runtime_id, incarnation = %storage.incarnation(), "this is the runtime");
@@ -47,34 +49,34 @@ impl WorkerHost {
         let engine = open_engine(&storage, runtime_id, profiles, limits).await?;
         let runtime = LocalRuntime::new(engine, &display_name);
         let drain_pause = server.drain_pause;
-        Ok(Self { workspace_id: default_workspace(), runtime, storage, tokens, drain_pause, started })
+        Ok(Self { workspace_id: default_workspace(), runtime, storage, door, edge, drain_pause, started })
     }
 
     /// Serves until it is told to drain and has ended in order.
     ///
     /// # Errors
     /// When serving itself fails.
-    pub async fn run(self, listener: TcpListener, mut control: Control<RuntimeConfig>) -> Result<(), AppError> {
+    pub async fn run(mut self, listener: TcpListener, mut control: Control<RuntimeConfig>) -> Result<(), AppError> {
         let drain = Drain::new();
         let engine = self.runtime.engine().clone();
         control.set_last_act(move || engine.abandon());
         let backend = self.runtime.engine().parts().store.backend();
         let (runtime, clock) = (Arc::new(self.runtime.clone()), Arc::new(SystemClock));
         let served = server::worker_runtime(runtime, backend, self.workspace_id.clone(), clock, drain.clone()).await?;
-        let edge = Edge::host();
-        let tokens = self.tokens.clone();
-        let serving = server::serve(server::accept(listener, &edge), served.routes, &edge, tokens, drain.clone());
+        let edge = self.edge;
+        let incoming = server::accept(listener, Connections::new(&edge), self.door.tls.clone());
+        let serving = server::serve(incoming, served.routes, &edge, self.door.callers.clone(), drain.clone());
         let mut serving = pin!(serving);
         served.health.serving().await;
+        let mut watch = Watch::new(self.door.watched());
         loop {
             tokio::select! {
                 ended = &mut serving => return ended.map_err(AppError::Serving),
-                // All but the tokens stays until a restart.
                 Some(config) = control.configs.recv() => {
-                    let later = Fixed::from(&config);
-                    exchange(&self.tokens, config.server.tokens);
-                    reload::report(&self.started, &later, &Ok(Changes::default()));
+                    self.follow(config);
+                    watch = Watch::new(self.door.watched());
                 }
+                never = watch.follow() => match never {},
                 () = control.drain.cancelled() => break,
             }
         }
@@ -83,5 +85,12 @@ impl WorkerHost {
         self.storage.close().await;
         tracing::info!("stopped");
         ended.map_err(AppError::Serving)
+    }
+
+    /// Goes on with the tokens and certificates of another configuration; all else stays until a restart.
+    fn follow(&mut self, config: RuntimeConfig) {
+        let (later, server) = (Fixed::from(&config), config.server);
+        self.door.exchange(server.tokens, server.token_file, server.tls);
+        reload::report(&self.started, &later, &Ok(Changes::default()));
     }
 }

@@ -6,6 +6,7 @@
 mod control;
 mod demo;
 mod doctor;
+mod door;
 mod embedded;
 mod ending;
 mod host;
@@ -17,7 +18,7 @@ mod storage;
 mod store;
 #[cfg(test)]
 mod tests;
-mod tokens;
+mod watch;
 
 pub use control::Control;
 pub use demo::demo;

@@ -8,10 +8,11 @@ use tokio::net::TcpListener;
 
 use super::AppError;
 use super::control::Control;
+use super::door::Door;
 use super::embedded::open_engine;
 use super::remotes::{Changes, Remotes};
 use super::storage::Storage;
-use super::tokens::{Tokens, exchange, exchangeable};
+use super::watch::{Group, Watch};
 use super::{ending, reload};
 use crate::config::{EmbeddedConfig, Fixed, ServeConfig};
 use crate::engine::SystemClock;
@@ -19,7 +20,7 @@ use crate::engine::store::DirRole;
 use crate::model::WorkspaceId;
 use crate::registry::Registry;
 use crate::runtime::{EMBEDDED_DISPLAY_NAME, LocalRuntime, WorkerRuntime};
-use crate::server::{self, Drain, Edge};
+use crate::server::{self, Connections, Drain, Edge};
 
 /// A control plane that is ready to serve.
 pub struct ControlPlane {
@@ -28,7 +29,8 @@ pub struct ControlPlane {
     embedded: Option<LocalRuntime>,
     storage: Storage,
     remotes: Remotes,
-    tokens: Tokens,
+    door: Door,
+    edge: Edge,
     drain_pause: Duration,
     started: Fixed,
 }
@@ -40,8 +42,8 @@ impl ControlPlane {
     /// When the embedded runtime does not open.
     pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
-        let ServeConfig { server, workspace_id, embedded, remotes } = config;
-        let tokens = exchangeable(server.tokens, server.token_file);
+        let ServeConfig { server, workspace_id, edge, embedded, remotes } = config;
+        let door = Door::new(server.tokens, server.token_file, server.tls);
         let runtime_id = embedded.as_ref().map(|embedded| &embedded.runtime_id);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::ControlPlane, runtime_id).await?;
         let embedded = match embedded {
@@ -53,7 +55,8 @@ impl ControlPlane {
         };
         let registry = Registry::on(storage.ledger(), Arc::new(SystemClock));
         let (none, drain_pause) = (Remotes::default(), server.drain_pause);
-        let mut plane = Self { workspace_id, registry, embedded, storage, remotes: none, tokens, drain_pause, started };
+        let mut plane =
+            Self { workspace_id, registry, embedded, storage, remotes: none, door, edge, drain_pause, started };
         plane.register(plane.remotes.next(remotes)?)?;
         Ok(plane)
     }
@@ -69,17 +72,22 @@ impl ControlPlane {
         }
         let (registry, workspace_id) = (self.registry.clone(), self.workspace_id.clone());
         let served = server::control_plane(registry, workspace_id, Arc::new(SystemClock), drain.clone()).await?;
-        let edge = Edge::control_plane();
-        let tokens = self.tokens.clone();
-        let serving = server::serve(server::accept(listener, &edge), served.routes, &edge, tokens, drain.clone());
+        let edge = self.edge;
+        let incoming = server::accept(listener, Connections::new(&edge), self.door.tls.clone());
+        let serving = server::serve(incoming, served.routes, &edge, self.door.callers.clone(), drain.clone());
         let mut serving = pin!(serving);
         let tended = self.registry.clone();
         let mut tending = pin!(tended.tend());
         served.health.serving().await;
+        let mut watch = Watch::new(self.watched());
         loop {
             tokio::select! {
                 ended = &mut serving => return ended.map_err(AppError::Serving),
-                Some(config) = control.configs.recv() => self.follow(config),
+                Some(config) = control.configs.recv() => {
+                    self.follow(config);
+                    watch = Watch::new(self.watched());
+                }
+                never = watch.follow() => match never {},
                 never = &mut tending => match never {},
                 () = control.drain.cancelled() => break,
             }
@@ -91,7 +99,12 @@ impl ControlPlane {
         ended.map_err(AppError::Serving)
     }
 
-    /// Goes on with the remote runtimes and tokens of another configuration; all else stays until a restart.
+    /// All files that may change at any time.
+    fn watched(&self) -> Vec<Group> {
+        self.door.watched().into_iter().chain(self.remotes.watched()).collect()
+    }
+
+    /// Goes on with the remote runtimes, tokens and certificates of another configuration; all else stays until a restart.
     fn follow(&mut self, config: ServeConfig) {
         let later = Fixed::from(&config);
         let taken = self.take(config);
@@ -102,7 +115,8 @@ impl ControlPlane {
         let next = self.remotes.next(config.remotes)?;
         let changes = next.changes(&self.remotes);
         self.register(next)?;
-        exchange(&self.tokens, config.server.tokens);
+        let server = config.server;
+        self.door.exchange(server.tokens, server.token_file, server.tls);
         Ok(changes)
     }
 

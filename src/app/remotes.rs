@@ -7,7 +7,8 @@ use http::Uri;
 use tokio::runtime::Handle;
 
 use super::AppError;
-use crate::config::RemoteRuntimeConfig;
+use super::watch::Group;
+use crate::config::{RemoteFiles, RemoteRuntimeConfig};
 use crate::model::RuntimeId;
 use crate::runtime::WorkerRuntime;
 use crate::runtime::remote::{RemoteConfig, RemoteRuntime, RemoteSettings};
@@ -26,8 +27,11 @@ pub(super) struct Changes {
 
 struct Remote {
     endpoint: Uri,
-    /// As the file has them; in force once the set is.
+    /// As the file has it; in force once the set is.
+    config: RemoteConfig,
     settings: RemoteSettings,
+    /// What of that may change at any time.
+    files: RemoteFiles,
     runtime: Arc<RemoteRuntime>,
 }
 
@@ -39,19 +43,20 @@ impl Remotes {
     }
 
     fn remote(&self, config: RemoteRuntimeConfig) -> Result<Remote, AppError> {
-        let RemoteRuntimeConfig { runtime_id, display_name, endpoint, token, timeout } = config;
+        let RemoteRuntimeConfig { runtime_id, display_name, endpoint, token, tls, files, timeout } = config;
         let same = self.find(&runtime_id).filter(|ours| ours.endpoint == endpoint);
         let id = runtime_id.clone();
-        let config = RemoteConfig { runtime_id, display_name, endpoint: endpoint.to_string(), token, timeout };
+        let config = RemoteConfig { runtime_id, display_name, endpoint: endpoint.to_string(), token, tls, timeout };
         let make = || {
             let settings = RemoteSettings::new(&config)?;
             let runtime = match same {
                 Some(ours) => Arc::clone(&ours.runtime),
                 None => Arc::new(RemoteRuntime::new(&config, &Handle::current())?),
             };
-            Ok(Remote { endpoint, settings, runtime })
+            Ok((settings, runtime))
         };
-        make().map_err(|error| AppError::Remote(id, error))
+        let (settings, runtime) = make().map_err(|error| AppError::Remote(id, error))?;
+        Ok(Remote { endpoint, config, settings, files, runtime })
     }
 
     /// These are the runtimes now, in place of those `before`: they go on with their settings, and who observes one
@@ -72,6 +77,11 @@ impl Remotes {
         self.0.iter().map(|remote| Arc::clone(&remote.runtime) as Arc<dyn WorkerRuntime>)
     }
 
+    /// Their files, for who looks after them.
+    pub(super) fn watched(&self) -> impl Iterator<Item = Group> {
+        self.0.iter().filter(|remote| remote.files.paths().next().is_some()).map(Remote::watched)
+    }
+
     /// Which are here and were not `before`, which were there and are gone, and which are elsewhere now.
     pub(super) fn changes(&self, before: &Self) -> Changes {
         let ids = |these: &Self, of: &dyn Fn(&Remote) -> bool| {
@@ -87,5 +97,23 @@ impl Remotes {
 
     fn find(&self, id: &RuntimeId) -> Option<&Remote> {
         self.0.iter().find(|remote| remote.runtime.id() == id)
+    }
+}
+
+impl Remote {
+    fn watched(&self) -> Group {
+        let (files, config, runtime) = (self.files.clone(), self.config.clone(), Arc::downgrade(&self.runtime));
+        let what = format!("a file of the remote runtime {}", config.runtime_id);
+        Group::new(what, files.paths().cloned().collect::<Vec<_>>(), move || {
+            let (token, tls) = files.read()?;
+            let settings = RemoteSettings::new(&RemoteConfig { token, tls, ..config.clone() });
+            let (settings, runtime) = (settings.map_err(|error| error.message().to_owned())?, runtime.clone());
+            Ok(Box::new(move || {
+                // One that is gone needs nothing.
+                if let Some(runtime) = runtime.upgrade() {
+                    runtime.adopt(settings);
+                }
+            }))
+        })
     }
 }

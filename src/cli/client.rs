@@ -1,21 +1,26 @@
 //! How commands reach a control plane: its endpoint, the token that is shown to it, and which runtime is meant.
 
+use std::io::Write as _;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::Uri;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
+use super::dial::dial;
 use super::failure::Failure;
 use super::output::{Format, plain, print_diagnostics};
 use crate::config::{
-    EMBEDDED_RUNTIME, TOKEN_IN_CLEAR, first_token, parse_duration, parse_endpoint, stays_on_this_machine,
+    ClientTlsFiles, EMBEDDED_RUNTIME, IdentityFiles, TOKEN_IN_CLEAR, first_token, is_tls, parse_duration,
+    parse_endpoint, server_name, stays_on_this_machine,
 };
 use crate::proto::v1::config_bundle_service_client::ConfigBundleServiceClient;
 use crate::proto::v1::host_service_client::HostServiceClient;
@@ -24,6 +29,7 @@ use crate::proto::v1::runtime_service_client::RuntimeServiceClient;
 use crate::proto::v1::transcript_service_client::TranscriptServiceClient;
 use crate::proto::v1::worker_service_client::WorkerServiceClient;
 use crate::proto::v1::{Diagnostic, DiagnosticSeverity, GetWorkerRequest, ListRuntimesRequest, Runtime};
+use crate::tls::{ClientTls, Refused};
 
 /// How long a call may take; gRPC's own header ends not far beyond.
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -46,6 +52,18 @@ pub(super) struct ClientFlags {
     /// Shows the first bearer token of this file (mode 0600)
     #[arg(long, global = true, value_name = "FILE", env = "WORKPLANE_TOKEN_FILE")]
     token_file: Option<String>,
+    /// Trusts the authorities of this file (PEM) in place of this machine's; for https://
+    #[arg(long, global = true, value_name = "FILE", env = "WORKPLANE_CA_FILE")]
+    ca_file: Option<String>,
+    /// Looks for this name in the certificate in place of the endpoint's host
+    #[arg(long, global = true, value_name = "NAME", env = "WORKPLANE_SERVER_NAME")]
+    server_name: Option<String>,
+    /// Shows this certificate chain (PEM) to a control plane that asks for one
+    #[arg(long, global = true, value_name = "FILE", env = "WORKPLANE_CLIENT_CERT")]
+    client_cert: Option<String>,
+    /// The private key for `--client-cert` (PEM, mode 0600)
+    #[arg(long, global = true, value_name = "FILE", env = "WORKPLANE_CLIENT_KEY")]
+    client_key: Option<String>,
     /// Shows the token also to an endpoint beyond this machine, in clear
     #[arg(long, global = true, env = "WORKPLANE_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
     allow_plaintext: bool,
@@ -61,21 +79,36 @@ impl ClientFlags {
     /// Connects.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let uri = parse_endpoint(&self.endpoint).map_err(|problem| Failure::Usage(format!("--endpoint: {problem}")))?;
-        let credential = self.credential()?;
-        if credential.0.is_some() && !self.allow_plaintext && !stays_on_this_machine(&uri) {
+        let (credential, tls) = (self.credential()?, self.tls(&uri)?);
+        if credential.0.is_some() && tls.is_none() && !self.allow_plaintext && !stays_on_this_machine(&uri) {
             return Err(Failure::Usage(format!("--endpoint: {TOKEN_IN_CLEAR}")));
         }
-        let name = uri.authority().map(ToString::to_string).unwrap_or_default();
-        let endpoint = Endpoint::from(uri)
-            .connect_timeout(Duration::from_secs(5))
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .tcp_nodelay(true);
-        let channel = endpoint.connect().await.map_err(|error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
-            Failure::Other(format!("no control plane answers at {name}{cause}: is `workplane serve` running there?"))
-        })?;
-        Ok(Client { channel, credential, timeout: self.timeout, remarks: Mutex::default() })
+        let refused = Arc::default();
+        let channel = dial(uri, tls, &refused).await?;
+        Ok(Client { channel, credential, timeout: self.timeout, remarks: Mutex::default(), refused })
+    }
+
+    /// How the endpoint is spoken to over TLS, where it is.
+    fn tls(&self, endpoint: &Uri) -> Result<Option<ClientTls>, Failure> {
+        // An empty variable is none.
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if !is_tls(endpoint) {
+            return Ok(None);
+        }
+        let wrong = |flag: &str, problem: &str| Failure::Usage(format!("{flag}: {problem}"));
+        let identity = match (given(&self.client_cert), given(&self.client_key)) {
+            (Some(certificate), Some(key)) => Some(IdentityFiles { certificate: certificate.into(), key: key.into() }),
+            (Some(_), None) => return Err(wrong("--client-cert", "needs --client-key beside it")),
+            (None, Some(_)) => return Err(wrong("--client-key", "needs --client-cert beside it")),
+            (None, None) => None,
+        };
+        let (flag, name) = match given(&self.server_name) {
+            Some(name) => ("--server-name", name),
+            None => ("--endpoint", endpoint.host().unwrap_or_default().to_owned()),
+        };
+        let server_name = server_name(&name).map_err(|problem| wrong(flag, problem))?;
+        let files = ClientTlsFiles { ca: given(&self.ca_file).map(Into::into), server_name, identity };
+        files.read().map(Some).map_err(|bad| Failure::Usage(bad.to_string()))
     }
 
     fn credential(&self) -> Result<Credential, Failure> {
@@ -121,12 +154,14 @@ pub(super) struct Client {
     timeout: Duration,
     /// What is to be said on standard error when all else has been: it is not what was asked for.
     remarks: Mutex<Vec<Diagnostic>>,
+    /// Why the control plane refused us over TLS, if it did: that may come only with the first call.
+    refused: Arc<OnceLock<Refused>>,
 }
 
 impl Client {
     /// A client without a credential on a channel that is there.
     pub(super) fn open(channel: Channel, timeout: Duration) -> Self {
-        Self { channel, credential: Credential(None), timeout, remarks: Mutex::default() }
+        Self { channel, credential: Credential(None), timeout, remarks: Mutex::default(), refused: Arc::default() }
     }
 
     pub(super) fn runtimes(&self) -> RuntimeServiceClient<Authorised> {
@@ -211,6 +246,9 @@ impl Drop for Client {
     fn drop(&mut self) {
         // Where standard error is gone there is nobody to tell.
         let _ = print_diagnostics(&self.remarks.lock());
+        if let Some(why) = self.refused.get() {
+            let _ = writeln!(std::io::stderr(), "workplane: TLS failed: {}", why.told("the control plane"));
+        }
     }
 }
 

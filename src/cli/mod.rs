@@ -6,6 +6,7 @@ mod bundle_file;
 mod bundles;
 mod client;
 pub mod demo;
+mod dial;
 mod doctor;
 mod failure;
 mod frame;

@@ -23,12 +23,16 @@ pub struct ServerFlags {
     /// ends TLS [env: WORKPLANE_ALLOW_PLAINTEXT]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub allow_plaintext: Option<bool>,
-    /// Serves TLS with this certificate chain (PEM); not in this version yet [env: WORKPLANE_TLS_CERT]
+    /// Serves TLS, and nothing else, with this certificate chain (PEM) [env: WORKPLANE_TLS_CERT]
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<String>,
-    /// The private key for `--tls-cert` (PEM); not in this version yet [env: WORKPLANE_TLS_KEY]
+    /// The private key for `--tls-cert` (PEM, mode 0600) [env: WORKPLANE_TLS_KEY]
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<String>,
+    /// Lets in only clients that show a certificate of one of these authorities (PEM), beside their token
+    /// [env: WORKPLANE_TLS_CLIENT_CA]
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<String>,
     /// Keeps all state in this directory, which is made where it is not there, for one process at a time. Without it
     /// state is in memory, and gone when the process ends [env: WORKPLANE_DATA_DIR]
     #[arg(long, value_name = "DIR")]

@@ -1,4 +1,4 @@
-//! What a host offers, in either role: its profiles and its limits.
+//! What a host offers, in either role: its profiles, and how long it keeps what.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::document::Section;
 use super::error::{ConfigError, Given};
 use super::server::resolve;
-use crate::engine::{CgroupRoot, EngineLimits, InputForm, Profile, Profiles, Protocol, Restart, Retention};
+use crate::engine::{InputForm, Profile, Profiles, Protocol, Restart, Retention};
 use crate::model::ProfileSelector;
 
 /// More than anybody keeps anything: a hundred years.
@@ -104,33 +104,8 @@ fn restarts(text: &str) -> Result<Restart, &'static str> {
     }
 }
 
-/// Reads `[limits]` and `[retention]`.
-pub(super) fn read_limits(file: &mut Section<'_>) -> Result<EngineLimits, ConfigError> {
-    let mut limits = EngineLimits { retention: read_retention(file)?, ..EngineLimits::default() };
-    let Some(mut section) = file.section("limits")? else { return Ok(limits) };
-    if let Some(given) = section.number("max_workers")? {
-        limits.max_workers = bounded(&given, 1..=1_000_000)?;
-    }
-    if let Some(given) = section.number("input_queue")? {
-        limits.input_queue = bounded(&given, 1..=1_000_000)? as usize;
-    }
-    if let Some(given) = section.text("stop_grace")? {
-        limits.stop_grace = duration(&given, Duration::from_millis(1)..=Duration::from_mins(10))?;
-    }
-    if let Some(given) = section.text("cgroup")? {
-        limits.cgroup = given.parse(|text| match text.as_str() {
-            "auto" => Ok(CgroupRoot::Detect),
-            "off" => Ok(CgroupRoot::Off),
-            path if path.starts_with('/') => Ok(CgroupRoot::At(path.into())),
-            _ => Err("must be auto, off or the directory of a control group"),
-        })?;
-    }
-    section.finish()?;
-    Ok(limits)
-}
-
 /// Reads `[retention]`: what is kept of workers, and how long. Whatever is not said is kept.
-fn read_retention(file: &mut Section<'_>) -> Result<Retention, ConfigError> {
+pub(super) fn read_retention(file: &mut Section<'_>) -> Result<Retention, ConfigError> {
     let Some(mut section) = file.section("retention")? else { return Ok(Retention::default()) };
     let age = |given: Option<Given<String>>, least| given.map(|given| duration(&given, least..=MAX_AGE)).transpose();
     let size =
@@ -150,7 +125,7 @@ const SIZE: &str = "must be a size with its unit, KiB, MiB, GiB or TiB, as in \"
 const DURATION: &str = "must be a duration with its unit, ms, s, m, h or days, as in \"10s\" or \"500ms\"";
 
 /// A size as a text with a unit, as in `64MiB`, of `least` bytes or more.
-fn bytes(text: &str, least: u64) -> Result<u64, String> {
+pub(super) fn bytes(text: &str, least: u64) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim_start() {
@@ -167,11 +142,6 @@ fn bytes(text: &str, least: u64) -> Result<u64, String> {
     // All that is left of what can be wrong with digits.
     let size = size.ok_or_else(|| format!("is too much: must be less than {} TiB", 1_u64 << 24))?;
     if size >= least { Ok(size) } else { Err(format!("must be {} KiB or more", least >> 10)) }
-}
-
-fn bounded(given: &Given<u64>, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
-    let fits = u32::try_from(given.value).ok().filter(|value| range.contains(value));
-    fits.ok_or_else(|| given.refuse(format!("must be {} to {}", range.start(), range.end())))
 }
 
 /// A duration as a text with a unit, as in `10s`.

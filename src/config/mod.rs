@@ -2,13 +2,14 @@
 //! beats the default.
 //!
 //! What comes out needs no further check, and prints without its secrets. Nothing here starts anything, and the only
-//! files that are read are the configuration and the token files it names.
+//! files that are read are the configuration and those of tokens and certificates that it names.
 
 mod document;
 mod error;
 mod flags;
 mod host;
 mod layers;
+mod limits;
 mod log;
 mod remote;
 mod restart;
@@ -18,6 +19,7 @@ mod serve;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::path::Path;
 
@@ -26,13 +28,14 @@ pub use flags::{RuntimeFlags, ServeFlags, ServerFlags};
 pub(crate) use host::parse_duration;
 pub use layers::{Environment, process_environment};
 pub use log::{LogConfig, LogFormat};
-pub use remote::RemoteRuntimeConfig;
-pub(crate) use remote::{TOKEN_IN_CLEAR, parse_endpoint, stays_on_this_machine};
+pub use remote::{RemoteFiles, RemoteRuntimeConfig};
+pub(crate) use remote::{TOKEN_IN_CLEAR, is_tls, parse_endpoint, stays_on_this_machine};
 pub use restart::Fixed;
 pub use runtime::RuntimeConfig;
-pub use secret::first_token;
+pub use secret::{first_token, read_tokens};
 pub use serve::{EMBEDDED_RUNTIME, EmbeddedConfig, ServeConfig, default_workspace};
 pub use server::ServerConfig;
+pub use tls::{BadFile, ClientTlsFiles, IdentityFiles, ServerTlsFiles, server_name};
 
 use document::Document;
 

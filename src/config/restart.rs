@@ -8,11 +8,14 @@ use super::runtime::RuntimeConfig;
 use super::serve::{EmbeddedConfig, ServeConfig};
 use crate::engine::{EngineLimits, Profiles, Retention};
 use crate::model::{RuntimeId, WorkspaceId};
+use crate::server::Edge;
 
 /// The part of a role's configuration that holds until a restart. What a role does not have is `None`.
 #[derive(Debug, Clone)]
 pub struct Fixed {
     listen: SocketAddr,
+    /// Whether TLS is served at all; with which certificate may change at any time.
+    tls: bool,
     log: LogConfig,
     data_dir: Option<PathBuf>,
     workspace_id: Option<WorkspaceId>,
@@ -21,6 +24,7 @@ pub struct Fixed {
     embedded: bool,
     runtime_id: Option<RuntimeId>,
     profiles: Option<Profiles>,
+    edge: Edge,
     limits: Option<EngineLimits>,
     retention: Option<Retention>,
 }
@@ -31,6 +35,7 @@ impl Fixed {
     pub fn changed(&self, later: &Self) -> Vec<&'static str> {
         let Self {
             listen,
+            tls,
             log,
             data_dir,
             workspace_id,
@@ -38,6 +43,7 @@ impl Fixed {
             embedded,
             runtime_id,
             profiles,
+            edge,
             limits,
             retention,
         } = self;
@@ -45,6 +51,7 @@ impl Fixed {
         let same_runtime = *embedded == later.embedded;
         let keys = [
             ("listen", *listen != later.listen),
+            ("tls_cert", *tls != later.tls),
             ("log_format", log.format != later.log.format),
             ("log_level", log.filter != later.log.filter),
             ("data_dir", *data_dir != later.data_dir),
@@ -53,7 +60,7 @@ impl Fixed {
             ("embedded", !same_runtime),
             ("runtime_id", same_runtime && *runtime_id != later.runtime_id),
             ("profiles", same_runtime && *profiles != later.profiles),
-            ("limits", same_runtime && *limits != later.limits),
+            ("limits", *edge != later.edge || (same_runtime && *limits != later.limits)),
             ("retention", same_runtime && *retention != later.retention),
         ];
         keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
@@ -67,13 +74,14 @@ fn bare(limits: EngineLimits) -> EngineLimits {
 
 impl From<&ServeConfig> for Fixed {
     fn from(config: &ServeConfig) -> Self {
-        let ServeConfig { server, workspace_id, embedded, remotes: _ } = config;
+        let ServeConfig { server, workspace_id, edge, embedded, remotes: _ } = config;
         let (runtime_id, profiles, limits) = match embedded.clone() {
             Some(EmbeddedConfig { runtime_id, profiles, limits }) => (Some(runtime_id), Some(profiles), Some(limits)),
             None => (None, None, None),
         };
         Self {
             listen: server.listen,
+            tls: server.tls.is_some(),
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
             workspace_id: Some(workspace_id.clone()),
@@ -81,6 +89,7 @@ impl From<&ServeConfig> for Fixed {
             embedded: embedded.is_some(),
             runtime_id,
             profiles,
+            edge: *edge,
             retention: limits.as_ref().map(|limits| limits.retention),
             limits: limits.map(bare),
         }
@@ -89,9 +98,10 @@ impl From<&ServeConfig> for Fixed {
 
 impl From<&RuntimeConfig> for Fixed {
     fn from(config: &RuntimeConfig) -> Self {
-        let RuntimeConfig { server, runtime_id, display_name, profiles, limits } = config;
+        let RuntimeConfig { server, edge, runtime_id, display_name, profiles, limits } = config;
         Self {
             listen: server.listen,
+            tls: server.tls.is_some(),
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
             workspace_id: None,
@@ -99,6 +109,7 @@ impl From<&RuntimeConfig> for Fixed {
             embedded: true,
             runtime_id: runtime_id.clone(),
             profiles: Some(profiles.clone()),
+            edge: *edge,
             limits: Some(bare(limits.clone())),
             retention: Some(limits.retention),
         }

@@ -5,11 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::document::{Document, Section};
 use super::error::ConfigError;
 use super::flags::RuntimeFlags;
-use super::host::{read_limits, read_profiles};
+use super::host::read_profiles;
 use super::layers::{Environment, Layers};
+use super::limits::read_limits;
 use super::server::ServerConfig;
 use crate::engine::{EngineLimits, Profiles};
 use crate::model::RuntimeId;
+use crate::server::Edge;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7500);
 
@@ -18,6 +20,8 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 pub struct RuntimeConfig {
     /// Where it listens, who may call, what it logs.
     pub server: ServerConfig,
+    /// How much of everything the listener allows.
+    pub edge: Edge,
     /// Its id; absent where one is to be made up.
     pub runtime_id: Option<RuntimeId>,
     /// Its name for people; absent where the id is to be it.
@@ -50,7 +54,8 @@ impl RuntimeConfig {
         let runtime_id = layers.text("runtime_id", flags.runtime_id.as_ref())?;
         let runtime_id = runtime_id.map(|given| given.parse(|text| RuntimeId::new(text).map_err(|error| error.rule())));
         let display_name = layers.text("display_name", flags.display_name.as_ref())?.map(|given| given.value);
-        let (profiles, limits) = (read_profiles(file, &directory)?, read_limits(file)?);
-        Ok(Self { server, runtime_id: runtime_id.transpose()?, display_name, profiles, limits })
+        let profiles = read_profiles(file, &directory)?;
+        let (limits, edge) = read_limits(file, Edge::host())?;
+        Ok(Self { server, edge, runtime_id: runtime_id.transpose()?, display_name, profiles, limits })
     }
 }

@@ -1,4 +1,5 @@
-//! Files that hold tokens: who else may read them, and what stands in them.
+//! Files that are read beside the configuration: tokens and keys, and who else may read them; certificates, which
+//! anybody may.
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -8,14 +9,14 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::model::TokenTable;
 
-/// More than any sensible file of tokens has.
+/// More than any sensible file of tokens or certificates has.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Reads who is let in by a file of tokens. The error names the file and at most a line, never what is in it.
 ///
 /// # Errors
 /// As [`read_token_file`], and when a line is neither `name token` nor `token`.
-pub(super) fn read_tokens(path: &Path) -> Result<TokenTable, String> {
+pub fn read_tokens(path: &Path) -> Result<TokenTable, String> {
     let text = read_token_file(path)?;
     TokenTable::parse(text.expose_secret()).map_err(|error| format!("{}: {error}", path.display()))
 }
@@ -23,8 +24,39 @@ pub(super) fn read_tokens(path: &Path) -> Result<TokenTable, String> {
 /// Reads a file of tokens. The error names the file and never what is in it.
 ///
 /// # Errors
-/// When it cannot be read, when others than its owner may read or change it, and when there is no token in it.
+/// As [`read_secret`], and when there is no token in it.
 fn read_token_file(path: &Path) -> Result<SecretString, String> {
+    let text = read_secret(path)?;
+    if lines(text.expose_secret()).next().is_none() {
+        return Err(format!("{} has no token in it", path.display()));
+    }
+    Ok(text)
+}
+
+/// Reads a file that nobody but its owner may read. The error names the file and never what is in it.
+///
+/// # Errors
+/// When it cannot be read, and when others than its owner may read or change it.
+pub(super) fn read_secret(path: &Path) -> Result<SecretString, String> {
+    let closed = |mode: u32| {
+        if mode & 0o077 != 0 {
+            let name = path.display();
+            return Err(format!("{name} is open to others than its owner (mode {mode:04o}): make it 0600"));
+        }
+        Ok(())
+    };
+    read(path, closed).map(SecretString::from)
+}
+
+/// Reads a file that anybody may read.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn read_public(path: &Path) -> Result<String, String> {
+    read(path, |_| Ok(()))
+}
+
+fn read(path: &Path, check_mode: impl FnOnce(u32) -> Result<(), String>) -> Result<String, String> {
     let name = path.display();
     let unreadable = |error: std::io::Error| format!("{name} cannot be read: {error}");
     // Asked first, since to open a pipe is to wait for who writes to it.
@@ -33,18 +65,11 @@ fn read_token_file(path: &Path) -> Result<SecretString, String> {
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     // Of the open file, so that it cannot be exchanged between the look and the reading.
-    let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(format!("{name} is open to others than its owner (mode {mode:04o}): make it 0600"));
-    }
+    check_mode(file.metadata().map_err(unreadable)?.mode() & 0o7777)?;
     let mut text = String::new();
     file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     if text.len() as u64 > MAX_BYTES {
         return Err(format!("{name} is larger than {MAX_BYTES} bytes"));
-    }
-    let text = SecretString::from(text);
-    if lines(text.expose_secret()).next().is_none() {
-        return Err(format!("{name} has no token in it"));
     }
     Ok(text)
 }

@@ -5,12 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::document::{Document, Section};
 use super::error::ConfigError;
 use super::flags::ServeFlags;
-use super::host::{read_limits, read_profiles};
+use super::host::read_profiles;
 use super::layers::{Environment, Layers};
+use super::limits::read_limits;
 use super::remote::{RemoteRuntimeConfig, read_remotes};
 use super::server::ServerConfig;
 use crate::engine::{EngineLimits, Profiles};
 use crate::model::{RuntimeId, WorkspaceId};
+use crate::server::Edge;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7400);
 const DEFAULT_WORKSPACE: &str = "local:default";
@@ -24,6 +26,8 @@ pub struct ServeConfig {
     pub server: ServerConfig,
     /// The workspace of requests that name none.
     pub workspace_id: WorkspaceId,
+    /// How much of everything the listener allows.
+    pub edge: Edge,
     /// The embedded runtime; absent where it is not enabled.
     pub embedded: Option<EmbeddedConfig>,
     /// Runtimes on other hosts, in the order of the file.
@@ -65,10 +69,11 @@ impl ServeConfig {
             None => default_workspace(),
         };
         let embedded = read_embedded(file)?;
-        let (profiles, limits) = (read_profiles(file, &directory)?, read_limits(file)?);
+        let profiles = read_profiles(file, &directory)?;
+        let (limits, edge) = read_limits(file, Edge::control_plane())?;
         let remotes = read_remotes(file, &directory, server.allow_plaintext, embedded.as_ref())?;
         let embedded = embedded.map(|runtime_id| EmbeddedConfig { runtime_id, profiles, limits });
-        Ok(Self { server, workspace_id, embedded, remotes })
+        Ok(Self { server, workspace_id, edge, embedded, remotes })
     }
 }
 

@@ -10,7 +10,9 @@ use super::host::duration;
 use super::layers::Layers;
 use super::log::LogConfig;
 use super::secret::read_tokens;
+use super::tls::{IdentityFiles, ServerTlsFiles};
 use crate::model::TokenTable;
+use crate::tls::ServerTls;
 
 const DRAIN_PAUSE: Duration = Duration::from_secs(2);
 /// A drain has 30 s in all.
@@ -25,6 +27,8 @@ pub struct ServerConfig {
     pub tokens: Option<TokenTable>,
     /// Which file they are of, and what named it: a flag, a variable or a place in the configuration.
     pub token_file: Option<(PathBuf, Origin)>,
+    /// What it shows over TLS, and the files that is of; in clear without.
+    pub tls: Option<(ServerTlsFiles, ServerTls)>,
     /// Whether tokens may cross a network in clear.
     pub allow_plaintext: bool,
     /// How long it goes on as before when it is to end, for balancers to see that it is not serving. 2 s.
@@ -58,8 +62,9 @@ impl ServerConfig {
         let address = listen.as_ref().map_or(Ok(default_listen), |given| given.parse(|text| parse_listen(text)))?;
         let tokens = token_file.as_ref().map(|given| given.parse(|_| read_tokens(&resolve(given, directory))));
         let tokens = tokens.transpose()?;
+        let tls = read_tls(layers, flags, directory)?;
         let token_file = token_file.map(|given| (resolve(&given, directory), given.origin));
-        let config = Self { listen: address, tokens, token_file, allow_plaintext, drain_pause, data_dir, log };
+        let config = Self { listen: address, tokens, token_file, tls, allow_plaintext, drain_pause, data_dir, log };
         match listen {
             Some(given) => config.check_exposure().map_err(|problem| given.refuse(problem))?,
             // The default is a loopback address.
@@ -68,14 +73,15 @@ impl ServerConfig {
         Ok(config)
     }
 
-    /// Beyond loopback there is no serving without a token, and no token in clear unless that was asked for.
+    /// Beyond loopback there is no serving without a token, also where clients show certificates: those say nobody's name.
+    /// And no token in clear unless that was asked for.
     fn check_exposure(&self) -> Result<(), &'static str> {
         if is_loopback(self.listen.ip()) {
             Ok(())
         } else if self.tokens.is_none() {
             Err("only loopback addresses are served without a token_file")
-        } else if !self.allow_plaintext {
-            Err("tokens would cross the network in clear: listen on loopback, or set allow_plaintext = true")
+        } else if self.tls.is_none() && !self.allow_plaintext {
+            Err("tokens would cross the network in clear: give tls_cert and tls_key, or set allow_plaintext = true")
         } else {
             Ok(())
         }
@@ -87,17 +93,33 @@ pub(super) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-fn refuse_what_is_to_come(layers: &mut Layers<'_, '_>, flags: &ServerFlags) -> Result<(), ConfigError> {
-    const TLS: &str = "TLS is not served by this version yet";
-    const METRICS: &str = "metrics are not served by this version yet";
-    for (key, flag, problem) in [
-        ("tls_cert", &flags.tls_cert, TLS),
-        ("tls_key", &flags.tls_key, TLS),
-        ("metrics_listen", &flags.metrics_listen, METRICS),
-    ] {
-        if let Some(given) = layers.text(key, flag.as_ref())? {
-            return Err(given.refuse(problem));
+/// The three files of TLS.
+fn read_tls(
+    layers: &mut Layers<'_, '_>,
+    flags: &ServerFlags,
+    directory: &Path,
+) -> Result<Option<(ServerTlsFiles, ServerTls)>, ConfigError> {
+    let certificate = layers.text("tls_cert", flags.tls_cert.as_ref())?;
+    let key = layers.text("tls_key", flags.tls_key.as_ref())?;
+    let client_ca = layers.text("tls_client_ca", flags.tls_client_ca.as_ref())?;
+    let (certificate, key) = match (certificate, key) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (Some(certificate), None) => return Err(certificate.refuse("needs tls_key beside it")),
+        (None, Some(key)) => return Err(key.refuse("needs tls_cert beside it")),
+        (None, None) => {
+            return client_ca.map_or(Ok(None), |given| Err(given.refuse("needs tls_cert and tls_key beside it")));
         }
+    };
+    let path = |given: &Given<String>| resolve(given, directory);
+    let identity = IdentityFiles { certificate: path(&certificate), key: path(&key) };
+    let files = ServerTlsFiles { identity, client_ca: client_ca.as_ref().map(path) };
+    let tls = files.read().map_err(|bad| bad.blame(&certificate, &[Some(&key), client_ca.as_ref()], directory))?;
+    Ok(Some((files, tls)))
+}
+
+fn refuse_what_is_to_come(layers: &mut Layers<'_, '_>, flags: &ServerFlags) -> Result<(), ConfigError> {
+    if let Some(given) = layers.text("metrics_listen", flags.metrics_listen.as_ref())? {
+        return Err(given.refuse("metrics are not served by this version yet"));
     }
     Ok(())
 }

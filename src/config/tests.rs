@@ -1,5 +1,7 @@
 //! What is refused and where it is said to stand; which layer wins; what is never printed.
 
+mod certificates;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use super::*;
 use crate::engine::{InputForm, Protocol, Retention};
 use crate::model::ProfileSelector;
+use crate::server::Edge;
 
 /// A directory with a configuration and files of tokens in it.
 struct Files(tempfile::TempDir);
@@ -140,8 +143,6 @@ fn every_refusal_names_file_line_and_field() {
         ("token_file = 'empty'", "w.toml:1: token_file: empty has no token in it"),
         ("token_file = 'bad'", "w.toml:1: token_file: bad: line 2: must be `name token` or `token`"),
         ("token_file = 'absent'", "w.toml:1: token_file: absent cannot be read"),
-        ("tls_cert = 'a.pem'", "w.toml:1: tls_cert: TLS is not served by this version yet"),
-        ("tls_key = 'a.pem'", "w.toml:1: tls_key: TLS"),
         ("data_dir = ''", "w.toml:1: data_dir: must not be empty"),
         ("metrics_listen = '127.0.0.1:9'", "w.toml:1: metrics_listen: metrics are not served"),
         ("log_format = 'xml'", "w.toml:1: log_format: must be text or json"),
@@ -155,6 +156,12 @@ fn every_refusal_names_file_line_and_field() {
         ("[limits]\nstop_grace = '10'", "w.toml:2: limits.stop_grace: must be a duration with its unit"),
         ("[limits]\ncgroup = 'workers'", "w.toml:2: limits.cgroup: must be auto, off or the directory"),
         ("[limits]\nstop_grace = '1day'", "w.toml:2: limits.stop_grace: must be 1ms to 10m"),
+        ("[limits]\nmax_connections = 0", "w.toml:2: limits.max_connections: must be 1 to 1000000"),
+        ("[limits]\npreface_timeout = '1ms'", "w.toml:2: limits.preface_timeout: must be 10ms to 1h"),
+        ("[limits]\nmax_frame_size = '15KiB'", "w.toml:2: limits.max_frame_size: must be 16 KiB or more"),
+        ("[limits]\nstream_window = '2GiB'", "w.toml:2: limits.stream_window: must be 2097151 KiB or less"),
+        ("[limits]\nrequest_memory = 67108864", "w.toml:2: limits.request_memory: must be a text in quotes"),
+        ("[limits]\nmax_requests = 1", "w.toml:2: limits.max_requests: is not known here"),
         ("[retention]\nmax_age = '30'", "w.toml:2: retention.max_age: must be a duration with its unit"),
         ("[retention]\nmax_bytes = '10GB'", "w.toml:2: retention.max_bytes: must be a size with its unit"),
         ("[retention]\nmax_bytes = '1KiB'", "w.toml:2: retention.max_bytes: must be 1024 KiB or more"),
@@ -182,12 +189,15 @@ fn every_refusal_names_file_line_and_field() {
             "w.toml:2: remote_runtimes[0].runtime_id: another runtime has this id",
         ),
         (&remote.replace("'a'", "'a b'"), "w.toml:2: remote_runtimes[0].runtime_id: must be 1 to 120"),
-        (&remote.replace("http:", "https:"), "w.toml:3: remote_runtimes[0].endpoint: TLS is not spoken"),
+        (&remote.replace("http:", "ftp:"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT or https"),
         (&remote.replace("//", "//me:pass@"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT"),
         (&remote.replace(":1'", ":1/x'"), "w.toml:3: remote_runtimes[0].endpoint: must be http://HOST:PORT"),
         (&format!("{remote}timeout = '0s'"), "w.toml:4: remote_runtimes[0].timeout: must be 100ms to 5m"),
-        (&format!("{remote}ca_file = 'ca'"), "w.toml:4: remote_runtimes[0].ca_file: TLS is not spoken"),
-        (&format!("{remote}server_name = 'x'"), "w.toml:4: remote_runtimes[0].server_name: TLS"),
+        (
+            &format!("{remote}ca_file = 'ca'"),
+            "w.toml:4: remote_runtimes[0].ca_file: is of TLS: the endpoint must be https",
+        ),
+        (&format!("{remote}server_name = 'x'"), "w.toml:4: remote_runtimes[0].server_name: is of TLS"),
         (&format!("{remote}token_file = 'open'"), "w.toml:4: remote_runtimes[0].token_file: open is open"),
         (
             &format!("{remote}token_file = 'tokens'").replace("127.0.0.1", "10.0.0.1"),
@@ -329,6 +339,28 @@ fn the_samples_load() {
 }
 
 #[test]
+fn the_limits_that_the_samples_show_are_all_there_are_and_the_defaults() {
+    let shown = |name: &str| {
+        let sample = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/samples").join(name));
+        let sample = sample.unwrap();
+        let limits = sample.split("[limits]\n").nth(1).unwrap().split("\n# [").next().unwrap().to_owned();
+        let lines = limits.lines().map(|line| line.strip_prefix("# ").filter(|it| it.contains(" = ")).unwrap_or(line));
+        Files::new(&format!("[limits]\n{}\n", lines.collect::<Vec<_>>().join("\n")))
+    };
+    let age = Some(Duration::from_hours(1));
+    let (serve, runtime) = (shown("serve.toml"), shown("runtime.toml"));
+    assert_eq!(serve.serve().unwrap().edge, Edge { max_connection_age: age, ..Edge::control_plane() });
+    assert_eq!(runtime.runtime().unwrap().edge, Edge { max_connection_age: age, ..Edge::host() });
+    let fields = format!("{:?}", Edge::host());
+    for field in fields.split(['{', ',']).filter_map(|field| Some(field.split_once(": ")?.0.trim())) {
+        for files in [&serve, &runtime] {
+            let text = fs::read_to_string(files.path("w.toml")).unwrap();
+            assert!(text.lines().any(|line| line.starts_with(&format!("{field} = "))), "{field} is not shown");
+        }
+    }
+}
+
+#[test]
 fn what_has_changed_and_needs_a_restart_is_named() {
     let files = Files::new("listen = '127.0.0.1:1'\n[profiles.runtime_default]\nprotocol = 'catalog'\n");
     let changed = |text: &str| {
@@ -343,6 +375,7 @@ fn what_has_changed_and_needs_a_restart_is_named() {
     assert_eq!(changed(&format!("{same}[embedded]\nruntime_id = 'b'\n")), ["runtime_id"]);
     assert_eq!(changed(&format!("{same}[embedded]\nenabled = false\n")), ["embedded"]);
     assert_eq!(changed("[limits]\nmax_workers = 2\n"), ["listen", "profiles", "limits"]);
+    assert_eq!(changed("[limits]\nmax_streams = 2\n"), ["listen", "profiles", "limits"]);
     assert_eq!(changed(&format!("{same}[retention]\nmax_age = '30d'\n")), ["retention"]);
 
     let runtime = |text: &str| Fixed::from(&Files::new(text).runtime().unwrap());

@@ -162,6 +162,8 @@ pub enum Fault {
     Client,
     /// This one answer broke off or is not known, and the connection that it was to come on goes on.
     BrokenOff,
+    /// One side does not trust the other's certificate, or does not speak TLS: no connection came to be.
+    Untrusted,
 }
 
 /// A field that breaks its rule.

@@ -45,6 +45,6 @@ pub use spawn::{
     MAX_INPUT_BYTES, ProfileSelector, SendInput, StopMode, StopWorker, TerminalIntent, WorkerInput, WorkerIntent,
 };
 pub use text::{display_hint, is_plain, truncate_at_char};
-pub use token::{TokenTable, TokenTableError};
+pub use token::{TokenDigest, TokenTable, TokenTableError};
 pub use transcript::{Role, TRANSCRIPT_PAGE_MAX, TranscriptItem, transcript_limit};
 pub use worker::{ImplementationKind, Termination, TerminationReason, Worker, WorkerFilter, WorkerState, Workspace};

@@ -18,7 +18,17 @@ pub struct TokenTable(Vec<Entry>);
 
 struct Entry {
     caller: Caller,
-    digest: [u8; 32],
+    digest: TokenDigest,
+}
+
+/// What a token is known by, here where nobody keeps it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
 }
 
 /// Why a text is not a table of tokens. It names lines, never what stands in them.
@@ -74,7 +84,7 @@ impl TokenTable {
             if table.caller(token.as_bytes()).is_some() {
                 return Err(TokenTableError::Repeated(line));
             }
-            let digest: [u8; 32] = Sha256::digest(token).into();
+            let digest = TokenDigest::of(token.as_bytes());
             let caller = name.map_or_else(|| unnamed(&digest), Caller::new);
             table.0.push(Entry { caller, digest });
         }
@@ -87,17 +97,34 @@ impl TokenTable {
         self.0.len()
     }
 
-    /// Who `token` belongs to. Takes as long for a wrong token as for any right one: all digests are compared.
+    /// Who `token` belongs to.
     #[must_use]
     pub fn caller(&self, token: &[u8]) -> Option<&Caller> {
-        let digest: [u8; 32] = Sha256::digest(token).into();
+        self.0.get(self.find(token)?).map(|entry| &entry.caller)
+    }
+
+    /// Which one `token` is. Takes as long for a wrong token as for any right one: all digests are compared.
+    #[must_use]
+    pub fn find(&self, token: &[u8]) -> Option<usize> {
+        let TokenDigest(digest) = TokenDigest::of(token);
         let mut found = None;
-        for entry in &self.0 {
-            if bool::from(entry.digest.ct_eq(&digest)) {
-                found = Some(&entry.caller);
+        for (at, entry) in self.0.iter().enumerate() {
+            if bool::from(entry.digest.0.ct_eq(&digest)) {
+                found = Some(at);
             }
         }
         found
+    }
+
+    /// All of them, by whose they are.
+    pub fn entries(&self) -> impl Iterator<Item = (&Caller, &TokenDigest)> {
+        self.0.iter().map(|entry| (&entry.caller, &entry.digest))
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest(<redacted>)")
     }
 }
 
@@ -109,7 +136,7 @@ impl fmt::Debug for TokenTable {
 }
 
 /// Who a token without a name belongs to: the same caller after a restart, and another than that of any other token.
-fn unnamed(digest: &[u8; 32]) -> Caller {
+fn unnamed(TokenDigest(digest): &TokenDigest) -> Caller {
     let [a, b, c, d, ..] = digest;
     Caller::new(&format!("{UNNAMED}{a:02x}{b:02x}{c:02x}{d:02x}"))
 }

@@ -67,6 +67,8 @@ fn remote(reason: Reason) -> (&'static str, Severity, &'static str) {
 const AUTH_FAILED: &str = "its host refused the credential: compare the token_file of its [[remote_runtimes]] entry with \
                            the one that the host names in its log";
 
+const UNTRUSTED: &str = "it and its host do not trust each other over TLS: the control plane's log says why";
+
 /// Acceptance 80, 81: a failure of a host without a reason.
 const fn unexplained(fault: Fault) -> (&'static str, Severity, &'static str) {
     match fault {
@@ -74,6 +76,7 @@ const fn unexplained(fault: Fault) -> (&'static str, Severity, &'static str) {
         Fault::Refused => ("remote_runtime_http_rejected", Severity::Warning, "its host refused the request"),
         Fault::Client => ("remote_runtime_client_error", Severity::Error, "the call to its host could not be made"),
         Fault::BrokenOff => ("remote_runtime_network_error", Severity::Error, "its host's answer broke off"),
+        Fault::Untrusted => ("remote_runtime_network_error", Severity::Error, UNTRUSTED),
     }
 }
 

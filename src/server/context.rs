@@ -1,10 +1,14 @@
 //! From a request to the context of a call: who calls, until when, and under which id.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
+use super::callers::Pass;
+use super::drain::Drain;
+use super::ends::Ends;
 use super::layers::{Deadline, REQUEST_ID, RequestIdSlot, StreamEnd};
 use crate::model::{CallContext, Caller, Error, ErrorClass, Fingerprint, RequestId, Result, TraceContext, WorkspaceId};
 use crate::proto::convert::{HostContext, host_context};
@@ -21,6 +25,7 @@ const MAX_TRACEPARENT: usize = 128;
 #[derive(Debug, Clone)]
 pub(super) struct Incoming {
     caller: Caller,
+    pass: Option<Arc<Pass>>,
     deadline: Instant,
     stream_end: Option<Instant>,
     trace: TraceContext,
@@ -34,6 +39,7 @@ impl Incoming {
         let parent = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
         let incoming = Self {
             caller: extensions.get().cloned().unwrap_or_else(Caller::anonymous),
+            pass: extensions.get().cloned(),
             deadline: extensions.get().map_or_else(|| Instant::now() + DEFAULT, |Deadline(at)| *at),
             stream_end: extensions.get().map(|StreamEnd(at)| *at),
             trace: TraceContext { parent: parent.filter(|it| it.len() <= MAX_TRACEPARENT).map(Into::into) },
@@ -45,6 +51,11 @@ impl Incoming {
     /// When the stream that is asked for is to end; `None` where the caller has not said.
     pub(super) fn stream_end(&self) -> Option<Instant> {
         self.stream_end
+    }
+
+    /// What else ends the stream that is asked for.
+    pub(super) fn ends(&self, drain: &Drain) -> Ends {
+        Ends::new(drain.streams(), self.pass.clone())
     }
 
     /// The context of a call that changes nothing.

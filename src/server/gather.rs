@@ -35,10 +35,6 @@ impl<T> Gather<T> {
         Self { io, turn: Turn::None }
     }
 
-    pub(super) fn get_ref(&self) -> &T {
-        &self.io
-    }
-
     /// Ready where so many bytes may be written now.
     fn poll_turn(&mut self, cx: &Context<'_>, bytes: usize) -> Poll<()> {
         if self.turn == Turn::None && bytes < AMPLE {

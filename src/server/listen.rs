@@ -1,95 +1,157 @@
-//! Accepting TCP connections. A listener of another kind (TLS, a simulation) hands `serve` its own stream.
+//! Accepting TCP connections, over TLS where that is served. A listener of another kind (a simulation) makes [`Accepted`]
+//! of what it has.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::sleep;
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::edge::Edge;
+use super::connection::{Connection, Connections};
 use super::gather::Gather;
+use super::seldom::Seldom;
+use super::tls::Handshakes;
+use crate::tls::ServerTls;
 
 /// The connection preface of HTTP/2, in bytes.
 const PREFACE: usize = 24;
 /// How long to wait after a failure to accept: out of descriptors, the loop would spin.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often such a failure is logged.
-const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// A connection that was accepted; it counts until it is dropped.
-pub struct Accepted {
-    io: Gather<TcpStream>,
-    /// What it still has to say before it is taken for a client, and until when.
-    preface: Option<(usize, Pin<Box<Sleep>>)>,
-    _counted: OwnedSemaphorePermit,
+/// A connection that speaks HTTP/2, or should.
+pub struct Accepted<T> {
+    io: Gather<T>,
+    connection: Connection,
+    /// How much of its preface is still to come.
+    preface: usize,
 }
 
-/// The connections of a listener, without delay for small writes. Never ends.
-pub fn accept(listener: TcpListener, edge: &Edge) -> impl Stream<Item = io::Result<Accepted>> + Send + use<> {
-    let room = Arc::new(Semaphore::new(edge.max_connections));
-    let patience = edge.preface_timeout;
-    stream::unfold((listener, room, None), move |(listener, room, mut logged)| async move {
+/// What a connection is read from and written to.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// The TCP connections of a listener, without delay for small writes. Never ends. What is shown over `tls` may be
+/// exchanged while it accepts.
+pub fn accept(
+    listener: TcpListener,
+    connections: Connections,
+    tls: Option<Arc<ArcSwap<ServerTls>>>,
+) -> impl Stream<Item = io::Result<Accepted<Box<dyn Io>>>> + Send {
+    let handshakes = tls.map(|tls| Handshakes::new(tls, connections.edge()));
+    let listening = Listening { listener, connections, failed: Seldom::default() };
+    stream::unfold((listening, handshakes), |(listening, mut handshakes)| async move {
+        let (io, connection): (Box<dyn Io>, _) = if let Some(handshakes) = &mut handshakes {
+            let (io, connection) = secured(&listening, handshakes).await?;
+            (Box::new(io), connection)
+        } else {
+            let (io, connection) = listening.next().await?;
+            (Box::new(io), connection)
+        };
+        Some((Ok(Accepted::new(io, connection)), (listening, handshakes)))
+    })
+}
+
+/// The next connection that has shaken hands.
+async fn secured(listening: &Listening, handshakes: &mut Handshakes) -> Option<(TlsStream<TcpStream>, Connection)> {
+    loop {
+        tokio::select! {
+            biased;
+            shaken = handshakes.next() => return Some(shaken),
+            accepted = listening.next() => {
+                let (io, connection) = accepted?;
+                handshakes.begin(io, connection);
+            }
+        }
+    }
+}
+
+struct Listening {
+    listener: TcpListener,
+    connections: Connections,
+    failed: Seldom,
+}
+
+impl Listening {
+    /// The next connection that there is room for. Nothing is lost where this is dropped.
+    async fn next(&self) -> Option<(TcpStream, Connection)> {
         loop {
-            // The semaphore is never closed.
-            let counted = room.clone().acquire_owned().await.ok()?;
-            match listener.accept().await {
-                Ok((io, _)) => {
-                    // Without it a small answer may wait for the acknowledgement of the one before.
-                    if io.set_nodelay(true).is_ok() {
-                        let preface = Some((PREFACE, Box::pin(sleep(patience))));
-                        let accepted = Accepted { io: Gather::new(io), preface, _counted: counted };
-                        return Some((Ok(accepted), (listener, room, logged)));
-                    }
-                }
+            let room = self.connections.room().await?;
+            let (io, address) = self.accept().await;
+            // Without it a small answer may wait for the acknowledgement of the one before.
+            if io.set_nodelay(true).is_ok()
+                && let Some(connection) = self.connections.take(address, room)
+            {
+                return Some((io, connection));
+            }
+        }
+    }
+
+    async fn accept(&self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok(accepted) => return accepted,
                 Err(error) => {
-                    if logged.is_none_or(|at: Instant| at.elapsed() >= LOG_EVERY) {
-                        tracing::warn!(%error, "cannot accept connections");
-                        logged = Some(Instant::now());
+                    if let Some(times) = self.failed.count() {
+                        tracing::warn!(%error, times, "cannot accept connections");
                     }
                     sleep(PAUSE).await;
                 }
             }
         }
-    })
-}
-
-impl Connected for Accepted {
-    type ConnectInfo = <TcpStream as Connected>::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.io.get_ref().connect_info()
     }
 }
 
-impl AsyncRead for Accepted {
+impl<T> Accepted<T> {
+    /// Its preface is waited for from now on.
+    pub fn new(io: T, connection: Connection) -> Self {
+        connection.begins();
+        Self { io: Gather::new(io), connection, preface: PREFACE }
+    }
+
+    fn written<U>(&self, written: Poll<U>) -> Poll<U> {
+        self.connection.takes(written.is_ready());
+        written
+    }
+}
+
+impl<T> Connected for Accepted<T> {
+    type ConnectInfo = Connection;
+
+    fn connect_info(&self) -> Connection {
+        self.connection.clone()
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Accepted<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.connection.watch(cx)?;
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        let Some((left, until)) = &mut self.preface else { return read };
-        match read {
-            Poll::Pending if until.as_mut().poll(cx).is_ready() => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(done) => {
-                *left = left.saturating_sub(buf.filled().len() - before);
-                if *left == 0 {
-                    self.preface = None;
-                }
-                Poll::Ready(done)
+        if self.preface > 0 && read.is_ready() {
+            self.preface = self.preface.saturating_sub(buf.filled().len() - before);
+            if self.preface == 0 {
+                self.connection.spoke();
             }
         }
+        read
     }
 }
 
-impl AsyncWrite for Accepted {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Accepted<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        self.connection.check()?;
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.written(written)
     }
 
     fn poll_write_vectored(
@@ -97,7 +159,9 @@ impl AsyncWrite for Accepted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        self.connection.check()?;
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -105,10 +169,13 @@ impl AsyncWrite for Accepted {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        self.connection.check()?;
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.written(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.check()?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
@@ -119,13 +186,14 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::server::Edge;
 
     #[tokio::test]
     async fn a_connection_that_says_nothing_is_let_go_and_one_that_speaks_is_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let edge = Edge { preface_timeout: Duration::from_millis(20), ..Edge::control_plane() };
-        let mut accepted = Box::pin(accept(listener, &edge));
+        let mut accepted = Box::pin(accept(listener, Connections::new(&edge), None));
         for (said, kept) in [(0, false), (PREFACE - 1, false), (PREFACE, true)] {
             let mut client = TcpStream::connect(address).await.unwrap();
             let mut server = accepted.next().await.unwrap().unwrap();
@@ -143,7 +211,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let edge = Edge { max_connections: 1, ..Edge::control_plane() };
-        let mut accepted = Box::pin(accept(listener, &edge));
+        let mut accepted = Box::pin(accept(listener, Connections::new(&edge), None));
         let _clients = (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
         let first = accepted.next().await.unwrap().unwrap();
         assert!(futures_util::poll!(accepted.next()).is_pending());

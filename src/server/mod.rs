@@ -4,7 +4,9 @@
 //!
 //! | file | what it is for |
 //! | --- | --- |
-//! | `edge`, `listen` | limits, the accepting of connections, serving |
+//! | `edge`, `listen`, `tls` | limits, the accepting of connections, handshakes, serving |
+//! | `connection` | one that was accepted: who, since when, what of it is in flight, whether it must end |
+//! | `callers`, `ends` | who is let in, and what ends the streams of those who are let in no more |
 //! | `layers` | what every request passes |
 //! | `context` | from a request to the context of a call |
 //! | `*_service` | one for each service: convert, call, convert back |
@@ -12,9 +14,12 @@
 //! | `routes`, `health` | which services a role serves |
 //! | `seldom` | what may happen very often and is said now and then |
 
+mod callers;
+mod connection;
 mod context;
 mod drain;
 mod edge;
+mod ends;
 mod gather;
 mod health;
 mod host_service;
@@ -27,6 +32,8 @@ mod routes;
 mod runtime_service;
 mod seldom;
 mod source;
+mod tally;
+mod tls;
 mod transcript;
 mod transcript_service;
 mod worker_runtime_service;
@@ -37,8 +44,10 @@ mod config_bundle_service;
 #[cfg(test)]
 mod tests;
 
+pub use callers::Callers;
+pub use connection::{Connection, Connections};
 pub use drain::Drain;
 pub use edge::{Edge, serve, service};
 pub use health::Health;
-pub use listen::{Accepted, accept};
+pub use listen::{Accepted, Io, accept};
 pub use routes::{Served, control_plane, worker_runtime};

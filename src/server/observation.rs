@@ -3,8 +3,8 @@
 //! 1. The snapshot, made here.
 //! 2. Frames as the observation hands them out: bytes that are sent as they are.
 //! 3. A heartbeat, made here, when nothing came for the interval.
-//! 4. The end: OK when the worker has ended; `DRAINING`, after a frame that says so; `DEADLINE_EXCEEDED`; or what broke.
-//!    Each with the last cursor in the trailer [`CURSOR`].
+//! 4. The end: OK when the worker has ended; `DRAINING`, after a frame that says so; `UNAUTHENTICATED`, where the caller's
+//!    token is gone; `DEADLINE_EXCEEDED`; or what broke. Each with the last cursor in the trailer [`CURSOR`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
-use super::drain::draining;
+use super::ends::{End, Ends};
 use super::layers::deadline_exceeded;
 use crate::engine::{Clock, Observation, Observed};
-use crate::model::{Diagnostic, EventKind};
+use crate::model::{Diagnostic, Error, EventKind};
 use crate::proto::frames::Place;
 use crate::proto::status::to_status;
 
@@ -31,7 +30,7 @@ pub(super) fn frames(
     observation: Observation,
     heartbeat: Duration,
     clock: Arc<dyn Clock>,
-    streams: CancellationToken,
+    ends: Ends,
     until: Option<Instant>,
 ) -> impl Stream<Item = Result<Bytes, Status>> {
     let view = observation.view();
@@ -42,7 +41,7 @@ pub(super) fn frames(
         sequence: observation.sequence(),
     };
     let (quiet_since, phase) = (Instant::now(), Phase::Open);
-    let feed = Feed { observation, place, heartbeat, clock, streams, until, quiet_since, phase };
+    let feed = Feed { observation, place, heartbeat, clock, ends, until, quiet_since, phase };
     stream::unfold(feed, |mut feed| async move { feed.next().await.map(|frame| (frame, feed)) })
 }
 
@@ -60,7 +59,7 @@ struct Feed {
     place: Place,
     heartbeat: Duration,
     clock: Arc<dyn Clock>,
-    streams: CancellationToken,
+    ends: Ends,
     until: Option<Instant>,
     quiet_since: Instant,
     phase: Phase,
@@ -78,7 +77,7 @@ enum Phase {
 enum Next {
     Observed(crate::model::Result<Option<Observed>>),
     Quiet,
-    Draining,
+    End(End),
     Exceeded,
 }
 
@@ -86,7 +85,7 @@ impl Feed {
     async fn next(&mut self) -> Option<Result<Bytes, Status>> {
         match self.phase {
             Phase::Over => return None,
-            Phase::Draining => return Some(Err(self.end(to_status(&draining())))),
+            Phase::Draining => return Some(Err(self.end(to_status(&Error::from(End::Draining))))),
             Phase::Open => {}
         }
         let frame = match self.wait().await {
@@ -95,7 +94,8 @@ impl Feed {
             Next::Observed(Err(error)) => return Some(Err(self.end(to_status(&error)))),
             Next::Exceeded => return Some(Err(self.end(to_status(&deadline_exceeded())))),
             Next::Quiet => self.place.heartbeat(self.observation.seen_age().unwrap_or_default(), self.clock.now()),
-            Next::Draining => {
+            Next::End(revoked @ End::Revoked) => return Some(Err(self.end(to_status(&Error::from(revoked))))),
+            Next::End(End::Draining) => {
                 self.phase = Phase::Draining;
                 let said =
                     Diagnostic::warning("draining", "the server is shutting down: observe again with this cursor");
@@ -106,16 +106,16 @@ impl Feed {
         Some(Ok(frame))
     }
 
-    /// What is ready is taken before anything is waited for; a drain and the deadline come before both.
+    /// What is ready is taken before anything is waited for; ends from outside and the deadline come before both.
     async fn wait(&mut self) -> Next {
-        if self.streams.is_cancelled() {
-            return Next::Draining;
+        if let Some(end) = self.ends.come() {
+            return Next::End(end);
         }
         tokio::select! {
             biased;
             () = reached(self.until) => Next::Exceeded,
             next = self.observation.next() => Next::Observed(next),
-            () = self.streams.cancelled() => Next::Draining,
+            end = self.ends.coming() => Next::End(end),
             () = sleep_until(self.quiet_since + self.heartbeat) => Next::Quiet,
         }
     }

@@ -26,15 +26,14 @@ impl ObservationService for Observations {
         request: Request<ObserveWorkerRequest>,
     ) -> Result<Response<Self::ObserveWorkerStream>, Status> {
         let (incoming, message) = Incoming::of(request);
-        let until = incoming.stream_end();
+        let (until, ends) = (incoming.stream_end(), incoming.ends(&self.0.drain));
         // A cursor that was never handed out is refused here, before any host is asked.
         let (runtime_id, observe) = convert::observe(message).map_err(bad)?;
         let Observe { worker_id, from, heartbeat, stop_after } = observe;
         let ctx = incoming.read(&self.0.workspace);
         let observation = self.0.registry.observe_worker(&ctx, &runtime_id, &worker_id, from, stop_after).await;
         let observation = observation.map_err(|error| refuse(&error, &ctx))?;
-        let streams = self.0.drain.streams().clone();
-        let frames = frames(observation, heartbeat, self.0.clock.clone(), streams, until);
+        let frames = frames(observation, heartbeat, self.0.clock.clone(), ends, until);
         let answers = catching(frames).map(|frame| frame.map(|frame| ObserveWorkerResponse { frame: Some(frame) }));
         Ok(Response::new(Box::pin(answers)))
     }

@@ -28,12 +28,8 @@ use crate::proto::v1::worker_service_server::{SERVICE_NAME as WORKERS, WorkerSer
 use crate::registry::Registry;
 use crate::runtime::WorkerRuntime;
 
-/// The largest request: an input of 128 KiB, with room.
-const MAX_REQUEST: usize = 256 * 1024;
-/// The largest request of the services that take config bundles.
-const MAX_BUNDLE_REQUEST: usize = 4 * 1024 * 1024;
-/// What a host's request has beside what the control plane was sent: who asks, and the bundle's digest.
-const MAX_CONTEXT: usize = 4 * 1024;
+/// More than any request may be made to be. What each method takes is a limit of the edge, kept by a layer.
+const MAX_REQUEST: usize = 64 * 1024 * 1024;
 /// The largest answer: a page of 256 KiB, or one item or frame that is larger by itself.
 const MAX_ANSWER: usize = 1024 * 1024;
 
@@ -60,19 +56,19 @@ pub async fn control_plane(
 ) -> Result<Served, tonic_reflection::server::Error> {
     let plane = ControlPlane { registry, workspace, clock, drain };
     let (mut routes, health) = beside(&CONTROL_PLANE).await?;
-    /// The same sizes for all but the bundles.
+    /// The same sizes for all.
     macro_rules! sized {
-        ($server:ident, $service:expr, $max_request:expr) => {
-            $server::new($service).max_decoding_message_size($max_request).max_encoding_message_size(MAX_ANSWER)
+        ($server:ident, $service:expr) => {
+            $server::new($service).max_decoding_message_size(MAX_REQUEST).max_encoding_message_size(MAX_ANSWER)
         };
     }
     routes
-        .add_service(sized!(RuntimeServiceServer, Runtimes(plane.clone()), MAX_REQUEST))
-        .add_service(sized!(HostServiceServer, Hosts(plane.clone()), MAX_REQUEST))
-        .add_service(sized!(WorkerServiceServer, Workers(plane.clone()), MAX_REQUEST))
-        .add_service(sized!(TranscriptServiceServer, Transcripts(plane.clone()), MAX_REQUEST))
-        .add_service(sized!(ObservationServiceServer, Observations(plane.clone()), MAX_REQUEST))
-        .add_service(sized!(ConfigBundleServiceServer, ConfigBundles(plane), MAX_BUNDLE_REQUEST));
+        .add_service(sized!(RuntimeServiceServer, Runtimes(plane.clone())))
+        .add_service(sized!(HostServiceServer, Hosts(plane.clone())))
+        .add_service(sized!(WorkerServiceServer, Workers(plane.clone())))
+        .add_service(sized!(TranscriptServiceServer, Transcripts(plane.clone())))
+        .add_service(sized!(ObservationServiceServer, Observations(plane.clone())))
+        .add_service(sized!(ConfigBundleServiceServer, ConfigBundles(plane)));
     Ok(Served { routes: routes.routes(), health })
 }
 
@@ -90,9 +86,8 @@ pub async fn worker_runtime(
 ) -> Result<Served, tonic_reflection::server::Error> {
     let (mut routes, health) = beside(&HOST).await?;
     let service = HostRuntime { runtime, store_backend, workspace, clock, drain };
-    // All methods of a service have one limit, and one of them takes bundles.
     let service = WorkerRuntimeServiceServer::new(service)
-        .max_decoding_message_size(MAX_BUNDLE_REQUEST + MAX_CONTEXT)
+        .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_ANSWER);
     routes.add_service(service);
     Ok(Served { routes: routes.routes(), health })

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -18,7 +17,7 @@ use tonic_types::StatusExt as _;
 
 mod refusals;
 
-use super::{Drain, Edge, Health, Served, accept, control_plane, serve, worker_runtime};
+use super::{Callers, Connections, Drain, Edge, Health, Served, accept, control_plane, serve, worker_runtime};
 use crate::engine::store::MemoryStore;
 use crate::engine::{Engine, EngineLimits, EngineParts, InputForm, Profile, Profiles, Protocol, Restart, SystemClock};
 use crate::model::{ProfileSelector, RuntimeId, TokenTable, WorkspaceId};
@@ -61,12 +60,11 @@ impl Plane {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let endpoint = format!("http://{address}");
-        let tokens = Some(Arc::new(ArcSwap::from_pointee(TokenTable::parse("alice s3cret").unwrap())));
+        let tokens = Some(Arc::new(Callers::new(TokenTable::parse("alice s3cret").unwrap())));
         let (routes, ending) = (served.routes, drain.clone());
         tokio::spawn(async move {
-            serve(accept(listener, &Edge::control_plane()), routes, &Edge::control_plane(), tokens, ending)
-                .await
-                .unwrap();
+            let edge = Edge::control_plane();
+            serve(accept(listener, Connections::new(&edge), None), routes, &edge, tokens, ending).await.unwrap();
         });
         let channel = Endpoint::from_shared(endpoint).unwrap().connect().await.unwrap();
         Self { address, channel, drain, health: served.health }

@@ -10,10 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, stream};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::drain::draining;
+use super::ends::Ends;
 use super::page::fitting;
 use super::source::Source;
 use crate::engine::{Observation, ObserveFrom, Observed};
@@ -49,13 +48,12 @@ pub(super) async fn batches(
     ctx: CallContext,
     start: u64,
     follow: bool,
-    streams: CancellationToken,
+    ends: Ends,
 ) -> Result<impl Stream<Item = Result<Batch, Status>>> {
     let live = if follow { Some(source.observe(&ctx, ObserveFrom::Now, None).await?) } else { None };
     let first = source.transcript(&ctx, start, TRANSCRIPT_PAGE_MAX).await?;
     let until = if follow { None } else { Some(first.total_items) };
-    let mut reader =
-        Reader { source, ctx, at: start, until, live, phase: Phase::Pages, ready: VecDeque::new(), streams };
+    let mut reader = Reader { source, ctx, at: start, until, live, phase: Phase::Pages, ready: VecDeque::new(), ends };
     reader.take_page(first);
     Ok(stream::unfold(reader, |mut reader| async move { reader.next().await.map(|batch| (batch, reader)) }))
 }
@@ -71,7 +69,7 @@ struct Reader {
     phase: Phase,
     /// Items to be sent, the last of them with sequence `at`.
     ready: VecDeque<Bytes>,
-    streams: CancellationToken,
+    ends: Ends,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,9 +116,10 @@ impl Reader {
         }
         // The deadline of the call was for the opening; that of the stream is the layer's.
         self.ctx.deadline = Instant::now() + PAGE_TIMEOUT;
+        let ends = self.ends.clone();
         let page = tokio::select! {
             biased;
-            () = self.streams.cancelled() => return Err(draining()),
+            end = ends.coming() => return Err(end.into()),
             page = self.source.transcript(&self.ctx, self.at, limit) => page?,
         };
         self.take_page(page);
@@ -142,7 +141,7 @@ impl Reader {
 
     /// Waits for one item, and takes those that are ready behind it.
     async fn live(&mut self) -> Result<()> {
-        let streams = self.streams.clone();
+        let ends = self.ends.clone();
         // Only a reader that follows is ever live.
         let Some(live) = &mut self.live else {
             self.phase = Phase::Ended;
@@ -150,7 +149,7 @@ impl Reader {
         };
         let first = tokio::select! {
             biased;
-            () = streams.cancelled() => return Err(draining()),
+            end = ends.coming() => return Err(end.into()),
             next = live.next() => next?,
         };
         self.take_live(first)?;

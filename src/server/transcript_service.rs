@@ -57,9 +57,10 @@ impl TranscriptService for Transcripts {
         let (incoming, message) = Incoming::of(request);
         let (runtime_id, asked) = convert::stream_transcript(message).map_err(bad)?;
         let StreamTranscript { worker_id, start, follow } = asked;
+        let ends = incoming.ends(&self.0.drain);
         let ctx = incoming.read(&self.0.workspace);
         let source = Arc::new(OfRegistry { registry: self.0.registry.clone(), runtime_id, worker_id });
-        let batches = batches(source, ctx.clone(), start, follow, self.0.drain.streams().clone());
+        let batches = batches(source, ctx.clone(), start, follow, ends);
         let batches = batches.await.map_err(|error| refuse(&error, &ctx))?;
         let answers = catching(batches).map(|batch| {
             batch.map(|batch| StreamTranscriptResponse { items: batch.items, next_start: batch.next_start })

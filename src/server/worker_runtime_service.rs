@@ -145,9 +145,10 @@ impl WorkerRuntimeService for HostRuntime {
     ) -> Result<Response<Self::StreamTranscriptStream>, Status> {
         let (incoming, message) = Incoming::of(request);
         let StreamTranscript { worker_id, start, follow } = convert::host_stream_transcript(message).map_err(bad)?;
+        let ends = incoming.ends(&self.drain);
         let ctx = incoming.read(&self.workspace);
         let source = Arc::new(OfRuntime { runtime: self.runtime.clone(), worker_id });
-        let batches = batches(source, ctx.clone(), start, follow, self.drain.streams().clone());
+        let batches = batches(source, ctx.clone(), start, follow, ends);
         let batches = batches.await.map_err(|error| refuse(&error, &ctx))?;
         let answers = catching(batches).map(|batch| {
             batch.map(|batch| HostStreamTranscriptResponse { items: batch.items, next_start: batch.next_start })
@@ -162,13 +163,12 @@ impl WorkerRuntimeService for HostRuntime {
         request: Request<host::ObserveWorkerRequest>,
     ) -> Result<Response<Self::ObserveWorkerStream>, Status> {
         let (incoming, message) = Incoming::of(request);
-        let until = incoming.stream_end();
+        let (until, ends) = (incoming.stream_end(), incoming.ends(&self.drain));
         let Observe { worker_id, from, heartbeat, stop_after } = convert::host_observe(message).map_err(bad)?;
         let ctx = incoming.read(&self.workspace);
         let observation = self.runtime.observe_worker(&ctx, &worker_id, from, stop_after).await;
         let observation = observation.map_err(|error| refuse(&error, &ctx))?;
-        let streams = self.drain.streams().clone();
-        let frames = frames(observation, heartbeat, self.clock.clone(), streams, until);
+        let frames = frames(observation, heartbeat, self.clock.clone(), ends, until);
         let answers = catching(frames).map(|frame| frame.map(|frame| HostObserveWorkerResponse { frame: Some(frame) }));
         Ok(Response::new(Box::pin(answers)))
     }

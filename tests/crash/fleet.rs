@@ -54,7 +54,8 @@ impl Fleet {
         let configuration = Configuration { profiles: profiles(), ..Configuration::default() };
         let mut host = Server::new(Role::Host(HOST.to_owned()), &configuration);
         host.start().await;
-        let configuration = Configuration { profiles: profiles(), remotes: vec![host.entry()] };
+        let configuration =
+            Configuration { profiles: profiles(), remotes: vec![host.entry()], ..Configuration::default() };
         let mut plane = Server::new(Role::Plane, &configuration);
         plane.start().await;
         let fleet = Self { plane, host };

@@ -148,6 +148,11 @@ impl Server {
     /// The entry for this host in a control plane's file.
     pub(crate) fn entry(&self) -> Remote {
         let Role::Host(runtime_id) = &self.role else { panic!("a control plane is nobody's host") };
-        Remote { runtime_id: runtime_id.clone(), address: self.address(), token_file: self.path("tokens") }
+        Remote {
+            runtime_id: runtime_id.clone(),
+            address: self.address(),
+            token_file: self.path("tokens"),
+            tls: Vec::new(),
+        }
     }
 }

@@ -32,3 +32,5 @@ mod seed;
 mod sharing;
 mod store;
 mod support;
+mod tls;
+mod token_exchange;

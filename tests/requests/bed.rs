@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::request::Builder;
 use http::{Request, Response};
@@ -18,7 +17,7 @@ use workplane::model::{RuntimeId, TokenTable, WorkspaceId};
 use workplane::proto::FILE_DESCRIPTOR_SET;
 use workplane::registry::Registry;
 use workplane::runtime::{LocalRuntime, WorkerRuntime};
-use workplane::server::{Drain, Edge, control_plane, service, worker_runtime};
+use workplane::server::{Callers, Drain, Edge, control_plane, service, worker_runtime};
 
 use crate::answer::Answer;
 
@@ -65,7 +64,7 @@ impl Bed {
         let clock = Arc::new(SystemClock);
         let plane = control_plane(registry, workspace(), clock.clone(), drain.clone()).await.unwrap();
         let host = worker_runtime(runtime, "memory", workspace(), clock, drain).await.unwrap();
-        let tokens = || Some(Arc::new(ArcSwap::from_pointee(TokenTable::parse("alice s3cret").unwrap())));
+        let tokens = || Some(Arc::new(Callers::new(TokenTable::parse("alice s3cret").unwrap())));
         let mut bed = Self {
             plane: service(plane.routes, &Edge::control_plane(), tokens()).boxed_clone(),
             host: service(host.routes, &Edge::host(), tokens()).boxed_clone(),

@@ -41,8 +41,8 @@ async fn of_one(remote: &RemoteRuntimeConfig) -> Vec<Finding> {
         };
         return vec![Finding::fail(what, format!("{place} is not reached: {error}"), advice)];
     }
-    let RemoteRuntimeConfig { runtime_id, display_name, endpoint, token, timeout } = remote.clone();
-    let config = RemoteConfig { runtime_id, display_name, endpoint: endpoint.to_string(), token, timeout };
+    let RemoteRuntimeConfig { runtime_id, display_name, endpoint, token, tls, files: _, timeout } = remote.clone();
+    let config = RemoteConfig { runtime_id, display_name, endpoint: endpoint.to_string(), token, tls, timeout };
     match RemoteRuntime::new(&config, &Handle::current()) {
         Ok(runtime) => said(what, &place, &runtime).await,
         Err(error) => vec![Finding::fail(what, error.to_string(), "correct its [[remote_runtimes]] entry")],

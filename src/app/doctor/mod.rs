@@ -88,7 +88,7 @@ async fn serve(flags: &ServeFlags) -> Vec<Finding> {
         Ok(config) => config,
         Err(refused) => return vec![not_loaded(&refused)],
     };
-    let ServeConfig { server, workspace_id: _, embedded, remotes } = &config;
+    let ServeConfig { server, edge: _, workspace_id: _, embedded, remotes } = &config;
     let (runtime_id, host) = match embedded {
         Some(EmbeddedConfig { runtime_id, profiles, limits }) => (Some(runtime_id), Some((profiles, limits))),
         None => (None, None),
@@ -110,7 +110,7 @@ fn runtime(flags: &RuntimeFlags) -> Vec<Finding> {
         Ok(config) => config,
         Err(refused) => return vec![not_loaded(&refused)],
     };
-    let RuntimeConfig { server, runtime_id, display_name: _, profiles, limits } = &config;
+    let RuntimeConfig { server, edge: _, runtime_id, display_name: _, profiles, limits } = &config;
     let seen = match runtime_id {
         Some(id) => format!("the runtime {id}"),
         None => "a runtime without a runtime_id, which makes one up".to_owned(),

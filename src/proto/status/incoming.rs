@@ -68,6 +68,7 @@ fn error(reason: Reason, fault: Option<Fault>) -> Error {
         Fault::Refused => "the host refused the request, and gave no reason",
         Fault::Client => "the call to the host could not be made",
         Fault::BrokenOff => "the host's answer broke off",
+        Fault::Untrusted => "no connection to the host came to be that both sides trust",
     };
     Error::new(reason, words).because(fault)
 }

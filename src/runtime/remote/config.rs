@@ -7,6 +7,7 @@ use http::Uri;
 use secrecy::SecretString;
 
 use crate::model::{Error, Result, RuntimeId};
+use crate::tls::ClientTls;
 
 /// How long a call may take where the configuration does not say.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,10 +19,12 @@ pub struct RemoteConfig {
     pub runtime_id: RuntimeId,
     /// For people, until the host gives a name; may be empty.
     pub display_name: String,
-    /// Where it is: `http://host:port`.
+    /// Where it is: `http://host:port`, or `https://host:port` where `tls` says whom it must be.
     pub endpoint: String,
     /// The bearer token that every call carries, if any. Whether it may be sent in clear is its owner's to decide.
     pub token: Option<SecretString>,
+    /// Whom it must be, and what is shown to it.
+    pub tls: Option<ClientTls>,
     /// How long a call may take: 10 s. Lists take at most 2 s of it, spawns three times as long.
     pub timeout: Duration,
 }
@@ -31,21 +34,23 @@ impl RemoteConfig {
     #[must_use]
     pub fn new(runtime_id: RuntimeId, endpoint: impl Into<String>) -> Self {
         let (display_name, endpoint) = (String::new(), endpoint.into());
-        Self { runtime_id, display_name, endpoint, token: None, timeout: DEFAULT_TIMEOUT }
+        Self { runtime_id, display_name, endpoint, token: None, tls: None, timeout: DEFAULT_TIMEOUT }
     }
 
     /// The endpoint, checked (acceptance 65).
     pub(super) fn uri(&self) -> Result<Uri> {
         let bad = |rule: &str| Error::field("endpoint", rule).with("runtime_id", &self.runtime_id);
-        let uri: Uri = self.endpoint.trim_end_matches('/').parse().map_err(|_| bad("must be http://host:port"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(bad("https is not supported by this version yet")),
-            _ => return Err(bad("must be http://host:port")),
+        let form = "must be http://host:port or https://host:port";
+        let uri: Uri = self.endpoint.trim_end_matches('/').parse().map_err(|_| bad(form))?;
+        match (uri.scheme_str(), &self.tls) {
+            (Some("http"), None) | (Some("https"), Some(_)) => {}
+            (Some("http"), Some(_)) => return Err(bad("must be https://host:port, since it is said whom it must be")),
+            (Some("https"), None) => return Err(bad("is https, and it is not said whom it must be")),
+            _ => return Err(bad(form)),
         }
         let plain = uri.authority().is_some_and(|it| !it.as_str().contains('@') && !it.host().is_empty());
         if !plain || uri.path() != "/" || uri.query().is_some() {
-            return Err(bad("must be http://host:port, without a user, a path or a query"));
+            return Err(bad("must be a host and a port, without a user, a path or a query"));
         }
         Ok(uri)
     }
@@ -59,6 +64,7 @@ impl fmt::Debug for RemoteConfig {
             .field("display_name", &self.display_name)
             .field("endpoint", &"<backend-private>")
             .field("token", &self.token.as_ref().map(|_| "<redacted>"))
+            .field("tls", &self.tls)
             .field("timeout", &self.timeout)
             .finish()
     }
@@ -93,6 +99,6 @@ mod tests {
             let refused = config(bad).uri().unwrap_err();
             assert_eq!(refused.fields()[0].field, "endpoint", "{bad}");
         }
-        assert!(config("https://host:1").uri().unwrap_err().message().contains("yet"));
+        assert!(config("https://host:1").uri().unwrap_err().message().contains("whom"));
     }
 }

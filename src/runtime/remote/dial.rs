@@ -18,7 +18,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 /// Makes connections.
 #[async_trait]
 pub trait Dial: Send + Sync + 'static {
-    /// A new connection to `endpoint`. The caller gives up after 2 s.
+    /// A new connection to `endpoint`, in clear also where TLS is to be spoken on it. The caller gives up after 2 s.
     async fn dial(&self, endpoint: &Uri) -> io::Result<Box<dyn Io>>;
 }
 
@@ -30,7 +30,8 @@ pub struct TcpDial;
 impl Dial for TcpDial {
     async fn dial(&self, endpoint: &Uri) -> io::Result<Box<dyn Io>> {
         let host = endpoint.host().unwrap_or_default().trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, endpoint.port_u16().unwrap_or(80))).await?;
+        let is_tls = endpoint.scheme_str() == Some("https");
+        let stream = TcpStream::connect((host, endpoint.port_u16().unwrap_or(if is_tls { 443 } else { 80 }))).await?;
         stream.set_nodelay(true)?;
         Ok(Box::new(stream))
     }

@@ -5,8 +5,8 @@
 //! said on it which runtime it is. So no call ever reaches a host that took over another one's address.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -32,6 +32,7 @@ use crate::proto::host_client::{Hello, hello};
 use crate::proto::runtime_v1::GetRuntimeRequest;
 use crate::proto::runtime_v1::worker_runtime_service_client::WorkerRuntimeServiceClient;
 use crate::proto::status::{Marking, from_status};
+use crate::tls::{ClientTls, Refused, in_clear};
 
 /// How long a connection may take to come to be (robustness.md).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -92,6 +93,8 @@ pub(super) struct Line {
     pub health: Arc<Health>,
     pub guard: Arc<Guard>,
     pub closing: Arc<Closing>,
+    /// Why TLS failed last: it is said once.
+    pub untrusted: Mutex<Option<Refused>>,
 }
 
 enum State {
@@ -153,14 +156,47 @@ impl Link {
 
 impl Line {
     async fn connect(&self) -> Result<Connection> {
-        let dialled = timeout(CONNECT_TIMEOUT, self.dial.dial(&self.endpoint)).await;
-        let io = dialled.map_err(|_| unreachable(&self.runtime_id))?.map_err(|_| unreachable(&self.runtime_id))?;
+        let refused = Arc::default();
+        let dialled = timeout(CONNECT_TIMEOUT, self.dialled(&refused)).await;
+        let io = dialled.map_err(|_| unreachable(&self.runtime_id))??;
         let gone = CancellationToken::new();
         let channel = channel(&self.endpoint, io, gone.clone()).await.map_err(|_| unreachable(&self.runtime_id))?;
         let client = WorkerRuntimeServiceClient::new(Marking(channel)).max_decoding_message_size(MAX_MESSAGE);
-        let hello = self.greet(client.clone(), Instant::now() + GREETING_TIMEOUT).await?;
+        let greeted = self.greet(client.clone(), Instant::now() + GREETING_TIMEOUT).await;
+        // A host that does not trust us may say so only now.
+        let hello = greeted.map_err(|error| refused.get().map_or(error, |why| self.untrusted(*why)))?;
+        *self.untrusted.lock() = None;
         let features = hello.features.into();
         Ok(Connection { client, incarnation: hello.incarnation, features, gone, broke: Arc::default() })
+    }
+
+    /// A connection that has shaken hands, where it is one of TLS.
+    async fn dialled(&self, refused: &Arc<OnceLock<Refused>>) -> Result<Box<dyn Io>> {
+        let tls = self.settings.load().tls.clone();
+        if tls.is_none() && self.endpoint.scheme_str() != Some("http") {
+            return Err(unreachable(&self.runtime_id));
+        }
+        let io = self.dial.dial(&self.endpoint).await.map_err(|_| unreachable(&self.runtime_id))?;
+        let Some(tls) = tls else { return Ok(io) };
+        match tls.connect(io, refused).await {
+            Ok(io) => Ok(Box::new(io)),
+            Err(_) => Err(refused.get().map_or_else(|| unreachable(&self.runtime_id), |why| self.untrusted(*why))),
+        }
+    }
+
+    /// One of the two does not trust the other; said in the log where it is news.
+    fn untrusted(&self, why: Refused) -> Error {
+        if self.untrusted.lock().replace(why) != Some(why) {
+            let name = self.settings.load().tls.as_ref().map(ClientTls::name).unwrap_or_default();
+            tracing::warn!(runtime_id = %self.runtime_id, why = why.told(&name), "TLS with a host failed");
+        }
+        match why {
+            Refused::OtherName => {
+                let words = "the host's certificate is not valid for the host that is registered";
+                Error::new(Reason::RemoteRuntimeWrongIdentity, words).with("runtime_id", &self.runtime_id)
+            }
+            Refused::Because(_) => unreachable(&self.runtime_id).because(Fault::Untrusted),
+        }
     }
 
     /// No connection came to be. A host that answered, though not as it should, was reached.
@@ -227,7 +263,8 @@ async fn channel(endpoint: &Uri, io: Box<dyn Io>, gone: CancellationToken) -> Re
         let io = only.lock().take();
         async move { io.map(TokioIo::new).ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
     });
-    Endpoint::from(endpoint.clone())
+    Endpoint::from(in_clear(endpoint))
+        .origin(endpoint.clone())
         .http2_keep_alive_interval(KEEPALIVE.0)
         .keep_alive_timeout(KEEPALIVE.1)
         .keep_alive_while_idle(true)

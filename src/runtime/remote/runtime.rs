@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Duration, Instant};
@@ -68,6 +69,7 @@ impl RemoteRuntime {
             health: Arc::clone(&health),
             guard: Arc::clone(&guard),
             closing: Arc::clone(&closing),
+            untrusted: Mutex::default(),
         });
         let core = Arc::new(Core {
             runtime_id: config.runtime_id.clone(),

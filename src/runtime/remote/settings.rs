@@ -9,17 +9,20 @@ use tonic::metadata::{Ascii, MetadataValue};
 use super::config::RemoteConfig;
 use super::link::authorization;
 use crate::model::{Result, display_hint};
+use crate::tls::ClientTls;
 
 /// The settings that are in force.
 pub(super) type Current = ArcSwap<RemoteSettings>;
 
-/// A name, a credential and a time, checked.
+/// A name, credentials and a time, checked.
 #[derive(Clone)]
 pub struct RemoteSettings {
     /// For people, until the host gives a name; may be empty.
     pub(super) display_name: String,
     /// What every call carries.
     pub(super) authorization: Option<MetadataValue<Ascii>>,
+    /// Whom a new connection must lead to, and what is shown on it; it is in clear where there is none.
+    pub(super) tls: Option<ClientTls>,
     /// How long a call may take.
     pub(super) timeout: Duration,
 }
@@ -33,6 +36,7 @@ impl RemoteSettings {
         Ok(Self {
             display_name: display_hint(&config.display_name),
             authorization: config.token.as_ref().map(authorization).transpose()?,
+            tls: config.tls.clone(),
             timeout: config.timeout,
         })
     }
@@ -43,6 +47,7 @@ impl fmt::Debug for RemoteSettings {
         f.debug_struct("RemoteSettings")
             .field("display_name", &self.display_name)
             .field("authorization", &self.authorization.as_ref().map(|_| "<redacted>"))
+            .field("tls", &self.tls)
             .field("timeout", &self.timeout)
             .finish()
     }

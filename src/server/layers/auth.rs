@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use tonic::Status;
@@ -10,39 +9,52 @@ use tonic::body::Body;
 
 use super::methods::is_open;
 use super::wrap::{Inner, Wrap, ask};
-use crate::model::{Caller, Error, Reason, TokenTable};
+use crate::model::{Caller, Error, Reason};
 use crate::proto::status::to_status;
+use crate::server::Connection;
+use crate::server::callers::{Callers, Pass, unauthenticated};
 use crate::server::seldom::Seldom;
 
-/// Lets in who has a token, and tells the services who that is: a [`Caller`] in the request's extensions.
+/// Lets in who has a token, and tells the services who that is: a [`Caller`] in the request's extensions, and the
+/// [`Pass`] that it holds for as long as its token is in force.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Auth {
-    tokens: Option<Arc<ArcSwap<TokenTable>>>,
+    callers: Option<Arc<Callers>>,
     /// Who was refused: never who they are or what they showed.
     refused: Arc<Seldom>,
 }
 
 impl Auth {
-    /// Without a table everybody is let in, as `anonymous`. The table is swapped when its file is read again.
-    pub(in crate::server) fn new(tokens: Option<Arc<ArcSwap<TokenTable>>>) -> Self {
-        Self { tokens, refused: Arc::default() }
+    /// Without callers everybody is let in, as `anonymous`.
+    pub(in crate::server) fn new(callers: Option<Arc<Callers>>) -> Self {
+        Self { callers, refused: Arc::default() }
     }
 
-    fn caller(&self, request: &Request<Body>) -> Result<Caller, Status> {
+    /// What a request shows; `None` where nothing is asked for. The connection hears of it: it was asked for something, and
+    /// by whom.
+    fn pass(&self, request: &Request<Body>) -> Result<Option<Arc<Pass>>, Status> {
+        let connection = request.extensions().get::<Connection>();
+        if let Some(connection) = connection {
+            connection.asked();
+        }
         // `/Service/Method?x` is routed like `/Service/Method`: nothing may hang on the difference.
         if request.uri().query().is_some() {
             return Err(to_status(&Error::new(Reason::NotYet, "a path has no query")));
         }
-        let Some(tokens) = &self.tokens else { return Ok(Caller::anonymous()) };
-        if is_open(request.uri().path()) {
-            return Ok(Caller::anonymous());
-        }
-        bearer(request.headers()).and_then(|token| tokens.load().caller(token).cloned()).ok_or_else(|| {
+        let Some(callers) = self.callers.as_ref().filter(|_| !is_open(request.uri().path())) else { return Ok(None) };
+        let Some(pass) = bearer(request.headers()).and_then(|token| callers.pass(token)) else {
+            // Never who they are or what they showed.
             if let Some(calls) = self.refused.count() {
                 tracing::warn!(calls, "calls were refused: they show no token of the token_file that is in force");
             }
-            to_status(&Error::new(Reason::Unauthenticated, "a valid bearer token is required"))
-        })
+            return Err(to_status(&unauthenticated()));
+        };
+        match connection {
+            Some(connection) if !connection.authenticated(pass.caller()) => {
+                Err(to_status(&Error::new(Reason::Overloaded, "this caller has too many connections")))
+            }
+            _ => Ok(Some(pass)),
+        }
     }
 }
 
@@ -56,16 +68,19 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 impl Wrap for Auth {
     async fn wrap<S: Inner>(self, mut request: Request<Body>, inner: S) -> Response<Body> {
-        match self.caller(&request) {
-            Ok(caller) => {
-                tracing::Span::current().record("caller", caller.as_str());
-                // No one further in has any business with it.
-                request.headers_mut().remove(AUTHORIZATION);
-                request.extensions_mut().insert(caller);
-                ask(inner, request).await
-            }
-            Err(status) => status.into_http(),
+        let pass = match self.pass(&request) {
+            Ok(pass) => pass,
+            Err(status) => return status.into_http(),
+        };
+        let caller = pass.as_ref().map_or_else(Caller::anonymous, |pass| pass.caller().clone());
+        tracing::Span::current().record("caller", caller.as_str());
+        // No one further in has any business with it.
+        request.headers_mut().remove(AUTHORIZATION);
+        request.extensions_mut().insert(caller);
+        if let Some(pass) = pass {
+            request.extensions_mut().insert(pass);
         }
+        ask(inner, request).await
     }
 }
 
@@ -77,11 +92,12 @@ mod tests {
     use tower::{Layer as _, ServiceExt as _};
 
     use super::*;
+    use crate::model::TokenTable;
     use crate::server::layers::Wrapping;
 
     /// Who got in; `None` who did not, with the code.
     async fn call(tokens: Option<&str>, path: &str, authorization: &[&str]) -> Result<String, Code> {
-        let tokens = tokens.map(|text| Arc::new(ArcSwap::from_pointee(TokenTable::parse(text).unwrap())));
+        let tokens = tokens.map(|text| Arc::new(Callers::new(TokenTable::parse(text).unwrap())));
         let echo = tower::service_fn(|request: Request<Body>| async move {
             assert!(!request.headers().contains_key(AUTHORIZATION));
             let mut response = Response::new(Body::empty());

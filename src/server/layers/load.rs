@@ -2,28 +2,27 @@
 //! how things stand has a lane of its own, so that it passes also when all else is full. What anybody may call has room
 //! of its own alone: so nobody without a token takes that of others, and health is told however much there is to do.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
+use super::held::held;
 use super::methods::{OURS, is_open, is_stream};
 use super::until::Until;
 use super::wrap::{Inner, Wrap, ask};
-use crate::model::{Error, Reason};
+use crate::model::{Caller, Error, Reason};
 use crate::proto::status::to_status;
+use crate::server::callers::Pass;
 use crate::server::drain::draining;
-use crate::server::{Drain, Edge};
+use crate::server::tally::{Counted, Tally};
+use crate::server::{Connection, Drain, Edge};
 
 /// When to come back.
-const RETRY: Duration = Duration::from_millis(100);
+pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// Methods that pass also when all else is full, by how their names begin.
 const LANE: [&str; 3] = ["Get", "Stop", "Cancel"];
 
@@ -35,6 +34,8 @@ pub(in crate::server) struct Load {
     streams: Arc<Semaphore>,
     open_unary: Arc<Semaphore>,
     open_streams: Arc<Semaphore>,
+    callers: Tally<Caller>,
+    max_streams_per_caller: usize,
     drain: Drain,
 }
 
@@ -47,13 +48,25 @@ impl Load {
             streams: of(edge.max_streams),
             open_unary: of(edge.max_open),
             open_streams: of(edge.max_open),
+            callers: Tally::default(),
+            max_streams_per_caller: edge.max_streams_per_caller,
             drain,
         }
     }
 
-    fn stream(&self, path: &str) -> Option<OwnedSemaphorePermit> {
-        let room = if is_open(path) { &self.open_streams } else { &self.streams };
-        room.clone().try_acquire_owned().ok()
+    /// Room for a stream: in all, and where its caller has said who it is, among those of that one.
+    fn stream(&self, path: &str, request: &Request<Body>) -> Option<(OwnedSemaphorePermit, Option<Counted<Caller>>)> {
+        if is_open(path) {
+            return Some((self.open_streams.clone().try_acquire_owned().ok()?, None));
+        }
+        let extensions = request.extensions();
+        let counted = match (extensions.get::<Connection>(), extensions.get::<Caller>()) {
+            (Some(connection), Some(caller)) if connection.caller().is_some() => {
+                Some(self.callers.take(caller, self.max_streams_per_caller)?)
+            }
+            _ => None,
+        };
+        Some((self.streams.clone().try_acquire_owned().ok()?, counted))
     }
 
     fn unary(&self, path: &str) -> Option<OwnedSemaphorePermit> {
@@ -61,27 +74,43 @@ impl Load {
             return self.open_unary.clone().try_acquire_owned().ok();
         }
         let permit = self.unary.clone().try_acquire_owned().ok();
-        let method = path.rsplit('/').next().unwrap_or_default();
-        let in_lane = || LANE.iter().any(|begins| method.starts_with(begins));
-        permit.or_else(|| if in_lane() { self.lane.clone().try_acquire_owned().ok() } else { None })
+        permit.or_else(|| if is_in_lane(path) { self.lane.clone().try_acquire_owned().ok() } else { None })
     }
+}
+
+/// Whether a method ends work or asks how things stand.
+fn is_in_lane(path: &str) -> bool {
+    let method = path.rsplit('/').next().unwrap_or_default();
+    is_open(path) || LANE.iter().any(|begins| method.starts_with(begins))
 }
 
 impl Wrap for Load {
     async fn wrap<S: Inner>(self, request: Request<Body>, inner: S) -> Response<Body> {
         let path = request.uri().path();
+        let connection = request.extensions().get::<Connection>().cloned();
         if is_stream(path) {
-            let Some(permit) = self.stream(path) else { return overloaded() };
+            let Some(room) = self.stream(path, &request) else { return overloaded() };
+            let pass = request.extensions().get::<Arc<Pass>>();
+            let opened = pass.zip(connection.as_ref()).map(|(pass, connection)| pass.open(connection));
             let ends_itself = path.starts_with(OURS);
             return ask(inner, request).await.map(|body| {
                 let body = if ends_itself { body } else { Body::new(Until::new(body, drained(self.drain))) };
-                Body::new(Held { body, _permit: permit })
+                held(body, connection.as_ref(), (room, opened))
             });
         }
-        let Some(_permit) = self.unary(path) else { return overloaded() };
+        let of_connection = match &connection {
+            Some(connection) => match connection.unary(is_in_lane(path)) {
+                Some(call) => Some(call),
+                None => return overloaded(),
+            },
+            None => None,
+        };
+        let Some(_room) = self.unary(path) else { return overloaded() };
         // Nobody waits for the health of a server that ends.
         let _call = (!is_open(path)).then(|| self.drain.call());
-        ask(inner, request).await
+        let response = ask(inner, request).await;
+        // In all, a call is over when it is answered: who does not read takes no room of others.
+        response.map(|body| held(body, connection.as_ref(), of_connection))
     }
 }
 
@@ -95,34 +124,15 @@ fn overloaded() -> Response<Body> {
     to_status(&Error::new(Reason::Overloaded, "the server takes no more for now").retry_after(RETRY)).into_http()
 }
 
-/// A stream that counts until its body is dropped.
-struct Held {
-    body: Body,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
-    use tonic::Code;
+    use bytes::Bytes;
+    use http_body::Frame;
+    use tonic::{Code, Status};
     use tower::{Layer as _, Service, ServiceExt as _};
 
     use super::*;

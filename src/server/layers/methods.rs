@@ -62,6 +62,17 @@ pub(super) fn is_open(path: &str) -> bool {
     OPEN.contains(&path)
 }
 
+/// Methods that are given a config bundle, by their exact paths.
+const BUNDLES: [&str; 2] = [
+    "/workplane.v1.ConfigBundleService/SyncConfigBundle",
+    "/workplane.runtime.v1.WorkerRuntimeService/SyncConfigBundle",
+];
+
+/// Whether the method at `path` takes a config bundle, which may be large.
+pub(super) fn takes_a_bundle(path: &str) -> bool {
+    BUNDLES.contains(&path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +87,10 @@ mod tests {
             assert!(is_stream(path), "{path}");
         }
         assert!(!is_stream("/workplane.v1.WorkerService/GetWorker"));
+    }
+
+    #[test]
+    fn the_methods_that_take_bundles_are_there() {
+        assert!(BUNDLES.iter().all(|path| is_known(path)));
     }
 }

@@ -2,7 +2,9 @@
 //! the words of what the stack refuses. Each of them sees headers and never waits for a body.
 
 mod auth;
+mod bodies;
 mod deadline;
+mod held;
 mod load;
 mod methods;
 mod panics;

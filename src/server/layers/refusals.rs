@@ -2,37 +2,37 @@
 //! large, a method that is not there. Tonic gives these as INTERNAL, `OUT_OF_RANGE` and UNIMPLEMENTED without details;
 //! callers get a reason, and the path of the field where it is known. Refusals of ours have their reason and pass.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Frame, SizeHint};
-use parking_lot::Mutex;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::bodies::{Bodies, Heard};
 use super::methods::{OURS, is_known};
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::{Error, Reason};
 use crate::proto::bad_field;
 use crate::proto::status::to_status;
-
-/// What stands before a message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
-/// How much of a request is kept. It is more than any method takes.
-const KEPT: usize = 5 * 1024 * 1024;
+use crate::server::Edge;
 
 /// Refusals of the stack.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::server) struct Refusals;
+#[derive(Debug, Clone)]
+pub(in crate::server) struct Refusals {
+    bodies: Bodies,
+}
+
+impl Refusals {
+    /// It is asked with requests as large as `edge` has it.
+    pub(in crate::server) fn new(edge: &Edge) -> Self {
+        Self { bodies: Bodies::new(edge) }
+    }
+}
 
 impl Wrap for Refusals {
     async fn wrap<S: Inner>(self, request: Request<Body>, inner: S) -> Response<Body> {
         let path = request.uri().path().to_owned();
-        let heard = Heard::default();
-        let mut response = ask(inner, request.map(|body| Body::new(Overheard { body, heard: heard.clone() }))).await;
+        let (parts, body) = request.into_parts();
+        let (body, heard) = self.bodies.read(&path, body);
+        let mut response = ask(inner, Request::from_parts(parts, body)).await;
         let Some(status) = Status::from_header_map(response.headers()) else { return response };
         if let Some(error) = told(&status, &path, &heard)
             // It fails only for a status that is no metadata; then the stack's own stands.
@@ -80,58 +80,6 @@ fn undecodable(path: &str, heard: &Heard) -> Error {
     }
 }
 
-/// What came of a request's body: shared with it, not copied.
-#[derive(Debug, Clone, Default)]
-struct Heard(Arc<Mutex<(Vec<Bytes>, usize)>>);
-
-impl Heard {
-    fn keep(&self, data: &Bytes) {
-        let (parts, kept) = &mut *self.0.lock();
-        if *kept < KEPT {
-            *kept += data.len();
-            parts.push(data.clone());
-        }
-    }
-
-    /// The one message of a request, where it came whole.
-    fn message(&self) -> Option<Vec<u8>> {
-        let body = self.0.lock().0.concat();
-        let (prefix, rest) = body.split_first_chunk::<PREFIX>()?;
-        let [0, len @ ..] = *prefix else { return None };
-        let len = usize::try_from(u32::from_be_bytes(len)).ok()?;
-        Some(rest.get(..len)?.to_vec())
-    }
-}
-
-/// A request's body that is kept as it is read.
-struct Overheard {
-    body: Body,
-    heard: Heard,
-}
-
-impl http_body::Body for Overheard {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.heard.keep(data);
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -148,7 +96,7 @@ mod tests {
             async move { Ok::<_, Infallible>(said.into_http()) }
         });
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
-        let response = Wrapping(Refusals).layer(inner).oneshot(request).await.unwrap();
+        let response = Wrapping(Refusals::new(&Edge::control_plane())).layer(inner).oneshot(request).await.unwrap();
         Status::from_header_map(response.headers()).unwrap()
     }
 

@@ -16,7 +16,7 @@ async fn a_deadline_that_passes_is_ours_to_tell_and_not_the_transports() {
     // A client that does not watch its deadline itself, and whose message never comes.
     let mut bodies = Vec::new();
     let mut answers = Vec::new();
-    for n in 0..90 {
+    for n in 0..60 {
         let request = http::Request::post(format!("http://{}{LIST}", plane.address))
             .header("content-type", "application/grpc")
             .header("te", "trailers")

@@ -37,7 +37,11 @@ pub(crate) struct Client {
 impl Client {
     /// A client of what listens at `address`. It connects with the first call, and again when it has to.
     pub(crate) fn new(address: SocketAddr, token: Option<&str>) -> Self {
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        Self::over(Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy(), token)
+    }
+
+    /// A client on a channel of another make.
+    pub(crate) fn over(channel: Channel, token: Option<&str>) -> Self {
         let token = Token(token.map(|token| format!("Bearer {token}").parse().unwrap()));
         Self { channel, token }
     }

@@ -65,11 +65,15 @@ pub(crate) struct Remote {
     pub(crate) runtime_id: String,
     pub(crate) address: SocketAddr,
     pub(crate) token_file: PathBuf,
+    /// What is said of TLS; in clear where nothing is.
+    pub(crate) tls: Vec<(String, String)>,
 }
 
 /// What a file says. Names and values of tests need no escapes beyond those that Rust and TOML share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Configuration {
+    /// Values of the root, all of them texts.
+    pub(crate) root: Vec<(String, String)>,
     pub(crate) profiles: Vec<(String, Profile)>,
     pub(crate) remotes: Vec<Remote>,
 }
@@ -79,17 +83,20 @@ impl Configuration {
         let remotes = self.remotes.iter().map(Remote::to_toml);
         let profiles = self.profiles.iter().map(|(name, profile)| profile.to_toml(name));
         // No balancer stands before a test.
-        ["drain_pause = \"0s\"\n\n".to_owned()].into_iter().chain(remotes).chain(profiles).collect()
+        let root = texts(&self.root) + "drain_pause = \"0s\"\n\n";
+        [root].into_iter().chain(remotes).chain(profiles).collect()
     }
 }
 
 impl Remote {
     fn to_toml(&self) -> String {
-        let Self { runtime_id, address, token_file } = self;
+        let Self { runtime_id, address, token_file, tls } = self;
+        let scheme = if tls.is_empty() { "http" } else { "https" };
         let token_file = token_file.to_str().expect("a temporary path is UTF-8");
         format!(
             "[[remote_runtimes]]\nruntime_id = {runtime_id:?}\ndisplay_name = \"Host {runtime_id}\"\n\
-             endpoint = \"http://{address}\"\ntoken_file = {token_file:?}\n\n",
+             endpoint = \"{scheme}://{address}\"\ntoken_file = {token_file:?}\n{}\n",
+            texts(tls)
         )
     }
 }
@@ -108,6 +115,11 @@ impl Profile {
         }
         lines.join("\n") + "\n\n"
     }
+}
+
+fn texts(values: &[(String, String)]) -> String {
+    let lines: Vec<_> = values.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect();
+    lines.concat()
 }
 
 /// Writes a file that only its owner may read.

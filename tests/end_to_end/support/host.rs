@@ -56,10 +56,15 @@ impl Host {
         Client::new(self.address(), Some(&self.builder.token))
     }
 
+    /// The file of the tokens that it lets in.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.directory.path().join("tokens")
+    }
+
     /// The entry for this host in a control plane's file, reached at `address`.
     pub(crate) fn entry(&self, address: SocketAddr) -> Remote {
-        let token_file = self.directory.path().join("tokens");
-        Remote { runtime_id: self.runtime_id().to_owned(), address, token_file }
+        let token_file = self.token_file();
+        Remote { runtime_id: self.runtime_id().to_owned(), address, token_file, tls: Vec::new() }
     }
 
     /// Its data directory.
@@ -89,6 +94,12 @@ impl HostBuilder {
     /// Adds a profile.
     pub(crate) fn profile(mut self, name: &str, profile: Profile) -> Self {
         self.configuration.profiles.push((name.to_owned(), profile));
+        self
+    }
+
+    /// Sets values of its file.
+    pub(crate) fn set(mut self, values: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.configuration.root.extend(values);
         self
     }
 

@@ -11,6 +11,7 @@
 
 mod both;
 pub(crate) mod bundle;
+mod certificates;
 mod client;
 pub(crate) mod configuration;
 mod conversation;
@@ -30,13 +31,14 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use both::{both, codes, plane_and_host};
+pub(crate) use certificates::Certificates;
 pub(crate) use client::{Client, Refusal, refusal};
 pub(crate) use configuration::{Profile, write_secret};
 pub(crate) use conversation::{Line, line_of, lines_of};
 pub(crate) use host::Host;
 pub(crate) use hostile::{Answer, Hostile, SECRET, framed, hello, worker};
 pub(crate) use mute::{Mute, leave};
-pub(crate) use plane::{EMBEDDED, Plane};
+pub(crate) use plane::{EMBEDDED, Plane, TOKEN};
 pub(crate) use process::{Running, run, run_with_input};
 pub(crate) use programs::{agent, program_is_here};
 pub(crate) use proxy::Proxy;

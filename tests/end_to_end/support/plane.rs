@@ -15,7 +15,7 @@ use super::{Client, Host, Hostile, Running, Worker, until};
 pub(crate) const EMBEDDED: &str = "embedded-worker-runtime";
 
 /// The token that clients show.
-const TOKEN: &str = "token-of-the-tests";
+pub(crate) const TOKEN: &str = "token-of-the-tests";
 
 /// A control plane in the making.
 #[derive(Debug, Default)]
@@ -90,6 +90,12 @@ impl Plane {
         self.add_entry(host.entry(host.address()));
     }
 
+    /// The entry of a host in the file.
+    pub(crate) fn entry_of(&self, runtime_id: &str) -> Remote {
+        let entry = self.builder.configuration.remotes.iter().find(|remote| remote.runtime_id == runtime_id);
+        entry.expect("the file has an entry for it").clone()
+    }
+
     /// Adds an entry to the file, and has it read again.
     pub(crate) fn add_entry(&mut self, entry: Remote) {
         self.builder.configuration.remotes.push(entry);
@@ -145,6 +151,12 @@ impl PlaneBuilder {
         self
     }
 
+    /// Sets values of its file.
+    pub(crate) fn set(mut self, values: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.configuration.root.extend(values);
+        self
+    }
+
     /// Adds a host.
     pub(crate) fn host(self, host: &Host) -> Self {
         self.host_via(host, host.address())
@@ -170,7 +182,7 @@ impl PlaneBuilder {
     /// Adds one that is reached at another address: a proxy's.
     pub(crate) fn hostile_via(self, host: &Hostile, address: SocketAddr) -> Self {
         let (runtime_id, token_file) = (host.runtime_id().to_owned(), host.token_file());
-        self.remote(Remote { runtime_id, address, token_file })
+        self.remote(Remote { runtime_id, address, token_file, tls: Vec::new() })
     }
 
     /// Gives it a data directory.

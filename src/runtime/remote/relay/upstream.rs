@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
-use tonic::Streaming;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Status, Streaming};
 
 use super::super::Core;
 use super::super::call::authorized;
 use super::super::link::{Connection, too_late, unreachable};
 use crate::engine::ObserveFrom;
-use crate::model::{Incarnation, Result, WorkerId};
+use crate::model::{Error, Incarnation, Reason, Result, WorkerId};
 use crate::proto::host_client::{malformed, request};
 use crate::proto::raw::HostObserveWorkerResponse;
 
@@ -25,6 +26,8 @@ const OPENING: Duration = Duration::from_secs(10);
 pub(super) struct Upstream {
     connection: Connection,
     worker_id: WorkerId,
+    /// What was shown to the host.
+    authorization: Option<MetadataValue<Ascii>>,
     stream: Streaming<HostObserveWorkerResponse>,
 }
 
@@ -40,11 +43,14 @@ impl Upstream {
         let connection = core.observation.connection(until).await?;
         let message = request::observe(worker_id, from, stop_after, HEARTBEAT);
         let mut client = connection.client.clone();
-        let mut asked = core.guard.unasked();
+        let (mut asked, authorization) = (core.guard.unasked(), core.observation.authorization());
         // It carries no deadline of its own: it goes on for as long as somebody reads.
         let answer = timeout_at(until, client.observe_worker(authorized(&core.observation, message))).await;
         match answer.map_err(|_| too_late(&core.runtime_id))? {
-            Ok(answer) => Ok(Self { connection, worker_id: worker_id.clone(), stream: answer.into_inner() }),
+            Ok(answer) => {
+                let (worker_id, stream) = (worker_id.clone(), answer.into_inner());
+                Ok(Self { connection, worker_id, authorization, stream })
+            }
             Err(status) => Err(core.failed(&connection, &status, Some(worker_id), &mut asked)),
         }
     }
@@ -62,9 +68,20 @@ impl Upstream {
                 frame.map(Some).ok_or_else(|| malformed("a response without a frame"))
             }
             Ok(None) => Ok(None),
-            Err(status) => {
-                Err(core.failed(&self.connection, &status, Some(&self.worker_id), &mut core.guard.unasked()))
-            }
+            Err(status) => Err(self.broken(core, &status)),
         }
+    }
+
+    /// What it means that the stream broke. Where the host has let go of a credential that is not ours any more, it is
+    /// lost like any other: the next one shows ours.
+    fn broken(&self, core: &Core, status: &Status) -> Error {
+        let error = core.failed(&self.connection, status, Some(&self.worker_id), &mut core.guard.unasked());
+        let is_old =
+            error.reason() == Reason::RemoteRuntimeAuthFailed && self.authorization != core.observation.authorization();
+        if !is_old {
+            return error;
+        }
+        core.health.heard();
+        unreachable(&core.runtime_id)
     }
 }

@@ -1,0 +1,210 @@
+//! The body of a request as it is read: no longer than its method takes, within what all bodies together may take of
+//! memory, and kept until the request is answered, for the words of a refusal.
+//!
+//! What a method takes is looked at here by its path: tonic has one size for all methods of a service, and makes room
+//! for what a message says of its length before any of it has come.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::load::RETRY;
+use super::methods::{is_open, takes_a_bundle};
+use crate::model::{Error, Reason};
+use crate::proto::status::to_status;
+use crate::server::Edge;
+
+/// What stands before a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+/// The largest request of a method that anybody may call.
+const MAX_OPEN: usize = 4 * 1024;
+
+/// How much requests may take.
+#[derive(Debug, Clone)]
+pub(super) struct Bodies {
+    max: usize,
+    max_bundle: usize,
+    left: Arc<AtomicUsize>,
+}
+
+impl Bodies {
+    pub(super) fn new(edge: &Edge) -> Self {
+        let left = Arc::new(AtomicUsize::new(edge.request_memory));
+        Self { max: edge.max_request, max_bundle: edge.max_bundle_request, left }
+    }
+
+    /// The body of a request for `path`, and what is heard of it.
+    pub(super) fn read(&self, path: &str, body: Body) -> (Body, Heard) {
+        let max = match path {
+            path if is_open(path) => MAX_OPEN,
+            path if takes_a_bundle(path) => self.max_bundle,
+            _ => self.max,
+        };
+        let heard = Heard(Arc::new(Kept { bytes: Mutex::default(), left: self.left.clone() }));
+        (Body::new(Overheard { body, max: max + PREFIX, heard: heard.clone() }), heard)
+    }
+}
+
+/// What came of a request's body: shared with it. It counts until all that share it are gone.
+#[derive(Debug, Clone)]
+pub(super) struct Heard(Arc<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    /// Copied: a piece of the stack's holds the whole buffer that it was read into, and may be a byte of it.
+    bytes: Mutex<Vec<u8>>,
+    left: Arc<AtomicUsize>,
+}
+
+impl Heard {
+    /// Takes in what came, unless it is more than `max` in all, or says that it will be, or there is no room for it.
+    fn take(&self, data: &[u8], max: usize) -> Result<(), Status> {
+        let mut bytes = self.0.bytes.lock();
+        if bytes.len() + data.len() > max {
+            return Err(too_large());
+        }
+        let enough = |left: usize| left.checked_sub(data.len());
+        if self.0.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_err() {
+            return Err(no_room());
+        }
+        bytes.extend_from_slice(data);
+        match said(&bytes) {
+            Some((length, _)) if length > max - PREFIX => Err(too_large()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The one message of a request, where it came whole.
+    pub(super) fn message(&self) -> Option<Vec<u8>> {
+        let bytes = self.0.bytes.lock();
+        let (length, rest) = said(&bytes).filter(|_| bytes[0] == 0)?;
+        Some(rest.get(..length)?.to_vec())
+    }
+}
+
+/// The length that a message says it has, and what comes after that.
+fn said(body: &[u8]) -> Option<(usize, &[u8])> {
+    let ([_, length @ ..], rest) = body.split_first_chunk::<PREFIX>()?;
+    Some((usize::try_from(u32::from_be_bytes(*length)).ok()?, rest))
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.left.fetch_add(self.bytes.get_mut().len(), Ordering::Relaxed);
+    }
+}
+
+fn too_large() -> Status {
+    to_status(&Error::new(Reason::InvalidRequest, "the request is larger than this method takes"))
+}
+
+fn no_room() -> Status {
+    let error = Error::new(Reason::Overloaded, "there is no room for more requests now");
+    to_status(&error.retry_after(RETRY))
+}
+
+/// A request's body that is kept as it is read.
+struct Overheard {
+    body: Body,
+    max: usize,
+    heard: Heard,
+}
+
+impl http_body::Body for Overheard {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+            && let Err(status) = self.heard.take(data, self.max)
+        {
+            // Nothing more is read of it.
+            self.body = Body::empty();
+            return Poll::Ready(Some(Err(status)));
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http_body::Body as _;
+    use tonic::Code;
+
+    use super::*;
+
+    const METHOD: &str = "/workplane.v1.WorkerService/SendInput";
+    const BUNDLE: &str = "/workplane.v1.ConfigBundleService/SyncConfigBundle";
+
+    struct Parts(Vec<Bytes>);
+
+    impl http_body::Body for Parts {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            let part = if self.0.is_empty() { None } else { Some(self.0.remove(0)) };
+            Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+        }
+    }
+
+    fn small() -> Bodies {
+        Bodies::new(&Edge { max_request: 10, max_bundle_request: 100, request_memory: 150, ..Edge::control_plane() })
+    }
+
+    /// The start of a body with a message that says it is so long, and `more` bytes of it, one by one if need be.
+    fn begun(said: u8, more: usize) -> Vec<Bytes> {
+        [&[0, 0, 0, 0, said], &vec![b'x'; more][..]].concat().into_iter().map(|byte| Bytes::from(vec![byte])).collect()
+    }
+
+    /// Reads all; what is heard of it, or the code of the refusal.
+    fn read(bodies: &Bodies, path: &str, parts: Vec<Bytes>) -> Result<Heard, Code> {
+        let (mut body, heard) = bodies.read(path, Body::new(Parts(parts)));
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(frame)) = Pin::new(&mut body).poll_frame(&mut cx) {
+            frame.map_err(|status| status.code())?;
+        }
+        Ok(heard)
+    }
+
+    #[test]
+    fn a_request_is_no_larger_than_its_method_takes_whatever_it_says() {
+        let bodies = small();
+        assert_eq!(read(&bodies, METHOD, begun(10, 10)).unwrap().message().unwrap(), [b'x'; 10]);
+        assert_eq!(read(&bodies, METHOD, begun(3, 11)).unwrap_err(), Code::InvalidArgument, "more than it said");
+        assert_eq!(read(&bodies, METHOD, begun(11, 0)).unwrap_err(), Code::InvalidArgument, "before any of it came");
+        assert!(read(&bodies, BUNDLE, begun(100, 100)).is_ok());
+        assert_eq!(read(&bodies, BUNDLE, begun(101, 0)).unwrap_err(), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn all_requests_have_so_much_memory_until_they_are_answered() {
+        let bodies = small();
+        let first = read(&bodies, BUNDLE, begun(100, 100)).unwrap();
+        let second = read(&bodies, BUNDLE, begun(40, 40)).unwrap();
+        assert_eq!(read(&bodies, METHOD, begun(1, 1)).unwrap_err(), Code::ResourceExhausted);
+        drop(second);
+        assert!(read(&bodies, METHOD, begun(1, 1)).is_ok());
+        drop(first);
+        assert_eq!(bodies.left.load(Ordering::Relaxed), 150, "what was refused gave back all of its own");
+    }
+}
