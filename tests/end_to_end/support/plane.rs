@@ -141,7 +141,10 @@ impl Plane {
     }
 
     fn reload(&self) {
-        fs::write(self.directory.path().join("serve.toml"), self.builder.configuration.to_toml()).unwrap();
+        // At once: what was asked for before may be reading it.
+        let (new, file) = (self.directory.path().join("new.toml"), self.directory.path().join("serve.toml"));
+        fs::write(&new, self.builder.configuration.to_toml()).unwrap();
+        fs::rename(new, file).unwrap();
         self.process.signal(Signal::HUP);
     }
 }
