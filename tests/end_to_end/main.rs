@@ -34,3 +34,4 @@ mod store;
 mod support;
 mod tls;
 mod token_exchange;
+mod traps;

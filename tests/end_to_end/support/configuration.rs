@@ -76,15 +76,18 @@ pub(crate) struct Configuration {
     pub(crate) root: Vec<(String, String)>,
     pub(crate) profiles: Vec<(String, Profile)>,
     pub(crate) remotes: Vec<Remote>,
+    /// Of the listener, as they stand in the file.
+    pub(crate) limits: Vec<(String, String)>,
 }
 
 impl Configuration {
     pub(crate) fn to_toml(&self) -> String {
         let remotes = self.remotes.iter().map(Remote::to_toml);
         let profiles = self.profiles.iter().map(|(name, profile)| profile.to_toml(name));
+        let limits = self.limits.iter().map(|(key, value)| format!("{key} = {value}\n"));
         // No balancer stands before a test.
-        let root = texts(&self.root) + "drain_pause = \"0s\"\n\n";
-        [root].into_iter().chain(remotes).chain(profiles).collect()
+        let root = texts(&self.root) + "drain_pause = \"0s\"\n\n[limits]\n";
+        [root].into_iter().chain(limits).chain(["\n".to_owned()]).chain(remotes).chain(profiles).collect()
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) const TOKEN: &str = "token-of-the-tests";
 pub(crate) struct PlaneBuilder {
     configuration: Configuration,
     listen: Option<SocketAddr>,
+    /// Whether it listens on all addresses of this machine, with tokens in clear.
+    everywhere: bool,
     durable: bool,
 }
 
@@ -139,7 +141,10 @@ impl Plane {
     }
 
     fn reload(&self) {
-        fs::write(self.directory.path().join("serve.toml"), self.builder.configuration.to_toml()).unwrap();
+        // At once: what was asked for before may be reading it.
+        let (new, file) = (self.directory.path().join("new.toml"), self.directory.path().join("serve.toml"));
+        fs::write(&new, self.builder.configuration.to_toml()).unwrap();
+        fs::rename(new, file).unwrap();
         self.process.signal(Signal::HUP);
     }
 }
@@ -185,6 +190,18 @@ impl PlaneBuilder {
         self.remote(Remote { runtime_id, address, token_file, tls: Vec::new() })
     }
 
+    /// Lets it be reached by all addresses of this machine.
+    pub(crate) fn everywhere(mut self) -> Self {
+        self.everywhere = true;
+        self
+    }
+
+    /// Sets a limit, as it stands in the file.
+    pub(crate) fn limit(mut self, key: &str, value: &str) -> Self {
+        self.configuration.limits.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Gives it a data directory.
     pub(crate) fn durable(mut self) -> Self {
         self.durable = true;
@@ -202,7 +219,8 @@ impl PlaneBuilder {
         let tokens = write_secret(directory.path(), "tokens", &format!("# for the tests\ntests {TOKEN}\n"));
         let config = directory.path().join("serve.toml");
         fs::write(&config, self.configuration.to_toml()).unwrap();
-        let listen = self.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
+        let free = if self.everywhere { "0.0.0.0:0" } else { "127.0.0.1:0" };
+        let listen = self.listen.map_or_else(|| free.to_owned(), |address| address.to_string());
         let mut arguments = vec![
             "serve",
             "--config",
@@ -213,6 +231,9 @@ impl PlaneBuilder {
             tokens.to_str().unwrap(),
         ];
         let data_dir = directory.path().join("data");
+        if self.everywhere {
+            arguments.push("--allow-plaintext=true");
+        }
         if self.durable {
             arguments.extend(["--data-dir", data_dir.to_str().unwrap()]);
         }
