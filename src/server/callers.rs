@@ -9,9 +9,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
+use super::switch::Switch;
 use crate::model::{Caller, Error, Reason, TokenDigest, TokenTable};
 
 /// How long a stream may take to tell its reader that it ends: with the time until the file was looked at, 5 s at most.
@@ -33,7 +33,7 @@ struct Table {
 pub(super) struct Pass {
     caller: Caller,
     digest: TokenDigest,
-    revoked: CancellationToken,
+    revoked: Switch,
     open: Mutex<Open>,
 }
 
@@ -86,7 +86,7 @@ impl Table {
             let same = before.iter().find(|pass| pass.digest == *digest && pass.caller == *caller).cloned();
             same.unwrap_or_else(|| {
                 let (caller, digest) = (caller.clone(), *digest);
-                Arc::new(Pass { caller, digest, revoked: CancellationToken::new(), open: Mutex::default() })
+                Arc::new(Pass { caller, digest, revoked: Switch::default(), open: Mutex::default() })
             })
         };
         let passes = tokens.entries().map(pass).collect();
@@ -110,7 +110,7 @@ impl Pass {
     }
 
     fn revoke(self: &Arc<Self>) {
-        self.revoked.cancel();
+        self.revoked.turn_on();
         let pass = Arc::clone(self);
         tokio::spawn(async move {
             sleep(GRACE).await;
@@ -123,12 +123,12 @@ impl Pass {
 
     /// Whether its token is gone.
     pub(super) fn is_revoked(&self) -> bool {
-        self.revoked.is_cancelled()
+        self.revoked.is_on()
     }
 
     /// Waits until its token is gone.
     pub(super) async fn revoked(&self) {
-        self.revoked.cancelled().await;
+        self.revoked.on().await;
     }
 }
 

@@ -5,7 +5,7 @@
 //! write fails, and it is woken for that. All that a connection may be ended for by the clock is looked at in one place,
 //! for all of them together ([`Connections`]), so that a call costs no timer.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Context;
@@ -17,8 +17,10 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
+pub(super) use self::unread::Unread;
 use super::edge::Edge;
 use super::seldom::Seldom;
+use super::strangers::{Strangers, neighbourhood};
 use super::tally::{Counted, Tally};
 use crate::metrics::{CONNECTIONS, CONNECTIONS_ACCEPTED, Counted as Open, connection_ended};
 use crate::model::Caller;
@@ -45,7 +47,8 @@ struct Table {
     /// Where in `unread` what is handed out now is counted.
     part: AtomicUsize,
     room: Arc<Semaphore>,
-    strangers: Tally<IpAddr>,
+    strangers: Strangers<Shared>,
+    addresses: Tally<IpAddr>,
     callers: Tally<Caller>,
     open: Mutex<Vec<Weak<Shared>>>,
     turned_away: Seldom,
@@ -62,6 +65,10 @@ struct Shared {
     /// By when the next thing must have come, or the connection ends.
     due: AtomicU64,
     asked: AtomicBool,
+    /// By when it ends, whatever is asked.
+    ends: AtomicU64,
+    /// Somebody was let in on it.
+    known: AtomicBool,
     /// While nobody has authenticated on it.
     stranger: Mutex<Option<Counted<IpAddr>>>,
     /// Who was the first to; `None` where that one has too many others.
@@ -93,7 +100,8 @@ impl Connections {
             now: AtomicU64::new(1),
             part: AtomicUsize::new(0),
             room: Arc::new(Semaphore::new(edge.max_connections)),
-            strangers: Tally::default(),
+            strangers: Strangers::of(edge.max_connections),
+            addresses: Tally::default(),
             callers: Tally::default(),
             open: Mutex::default(),
             turned_away: Seldom::default(),
@@ -122,7 +130,7 @@ impl Connections {
         let table = &self.0;
         let stranger = match neighbourhood(address.ip()) {
             Some(from) => {
-                let counted = table.strangers.take(&from, table.edge.max_connections_per_address);
+                let counted = table.addresses.take(&from, table.edge.max_connections_per_address);
                 if counted.is_none() {
                     table.turn_away("one address has too many connections without a token");
                     return None;
@@ -137,6 +145,8 @@ impl Connections {
             since: table.now(),
             due: AtomicU64::new(NEVER),
             asked: AtomicBool::new(false),
+            ends: AtomicU64::new(NEVER),
+            known: AtomicBool::new(false),
             stranger: Mutex::new(stranger),
             caller: OnceLock::new(),
             unary: AtomicUsize::new(0),
@@ -149,6 +159,9 @@ impl Connections {
         });
         CONNECTIONS_ACCEPTED.increment(1);
         table.open.lock().push(Arc::downgrade(&shared));
+        if let Some(oldest) = table.strangers.add(&shared, |it| !it.known.load(Ordering::Relaxed)) {
+            Connection(oldest).end("there are newer ones without a token");
+        }
         Some(Connection(shared))
     }
 }
@@ -213,15 +226,6 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(NEVER)
 }
 
-/// Where strangers are counted together: an address, or what one customer has of IPv6. This machine is no stranger.
-fn neighbourhood(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        address if address.is_loopback() => None,
-        IpAddr::V6(address) => Some(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()),
-        IpAddr::V4(address) => Some(address.into()),
-    }
-}
-
 // === impl Connection ===
 
 impl Connection {
@@ -248,8 +252,7 @@ impl Connection {
 
     /// Ends it once what was just said can have been read, whatever is asked for meanwhile.
     fn end_soon(&self) {
-        self.0.asked.store(true, Ordering::Relaxed);
-        self.0.due.fetch_min(self.0.table.after(SOON), Ordering::Relaxed);
+        self.0.ends.store(self.0.table.after(SOON), Ordering::Relaxed);
     }
 
     /// Fails where it must end; `cx` is woken when it must.
@@ -287,6 +290,11 @@ impl Connection {
         }
     }
 
+    /// Somebody is let in, with a token or because none is asked for: it is no stranger's.
+    pub(super) fn let_in(&self) {
+        self.0.known.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the caller that has shown a token may have this connection. The first one's it is from then on; where
     /// that one has too many, nobody's, and it ends.
     pub(super) fn authenticated(&self, caller: &Caller) -> bool {
@@ -295,6 +303,7 @@ impl Connection {
             let counted = table.callers.take(caller, table.edge.max_connections_per_caller);
             if counted.is_some() {
                 *stranger.lock() = None;
+                self.let_in();
             } else {
                 table.turn_away("one caller has too many connections");
                 self.end_soon();
@@ -333,11 +342,11 @@ impl Connection {
     }
 
     fn look(&self, oldest: Option<usize>) {
-        let Shared { table, since, due, unread, blocked, .. } = &*self.0;
+        let Shared { table, since, due, ends, unread, blocked, .. } = &*self.0;
         let (edge, now) = (&table.edge, table.now());
         let passed = |from: u64, time: Duration| now.saturating_sub(from) >= millis(time);
         let blocked = blocked.load(Ordering::Relaxed);
-        if now >= due.load(Ordering::Relaxed) {
+        if now >= due.load(Ordering::Relaxed).min(ends.load(Ordering::Relaxed)) {
             self.end("its time to speak or to go is over");
         } else if blocked != 0 && passed(blocked, edge.keepalive_interval + edge.keepalive_timeout) {
             self.end("it reads nothing at all");
@@ -364,34 +373,7 @@ impl Drop for Unary {
     }
 }
 
-/// Whether what was handed out of an answer is being read.
-pub(super) struct Unread {
-    connection: Connection,
-    part: Option<usize>,
-}
-
-impl Unread {
-    /// Something was handed out: nothing more is asked for before there is room for it.
-    pub(super) fn handed(&mut self) {
-        let Shared { table, unread, .. } = &*self.connection.0;
-        let part = table.part.load(Ordering::Relaxed);
-        unread[part].fetch_add(1, Ordering::Relaxed);
-        self.part = Some(part);
-    }
-
-    /// More is asked for.
-    pub(super) fn taken(&mut self) {
-        if let Some(part) = self.part.take() {
-            self.connection.0.unread[part].fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        self.taken();
-    }
-}
+mod unread;
 
 #[cfg(test)]
 mod tests;

@@ -4,13 +4,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::switch::Switch;
 use crate::model::{Error, Reason, Result};
 
 /// The two steps of an end. Clones are the same drain.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     intake: CancellationToken,
-    streams: CancellationToken,
+    streams: Switch,
     calls: TaskTracker,
 }
 
@@ -35,7 +36,7 @@ impl Drain {
 
     /// From now on: streams end, each with its last cursor, as `DRAINING`.
     pub fn end_streams(&self) {
-        self.streams.cancel();
+        self.streams.turn_on();
     }
 
     /// Waits for [`Drain::stop_intake`].
@@ -49,7 +50,7 @@ impl Drain {
     }
 
     /// What streams listen to.
-    pub(super) fn streams(&self) -> &CancellationToken {
+    pub(super) fn streams(&self) -> &Switch {
         &self.streams
     }
 

@@ -47,7 +47,7 @@ pub struct Edge {
     pub max_connections_per_caller: usize,
     /// How long a handshake of TLS may take. 5 s.
     pub tls_handshake_timeout: Duration,
-    /// Handshakes under way at once; the next takes the place of the oldest. 256.
+    /// Handshakes under way at once; the next takes the place of the oldest, once that has had a second. 256.
     pub max_handshakes: usize,
     /// How long a connection may take to say that it speaks HTTP/2: keepalive begins only after that. 10 s.
     pub preface_timeout: Duration,

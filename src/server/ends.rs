@@ -3,16 +3,15 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use super::callers::{Pass, unauthenticated};
 use super::drain::draining;
+use super::switch::Switch;
 use crate::model::Error;
 
 /// The ends of one stream.
 #[derive(Debug, Clone)]
 pub(super) struct Ends {
-    drain: CancellationToken,
+    drain: Switch,
     /// Where a token was asked for.
     pass: Option<Arc<Pass>>,
 }
@@ -27,7 +26,7 @@ pub(super) enum End {
 }
 
 impl Ends {
-    pub(super) fn new(drain: &CancellationToken, pass: Option<Arc<Pass>>) -> Self {
+    pub(super) fn new(drain: &Switch, pass: Option<Arc<Pass>>) -> Self {
         Self { drain: drain.clone(), pass }
     }
 
@@ -36,19 +35,19 @@ impl Ends {
         if self.pass.as_ref().is_some_and(|pass| pass.is_revoked()) {
             return Some(End::Revoked);
         }
-        self.drain.is_cancelled().then_some(End::Draining)
+        self.drain.is_on().then_some(End::Draining)
     }
 
     /// Waits for one.
     pub(super) async fn coming(&self) -> End {
         let Some(pass) = &self.pass else {
-            self.drain.cancelled().await;
+            self.drain.on().await;
             return End::Draining;
         };
         tokio::select! {
             biased;
             () = pass.revoked() => End::Revoked,
-            () = self.drain.cancelled() => End::Draining,
+            () = self.drain.on() => End::Draining,
         }
     }
 }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
@@ -67,13 +67,19 @@ pub fn accept(
 /// The next connection that has shaken hands.
 async fn secured(listening: &Listening, handshakes: &mut Handshakes) -> Option<(TlsStream<TcpStream>, Connection)> {
     loop {
+        let full_until = handshakes.full_until();
         tokio::select! {
             biased;
-            shaken = handshakes.next() => return Some(shaken),
-            accepted = listening.next() => {
+            shaken = handshakes.next() => {
+                if shaken.is_some() {
+                    return shaken;
+                }
+            }
+            accepted = listening.next(), if full_until.is_none() => {
                 let (io, connection) = accepted?;
                 handshakes.begin(io, connection);
             }
+            () = sleep_until(full_until.unwrap_or_else(Instant::now)), if full_until.is_some() => {}
         }
     }
 }

@@ -6,7 +6,8 @@
 //! | --- | --- |
 //! | `edge`, `listen`, `tls` | limits, the accepting of connections, handshakes, serving |
 //! | `connection` | one that was accepted: who, since when, what of it is in flight, whether it must end |
-//! | `callers`, `ends` | who is let in, and what ends the streams of those who are let in no more |
+//! | `strangers` | connections on which nobody has said who it is |
+//! | `callers`, `ends`, `switch` | who is let in, and what ends the streams of those who are let in no more |
 //! | `layers` | what every request passes |
 //! | `context` | from a request to the context of a call |
 //! | `*_service` | one for each service: convert, call, convert back |
@@ -33,6 +34,8 @@ mod routes;
 mod runtime_service;
 mod seldom;
 mod source;
+mod strangers;
+mod switch;
 mod tally;
 mod tls;
 mod transcript;

@@ -1,6 +1,6 @@
 //! TLS before HTTP/2: connections that were accepted shake hands, each on a task of its own, for a while and so many at
-//! once. One that is too many takes the place of the oldest: a client that means it needs milliseconds, so that those who
-//! open connections and say nothing keep nobody out.
+//! once. One that is too many takes the place of the oldest, once that has had its time: a client that means it needs
+//! milliseconds, so that those who open connections and say nothing keep nobody out; and many that mean it wait for each other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
@@ -20,6 +20,9 @@ use crate::tls::{Refused, ServerTls};
 
 /// How long one that was refused may take to read why.
 const PARTING: Duration = Duration::from_secs(1);
+
+/// One that is younger gives way to nobody.
+const TIME: Duration = Duration::from_secs(1);
 
 /// A connection that has shaken hands.
 type Shaken = (TlsStream<TcpStream>, Connection);
@@ -31,7 +34,7 @@ pub(super) struct Handshakes {
     most: usize,
     tasks: JoinSet<Option<Shaken>>,
     /// The tasks, the oldest first; some of them may have ended.
-    order: VecDeque<AbortHandle>,
+    order: VecDeque<(AbortHandle, Instant)>,
     failed: Arc<Seldom>,
 }
 
@@ -47,18 +50,26 @@ impl Handshakes {
         }
     }
 
-    /// Begins another one.
+    /// From when on there is room for another one; `None` where there is now.
+    pub(super) fn full_until(&mut self) -> Option<Instant> {
+        self.order.retain(|(task, _)| !task.is_finished());
+        if self.order.len() < self.most {
+            return None;
+        }
+        self.order.front().map(|(_, began)| *began + TIME).filter(|until| *until > Instant::now())
+    }
+
+    /// Begins another one, for which there is room.
     pub(super) fn begin(&mut self, io: TcpStream, connection: Connection) {
-        self.order.retain(|task| !task.is_finished());
         if self.order.len() >= self.most
-            && let Some(oldest) = self.order.pop_front()
+            && let Some((oldest, _)) = self.order.pop_front()
         {
             oldest.abort();
             say(&self.failed, Some(Refused::Because("it gave way to newer ones")));
         }
         // What is in force now, for all of it.
         let (tls, limit, failed) = (self.tls.load_full(), self.timeout, Arc::clone(&self.failed));
-        self.order.push_back(self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             match timeout(limit, tls.accept(io)).await {
                 Ok(Ok(io)) => return Some((io, connection)),
                 Ok(Err((error, io))) => {
@@ -68,18 +79,17 @@ impl Handshakes {
                 Err(_) => say(&failed, Some(Refused::Because("it took too long"))),
             }
             None
-        }));
+        });
+        self.order.push_back((task, Instant::now()));
     }
 
-    /// The next one that is done and well; never, where none is under way. Nothing is lost where this is dropped.
-    pub(super) async fn next(&mut self) -> Shaken {
-        loop {
-            match self.tasks.join_next().await {
-                Some(Ok(Some(shaken))) => return shaken,
-                // It failed, and has said so, or gave way.
-                Some(Ok(None) | Err(_)) => {}
-                None => std::future::pending().await,
-            }
+    /// The next one that is done, `None` where it failed; never, where none is under way. Nothing is lost where this is
+    /// dropped.
+    pub(super) async fn next(&mut self) -> Option<Shaken> {
+        match self.tasks.join_next().await {
+            // It failed, and has said so, or gave way.
+            Some(done) => done.ok().flatten(),
+            None => std::future::pending().await,
         }
     }
 }

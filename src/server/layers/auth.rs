@@ -72,6 +72,9 @@ impl Wrap for Auth {
         };
         if let Some(connection) = request.extensions().get::<Connection>() {
             connection.asked();
+            if self.callers.is_none() {
+                connection.let_in();
+            }
         }
         let caller = pass.as_ref().map_or_else(Caller::anonymous, |pass| pass.caller().clone());
         tracing::Span::current().record("caller", caller.as_str());

@@ -117,7 +117,7 @@ impl Wrap for Load {
 
 /// The end of a stream that does not listen to the drain by itself, as a watch of health.
 async fn drained(drain: Drain) -> Status {
-    drain.streams().cancelled().await;
+    drain.streams().on().await;
     to_status(&draining())
 }
 

@@ -59,7 +59,8 @@ fn told(status: &Status, path: &str, heard: &Heard) -> Option<Error> {
         Code::OutOfRange if ours => {
             Some(Error::new(Reason::InvalidRequest, "the request is larger than this method takes"))
         }
-        Code::Internal | Code::Unknown if ours => Some(undecodable(path, heard)),
+        // Of other protocols too: it is the caller's own doing.
+        Code::Internal | Code::Unknown => Some(undecodable(path, heard)),
         _ => None,
     }
 }

@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use proptest::prelude::*;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::engine::{Envelope, FrameCodec as _, History, Progress, Published, Tail};
 use crate::model::{Cursor, Event, Incarnation, Role, RuntimeId, TranscriptItem, WorkerId, WorkerState, WorkspaceId};
 use crate::proto::ProtoCodec;
 use crate::runtime::fake::worker;
+use crate::server::switch::Switch;
 
 /// A worker whose items are given by the test.
 struct Script {
@@ -84,7 +84,7 @@ impl Script {
     /// What a stream of it says: the sequences, and the last `next_start`.
     async fn said(self: &Arc<Self>, start: u64, follow: bool) -> (Vec<u64>, u64) {
         let stream =
-            batches(self.clone(), context(), start, follow, Ends::new(&CancellationToken::new(), None)).await.unwrap();
+            batches(self.clone(), context(), start, follow, Ends::new(&Switch::default(), None)).await.unwrap();
         let batches: Vec<_> = stream.map(Result::unwrap).collect().await;
         let last = batches.last().map_or(start, |batch| batch.next_start);
         (batches.iter().flat_map(|batch| &batch.items).map(|item| walk::item_sequence(item).unwrap()).collect(), last)
@@ -154,9 +154,8 @@ proptest! {
 #[tokio::test]
 async fn a_hole_in_what_comes_live_is_read_as_pages() {
     let script = Script::new(2, &[]);
-    let mut stream = Box::pin(
-        batches(script.clone(), context(), 0, true, Ends::new(&CancellationToken::new(), None)).await.unwrap(),
-    );
+    let mut stream =
+        Box::pin(batches(script.clone(), context(), 0, true, Ends::new(&Switch::default(), None)).await.unwrap());
     assert_eq!(stream.next().await.unwrap().unwrap().next_start, 2);
     script.append(false);
     script.append(false);
@@ -170,14 +169,13 @@ async fn a_hole_in_what_comes_live_is_read_as_pages() {
 #[tokio::test]
 async fn what_was_removed_before_it_was_sent_is_told_and_never_skipped() {
     let script = Script::new(300, &[]);
-    let mut stream = Box::pin(
-        batches(script.clone(), context(), 0, false, Ends::new(&CancellationToken::new(), None)).await.unwrap(),
-    );
+    let mut stream =
+        Box::pin(batches(script.clone(), context(), 0, false, Ends::new(&Switch::default(), None)).await.unwrap());
     assert_eq!(stream.next().await.unwrap().unwrap().next_start, 256);
     *script.removed.lock() = 280;
     assert_eq!(stream.next().await.unwrap().unwrap_err().code(), tonic::Code::OutOfRange);
     assert!(stream.next().await.is_none());
-    let opened = batches(script.clone(), context(), 279, true, Ends::new(&CancellationToken::new(), None)).await;
+    let opened = batches(script.clone(), context(), 279, true, Ends::new(&Switch::default(), None)).await;
     assert_eq!(opened.err().unwrap().reason(), Reason::CursorExpired, "told before the stream begins");
     assert_eq!(script.said(280, false).await.0, (281..=300).collect::<Vec<_>>());
 }
@@ -192,11 +190,11 @@ async fn without_follow_it_ends_where_it_began_to_read() {
 
 #[tokio::test]
 async fn a_drain_ends_it() {
-    let streams = CancellationToken::new();
+    let streams = Switch::default();
     let script = Script::new(1, &[]);
     let mut stream = Box::pin(batches(script, context(), 0, true, Ends::new(&streams, None)).await.unwrap());
     assert!(stream.next().await.unwrap().is_ok());
-    streams.cancel();
+    streams.turn_on();
     assert_eq!(stream.next().await.unwrap().unwrap_err().code(), tonic::Code::Unavailable);
     assert!(stream.next().await.is_none());
 }
