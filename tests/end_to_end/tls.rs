@@ -128,9 +128,12 @@ async fn a_host_is_reached_over_tls_with_a_certificate_of_the_control_plane() {
             runtime.diagnostics.iter().any(|diagnostic| diagnostic.code == code).then_some(())
         })
         .await;
-        let log = plane.process().log();
-        let told = log.lines().filter(|line| line.contains("TLS with a host failed") && line.contains(why)).count();
-        assert_eq!(told, 1, "{log}");
+        let told = |line: &&str| line.contains("TLS with a host failed") && line.contains(why);
+        // It is written before it is told, and comes here by another way.
+        let process = plane.process();
+        let written = async || Some(process.log()).filter(|log| log.lines().any(|line| told(&line)));
+        let log = until("the line in the log", written).await;
+        assert_eq!(log.lines().filter(told).count(), 1, "{log}");
         plane.remove(&wrong.runtime_id);
     }
 }
