@@ -123,6 +123,13 @@ async fn what_is_wrong_here_is_told_with_what_to_do() {
         ("serve", "password = 1\n".to_owned(), 1, "fail configuration: ", "config.toml:1: password"),
         ("serve", format!("token_file = {open:?}\n"), 1, "fail configuration: ", "make it 0600"),
         ("serve", format!("listen = \"{}\"\n", taken.local_addr().unwrap()), 1, "fail listen: ", "ss -ltnp"),
+        (
+            "serve",
+            format!("{listen}metrics_listen = \"{}\"\n", taken.local_addr().unwrap()),
+            1,
+            "fail metrics_listen: ",
+            "ss -ltnp",
+        ),
         ("serve", format!("{listen}data_dir = {data:?}\n"), 1, "fail data_dir: ", "belongs to `workplane runtime`"),
         (
             "runtime",

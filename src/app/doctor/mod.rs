@@ -135,7 +135,8 @@ fn common(
     let mut findings = certificates::of(server);
     let (of_disk, in_use) = disk::of(server.data_dir.as_deref(), role, runtime_id);
     findings.extend(of_disk);
-    findings.push(listens(server.listen, in_use));
+    findings.push(listens("listen", server.listen, in_use));
+    findings.extend(server.metrics_listen.map(|address| listens("metrics_listen", address, in_use)));
     findings.extend(machine::of(edge, host.map(|(_, limits)| limits)));
     findings.extend(host.into_iter().flat_map(|(profiles, _)| machine::programs(profiles)));
     findings
@@ -152,13 +153,12 @@ fn not_loaded(refused: &ConfigError) -> Finding {
 }
 
 /// Whether the address is free; `in_use` says that the server it is for may well run.
-fn listens(address: SocketAddr, in_use: bool) -> Finding {
-    const WHAT: &str = "listen";
+fn listens(what: &'static str, address: SocketAddr, in_use: bool) -> Finding {
     match TcpListener::bind(address) {
-        Ok(_) => Finding::ok(WHAT, format!("{address} is free")),
+        Ok(_) => Finding::ok(what, format!("{address} is free")),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && in_use => {
             let seen = format!("{address} is taken, and so is the data directory: the server runs");
-            Finding::ok(WHAT, seen)
+            Finding::ok(what, seen)
         }
         Err(error) => {
             let advice = match error.kind() {
@@ -167,7 +167,7 @@ fn listens(address: SocketAddr, in_use: bool) -> Finding {
                 std::io::ErrorKind::AddrNotAvailable => "name an address that this machine has",
                 _ => "name another address",
             };
-            Finding::fail(WHAT, format!("{address}: {error}"), advice)
+            Finding::fail(what, format!("{address}: {error}"), advice)
         }
     }
 }
