@@ -99,8 +99,12 @@ async fn half_a_handshake_is_ended_and_others_are_served_meanwhile() {
     let client = Client::over(ours.channel(plane.address(), "plane.test", None), Some(TOKEN));
     client.runtimes().list_runtimes(v1::ListRuntimesRequest::default()).await.unwrap();
     assert!(matches!(within("its end", half.read(&mut [0])).await, Ok(0) | Err(_)));
-    let log = plane.process().log();
-    assert!(log.contains("TLS handshakes failed") && log.contains("it took too long"), "{log}");
+    let process = plane.process();
+    let told = async || {
+        let log = process.log();
+        (log.contains("TLS handshakes failed") && log.contains("it took too long")).then_some(())
+    };
+    until("the log to say so", told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
