@@ -99,8 +99,12 @@ async fn half_a_handshake_is_ended_and_others_are_served_meanwhile() {
     let client = Client::over(ours.channel(plane.address(), "plane.test", None), Some(TOKEN));
     client.runtimes().list_runtimes(v1::ListRuntimesRequest::default()).await.unwrap();
     assert!(matches!(within("its end", half.read(&mut [0])).await, Ok(0) | Err(_)));
-    let log = plane.process().log();
-    assert!(log.contains("TLS handshakes failed") && log.contains("it took too long"), "{log}");
+    let process = plane.process();
+    let told = async || {
+        let log = process.log();
+        (log.contains("TLS handshakes failed") && log.contains("it took too long")).then_some(())
+    };
+    until("the log to say so", told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,9 +147,12 @@ async fn a_host_is_reached_over_tls_with_a_certificate_of_the_control_plane() {
             runtime.diagnostics.iter().any(|diagnostic| diagnostic.code == code).then_some(())
         })
         .await;
-        let log = plane.process().log();
-        let told = log.lines().filter(|line| line.contains("TLS with a host failed") && line.contains(why)).count();
-        assert_eq!(told, 1, "{log}");
+        let told = |line: &&str| line.contains("TLS with a host failed") && line.contains(why);
+        // It is written before it is told, and comes here by another way.
+        let process = plane.process();
+        let written = async || Some(process.log()).filter(|log| log.lines().any(|line| told(&line)));
+        let log = until("the line in the log", written).await;
+        assert_eq!(log.lines().filter(told).count(), 1, "{log}");
         plane.remove(&wrong.runtime_id);
     }
 }
