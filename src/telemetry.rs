@@ -1,6 +1,11 @@
-//! Logs on standard error: one event, one line, with nothing in it that could pass for another line or steer a terminal.
+//! What operators see: logs here, metrics in [`scrape`], traces in [`export`].
+//!
+//! Logs are on standard error: one event, one line, with nothing in it that could pass for another line or steer a terminal.
 //!
 //! What may be logged is the business of those who log; this only sees to the form.
+
+pub mod export;
+pub mod scrape;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

@@ -10,7 +10,9 @@ use super::AppError;
 use super::control::Control;
 use super::door::Door;
 use super::embedded::open_engine;
+use super::observed::Observed;
 use super::remotes::Changes;
+use super::standing::Standing;
 use super::storage::Storage;
 use super::watch::Watch;
 use super::{ending, reload};
@@ -31,6 +33,7 @@ pub struct WorkerHost {
     edge: Edge,
     drain_pause: Duration,
     started: Fixed,
+    observed: Observed,
 }
 
 impl WorkerHost {
@@ -41,6 +44,7 @@ impl WorkerHost {
     pub async fn open(config: RuntimeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let RuntimeConfig { server, edge, runtime_id, display_name, profiles, limits } = config;
+        let observed = Observed::begin(&server).await?;
         let door = Door::new(server.tokens, server.token_file, server.tls);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::Host, runtime_id.as_ref()).await?;
         let runtime_id = runtime_id.or_else(|| storage.runtime_id().cloned()).unwrap_or_else(RuntimeId::generate);
@@ -49,7 +53,7 @@ impl WorkerHost {
         let engine = open_engine(&storage, runtime_id, profiles, limits).await?;
         let runtime = LocalRuntime::new(engine, &display_name);
         let drain_pause = server.drain_pause;
-        Ok(Self { workspace_id: default_workspace(), runtime, storage, door, edge, drain_pause, started })
+        Ok(Self { workspace_id: default_workspace(), runtime, storage, door, edge, drain_pause, started, observed })
     }
 
     /// Serves until it is told to drain and has ended in order.
@@ -60,6 +64,8 @@ impl WorkerHost {
         let drain = Drain::new();
         let engine = self.runtime.engine().clone();
         control.set_last_act(move || engine.abandon());
+        let standing = Standing::new("worker runtime", Some(self.runtime.engine()), self.storage.logs(), None);
+        let _metrics = self.observed.serve(standing);
         let backend = self.runtime.engine().parts().store.backend();
         let (runtime, clock) = (Arc::new(self.runtime.clone()), Arc::new(SystemClock));
         let served = server::worker_runtime(runtime, backend, self.workspace_id.clone(), clock, drain.clone()).await?;
@@ -82,7 +88,7 @@ impl WorkerHost {
         }
         let engine = Some(self.runtime.engine());
         let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine).await;
-        self.storage.close().await;
+        tokio::join!(self.storage.close(), self.observed.end());
         tracing::info!("stopped");
         ended.map_err(AppError::Serving)
     }

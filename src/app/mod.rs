@@ -11,9 +11,11 @@ mod embedded;
 mod ending;
 mod host;
 mod limits;
+mod observed;
 mod plane;
 mod reload;
 mod remotes;
+mod standing;
 mod storage;
 mod store;
 #[cfg(test)]
@@ -47,6 +49,12 @@ pub enum AppError {
     /// A remote runtime could not be made of its configuration.
     #[error("remote runtime {0}: {1}")]
     Remote(crate::model::RuntimeId, #[source] crate::model::Error),
+    /// The address for metrics cannot be had.
+    #[error("cannot listen for metrics on {0}: {1}")]
+    Metrics(std::net::SocketAddr, #[source] io::Error),
+    /// Traces cannot be sent.
+    #[error("traces cannot be sent: {0}")]
+    Traces(String),
     /// Two runtimes have one id.
     #[error(transparent)]
     Duplicate(#[from] crate::registry::DuplicateRuntime),

@@ -10,7 +10,9 @@ use super::AppError;
 use super::control::Control;
 use super::door::Door;
 use super::embedded::open_engine;
+use super::observed::Observed;
 use super::remotes::{Changes, Remotes};
+use super::standing::Standing;
 use super::storage::Storage;
 use super::watch::{Group, Watch};
 use super::{ending, reload};
@@ -33,6 +35,7 @@ pub struct ControlPlane {
     edge: Edge,
     drain_pause: Duration,
     started: Fixed,
+    observed: Observed,
 }
 
 impl ControlPlane {
@@ -43,6 +46,7 @@ impl ControlPlane {
     pub async fn open(config: ServeConfig) -> Result<Self, AppError> {
         let started = Fixed::from(&config);
         let ServeConfig { server, workspace_id, edge, embedded, remotes } = config;
+        let observed = Observed::begin(&server).await?;
         let door = Door::new(server.tokens, server.token_file, server.tls);
         let runtime_id = embedded.as_ref().map(|embedded| &embedded.runtime_id);
         let storage = Storage::open(server.data_dir.as_deref(), DirRole::ControlPlane, runtime_id).await?;
@@ -55,8 +59,18 @@ impl ControlPlane {
         };
         let registry = Registry::on(storage.ledger(), Arc::new(SystemClock));
         let (none, drain_pause) = (Remotes::default(), server.drain_pause);
-        let mut plane =
-            Self { workspace_id, registry, embedded, storage, remotes: none, door, edge, drain_pause, started };
+        let mut plane = Self {
+            workspace_id,
+            registry,
+            embedded,
+            storage,
+            remotes: none,
+            door,
+            edge,
+            drain_pause,
+            started,
+            observed,
+        };
         plane.register(plane.remotes.next(remotes)?)?;
         Ok(plane)
     }
@@ -70,6 +84,9 @@ impl ControlPlane {
         if let Some(engine) = self.embedded.as_ref().map(|embedded| embedded.engine().clone()) {
             control.set_last_act(move || engine.abandon());
         }
+        let engine = self.embedded.as_ref().map(LocalRuntime::engine);
+        let standing = Standing::new("control plane", engine, self.storage.logs(), Some(&self.registry));
+        let _metrics = self.observed.serve(standing);
         let (registry, workspace_id) = (self.registry.clone(), self.workspace_id.clone());
         let served = server::control_plane(registry, workspace_id, Arc::new(SystemClock), drain.clone()).await?;
         let edge = self.edge;
@@ -94,7 +111,7 @@ impl ControlPlane {
         }
         let engine = self.embedded.as_ref().map(LocalRuntime::engine);
         let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine).await;
-        self.storage.close().await;
+        tokio::join!(self.storage.close(), self.observed.end());
         tracing::info!("stopped");
         ended.map_err(AppError::Serving)
     }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::AppError;
 use crate::engine::store::disk::RealDisk;
-use crate::engine::store::log::Reached;
+use crate::engine::store::log::{LogStanding, Reached};
 use crate::engine::store::{DataDir, DirRole, FsStore, MemoryStore, Store};
 use crate::model::{Incarnation, RuntimeId};
 use crate::proto::ProtoRecords;
@@ -115,6 +115,12 @@ impl Storage {
         }
     }
 
+    /// Its logs, where there are any.
+    pub(super) fn logs(&self) -> Logs {
+        let kept = self.kept.as_ref();
+        kept.map(|kept| Logs { store: kept.store.clone(), ledger: kept.ledger.clone() }).unwrap_or_default()
+    }
+
     /// Writes what waits, and closes it in order; then the directory is free.
     pub(super) async fn close(self) {
         let Some(kept) = self.kept else { return };
@@ -129,6 +135,21 @@ impl Storage {
             }
             Err(_) => tracing::warn!("the disk does not answer: ending without closing the store in order"),
         }
+    }
+}
+
+/// The logs of this process, for those who watch them.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    store: Option<FsStore>,
+    ledger: Option<Arc<FileLedger>>,
+}
+
+impl Logs {
+    /// How they stand, by the names that metrics have for them.
+    pub(super) fn standing(&self) -> Vec<(&'static str, LogStanding)> {
+        let store = self.store.iter().map(|store| ("workers", store.standing()));
+        store.chain(self.ledger.iter().map(|ledger| ("control", ledger.standing()))).collect()
     }
 }
 

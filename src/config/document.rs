@@ -110,6 +110,15 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn fraction(&mut self, key: &'static str) -> Found<Given<f64>> {
+        self.scalar(key, "a number from 0 to 1", |value| {
+            let text = value.as_float().map(|float| float.as_str().to_owned());
+            let text = text.or_else(|| value.as_integer().map(|integer| integer.as_str().to_owned()))?;
+            text.parse().ok().filter(|number| (0.0..=1.0).contains(number))
+        })
+    }
+
     /// A list of texts.
     pub(super) fn texts(&mut self, key: &'static str) -> Found<Given<Vec<String>>> {
         self.scalar(key, "a list of texts", |value| {

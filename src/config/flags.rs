@@ -37,7 +37,8 @@ pub struct ServerFlags {
     /// state is in memory, and gone when the process ends [env: WORKPLANE_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// Serves Prometheus text on this address; not in this version yet [env: WORKPLANE_METRICS_LISTEN]
+    /// Serves metrics for Prometheus at `/metrics` of this address, to everybody who reaches it: no token is asked for
+    /// there [env: WORKPLANE_METRICS_LISTEN]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<String>,
     /// Writes logs, to standard error, as `text` or `json` [default: text] [env: WORKPLANE_LOG_FORMAT]

@@ -20,6 +20,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod traces;
 
 use std::path::Path;
 
@@ -36,6 +37,7 @@ pub use secret::{first_token, read_tokens};
 pub use serve::{EMBEDDED_RUNTIME, EmbeddedConfig, ServeConfig, default_workspace};
 pub use server::ServerConfig;
 pub use tls::{BadFile, ClientTlsFiles, IdentityFiles, ServerTlsFiles, server_name};
+pub use traces::TracesConfig;
 
 use document::Document;
 

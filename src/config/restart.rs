@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::log::LogConfig;
 use super::runtime::RuntimeConfig;
 use super::serve::{EmbeddedConfig, ServeConfig};
+use super::traces::TracesConfig;
 use crate::engine::{EngineLimits, Profiles, Retention};
 use crate::model::{RuntimeId, WorkspaceId};
 use crate::server::Edge;
@@ -14,6 +15,8 @@ use crate::server::Edge;
 #[derive(Debug, Clone)]
 pub struct Fixed {
     listen: SocketAddr,
+    metrics_listen: Option<SocketAddr>,
+    traces: Option<TracesConfig>,
     /// Whether TLS is served at all; with which certificate may change at any time.
     tls: bool,
     log: LogConfig,
@@ -35,6 +38,8 @@ impl Fixed {
     pub fn changed(&self, later: &Self) -> Vec<&'static str> {
         let Self {
             listen,
+            metrics_listen,
+            traces,
             tls,
             log,
             data_dir,
@@ -51,6 +56,8 @@ impl Fixed {
         let same_runtime = *embedded == later.embedded;
         let keys = [
             ("listen", *listen != later.listen),
+            ("metrics_listen", *metrics_listen != later.metrics_listen),
+            ("traces", *traces != later.traces),
             ("tls_cert", *tls != later.tls),
             ("log_format", log.format != later.log.format),
             ("log_level", log.filter != later.log.filter),
@@ -81,6 +88,8 @@ impl From<&ServeConfig> for Fixed {
         };
         Self {
             listen: server.listen,
+            metrics_listen: server.metrics_listen,
+            traces: server.traces.clone(),
             tls: server.tls.is_some(),
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),
@@ -101,6 +110,8 @@ impl From<&RuntimeConfig> for Fixed {
         let RuntimeConfig { server, edge, runtime_id, display_name, profiles, limits } = config;
         Self {
             listen: server.listen,
+            metrics_listen: server.metrics_listen,
+            traces: server.traces.clone(),
             tls: server.tls.is_some(),
             log: server.log.clone(),
             data_dir: server.data_dir.clone(),

@@ -11,6 +11,7 @@ use super::layers::Layers;
 use super::log::LogConfig;
 use super::secret::read_tokens;
 use super::tls::{IdentityFiles, ServerTlsFiles};
+use super::traces::{TracesConfig, read_traces};
 use crate::model::TokenTable;
 use crate::tls::ServerTls;
 
@@ -33,6 +34,10 @@ pub struct ServerConfig {
     pub allow_plaintext: bool,
     /// How long it goes on as before when it is to end, for balancers to see that it is not serving. 2 s.
     pub drain_pause: Duration,
+    /// Where metrics are served, without a token; nowhere where there is none. Port 0 picks a free one, which is logged.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Where traces are sent, if anywhere.
+    pub traces: Option<TracesConfig>,
     /// Where all state is kept; in memory where there is none.
     pub data_dir: Option<PathBuf>,
     /// What is logged, and how.
@@ -47,7 +52,6 @@ impl ServerConfig {
         directory: &Path,
         default_listen: SocketAddr,
     ) -> Result<Self, ConfigError> {
-        refuse_what_is_to_come(layers, flags)?;
         let listen = layers.text("listen", flags.listen.as_ref())?;
         let token_file = layers.text("token_file", flags.token_file.as_ref())?;
         let allow_plaintext =
@@ -56,6 +60,9 @@ impl ServerConfig {
             Some(given) => duration(&given, Duration::ZERO..=MAX_DRAIN_PAUSE)?,
             None => DRAIN_PAUSE,
         };
+        let metrics_listen = layers.text("metrics_listen", flags.metrics_listen.as_ref())?;
+        let metrics_listen = metrics_listen.map(|given| given.parse(|text| parse_listen(text))).transpose()?;
+        let traces = read_traces(layers.file)?;
         let data_dir = layers.text("data_dir", flags.data_dir.as_ref())?;
         let data_dir = data_dir.map(|given| resolve(&given, directory));
         let log = LogConfig::read(layers, flags)?;
@@ -64,7 +71,18 @@ impl ServerConfig {
         let tokens = tokens.transpose()?;
         let tls = read_tls(layers, flags, directory)?;
         let token_file = token_file.map(|given| (resolve(&given, directory), given.origin));
-        let config = Self { listen: address, tokens, token_file, tls, allow_plaintext, drain_pause, data_dir, log };
+        let config = Self {
+            listen: address,
+            tokens,
+            token_file,
+            tls,
+            allow_plaintext,
+            drain_pause,
+            metrics_listen,
+            traces,
+            data_dir,
+            log,
+        };
         match listen {
             Some(given) => config.check_exposure().map_err(|problem| given.refuse(problem))?,
             // The default is a loopback address.
@@ -115,13 +133,6 @@ fn read_tls(
     let files = ServerTlsFiles { identity, client_ca: client_ca.as_ref().map(path) };
     let tls = files.read().map_err(|bad| bad.blame(&certificate, &[Some(&key), client_ca.as_ref()], directory))?;
     Ok(Some((files, tls)))
-}
-
-fn refuse_what_is_to_come(layers: &mut Layers<'_, '_>, flags: &ServerFlags) -> Result<(), ConfigError> {
-    if let Some(given) = layers.text("metrics_listen", flags.metrics_listen.as_ref())? {
-        return Err(given.refuse("metrics are not served by this version yet"));
-    }
-    Ok(())
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, &'static str> {

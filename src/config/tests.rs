@@ -144,7 +144,12 @@ fn every_refusal_names_file_line_and_field() {
         ("token_file = 'bad'", "w.toml:1: token_file: bad: line 2: must be `name token` or `token`"),
         ("token_file = 'absent'", "w.toml:1: token_file: absent cannot be read"),
         ("data_dir = ''", "w.toml:1: data_dir: must not be empty"),
-        ("metrics_listen = '127.0.0.1:9'", "w.toml:1: metrics_listen: metrics are not served"),
+        ("metrics_listen = 'here'", "w.toml:1: metrics_listen: must be an address and a port"),
+        ("[traces]\nsample = 0.5", "w.toml:1: traces.endpoint: is required"),
+        ("[traces]\nendpoint = 'here:4317'", "w.toml:2: traces.endpoint: must be http"),
+        ("[traces]\nendpoint = 'http://c:4317'\nsample = 1.5", "w.toml:3: traces.sample: must be a number from 0 to 1"),
+        ("[traces]\nendpoint = 'http://c:4317'\nsample = nan", "w.toml:3: traces.sample: must be a number from 0 to 1"),
+        ("[traces]\nendpoint = 'http://c:4317'\nheaders = 1", "w.toml:3: traces.headers: is not known here"),
         ("log_format = 'xml'", "w.toml:1: log_format: must be text or json"),
         ("log_level = 'loud'", "w.toml:1: log_level: must be error, warn"),
         ("workspace_id = 'a/b'", "w.toml:1: workspace_id: must be 1 to 120 characters"),
@@ -370,8 +375,12 @@ fn what_has_changed_and_needs_a_restart_is_named() {
     let same = "listen = '127.0.0.1:1'\ntoken_file = 'tokens'\n[profiles.runtime_default]\nprotocol = 'catalog'\n";
     let remote = "[[remote_runtimes]]\nruntime_id = 'a'\nendpoint = 'http://127.0.0.1:1'\n";
     assert!(changed(&format!("{same}{remote}")).is_empty());
-    let log = "log_format = 'json'\nlog_level = 'debug'\ndata_dir = 'x'\nworkspace_id = 'local:other'\n";
-    assert_eq!(changed(&format!("{log}{same}")), ["log_format", "log_level", "data_dir", "workspace_id"]);
+    let log = "metrics_listen = '[::]:9400'\nlog_format = 'json'\nlog_level = 'debug'\ndata_dir = 'x'\nworkspace_id = 'local:other'\n";
+    assert_eq!(
+        changed(&format!("{log}{same}")),
+        ["metrics_listen", "log_format", "log_level", "data_dir", "workspace_id"]
+    );
+    assert_eq!(changed(&format!("{same}[traces]\nendpoint = 'http://c:1'\n")), ["traces"]);
     assert_eq!(changed(&format!("{same}[embedded]\nruntime_id = 'b'\n")), ["runtime_id"]);
     assert_eq!(changed(&format!("{same}[embedded]\nenabled = false\n")), ["embedded"]);
     assert_eq!(changed("[limits]\nmax_workers = 2\n"), ["listen", "profiles", "limits"]);

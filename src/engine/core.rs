@@ -17,10 +17,7 @@ use super::row::WorkerRow;
 use super::store::Batch;
 use super::tail::Tail;
 use super::worker::{Command, Ending, InputCommand, Stage, StopCommand, StopWish, not_running, store_error};
-use crate::model::{
-    CallContext, Diagnostic, Error, InputAck, Reason, Result, SendInput, StopMode, Worker, WorkerCounts, WorkerId,
-    WorkerState,
-};
+use crate::model::{CallContext, Diagnostic, Error, InputAck, Reason, Result, SendInput, StopMode, Worker, WorkerId};
 
 /// How many commands may wait for one worker's task.
 const INBOX: usize = 1_024;
@@ -119,22 +116,6 @@ impl Engine {
     #[must_use]
     pub fn fault(&self) -> Option<Error> {
         self.0.parts.store.fault().map(store_error)
-    }
-
-    /// How many workers it holds.
-    #[must_use]
-    pub fn counts(&self) -> WorkerCounts {
-        let mut counts = WorkerCounts::default();
-        for slot in self.0.workers.read().values() {
-            counts.total += 1;
-            match slot.tail.view().state {
-                WorkerState::Starting | WorkerState::Running | WorkerState::Stopping => counts.active += 1,
-                WorkerState::Stopped => counts.stopped += 1,
-                WorkerState::Cancelled => counts.cancelled += 1,
-                WorkerState::Failed => counts.failed += 1,
-            }
-        }
-        counts
     }
 
     /// Gives a worker an input. It is durable when this returns.

@@ -34,6 +34,7 @@
 //! The rule for all of it: durable commit, then state in memory and publication in one step, then the acknowledgement.
 
 mod bundles;
+mod census;
 mod clock;
 mod core;
 mod delete;
@@ -59,6 +60,7 @@ mod tail;
 mod tests;
 mod worker;
 
+pub use self::census::Census;
 pub use self::core::Engine;
 pub use clock::{Clock, SystemClock};
 pub use frame::{Envelope, Frame, FrameCodec, Published, StoredInput};

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::frame::Published;
 use super::tail::{Closed, Found, Tail};
+use crate::metrics::{CATCH_UP_READS, Counted, OBSERVERS};
 use crate::model::{Cursor, Diagnostic, Error, EventKind, InProgress, Incarnation, Reason, Result, Worker};
 
 /// The most bytes that a reader takes from the ring at once.
@@ -74,6 +75,7 @@ pub struct Observation {
     reading: Option<Reading>,
     stop_after: Option<u64>,
     done: bool,
+    _counted: Counted,
 }
 
 type Reading = Pin<Box<dyn Future<Output = Result<Vec<Published>>> + Send>>;
@@ -108,6 +110,7 @@ impl Observation {
             reading: None,
             stop_after,
             done: false,
+            _counted: Counted::new(&OBSERVERS),
         }
     }
 
@@ -179,6 +182,7 @@ impl Observation {
     async fn read_on(&mut self) -> Result<Vec<Published>> {
         let until = self.stop_after.map_or(self.catch_up_to, |last| last.min(self.catch_up_to));
         let reading = self.reading.get_or_insert_with(|| {
+            CATCH_UP_READS.increment(1);
             let (history, after) = (Arc::clone(&self.history), self.sequence);
             Box::pin(async move { history.read(after, until).await })
         });

@@ -261,6 +261,11 @@ impl Receipts {
         }
     }
 
+    /// How many requests are known: answered, being done or in doubt.
+    pub(super) fn count(&self) -> u64 {
+        self.book.lock().entries.len() as u64
+    }
+
     /// The row of a worker that was deleted, as it was last, for as long as the deletion is remembered.
     pub(super) fn deleted(&self, worker_id: &WorkerId) -> Option<WorkerRow> {
         let book = self.book.lock();

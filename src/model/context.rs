@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::id::{RequestId, WorkspaceId};
+use super::trace::TraceContext;
 
 /// The name of an authenticated caller: a line of the token file, or `anonymous` where no token is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,13 +42,6 @@ impl fmt::Display for Caller {
 /// SHA-256 of a request's known fields but its id: tells the same request from another one under the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fingerprint(pub [u8; 32]);
-
-/// The W3C trace context of a call, as it came; empty when there was none.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TraceContext {
-    /// The header `traceparent`.
-    pub parent: Option<Arc<str>>,
-}
 
 /// What every method of the port and of the registry is told first.
 #[derive(Debug, Clone)]

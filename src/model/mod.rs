@@ -19,6 +19,7 @@ mod runtime;
 mod spawn;
 mod text;
 mod token;
+mod trace;
 mod transcript;
 mod worker;
 
@@ -26,7 +27,7 @@ pub use bundle::{
     BundleContent, BundleSummary, ConfigBundle, Declaration, DeclarationKind, ProfileDescriptor, Provenance,
 };
 pub use bundle_digest::BundleDigest;
-pub use context::{CallContext, Caller, Fingerprint, TraceContext};
+pub use context::{CallContext, Caller, Fingerprint};
 pub use cursor::{Cursor, CursorFault, Incarnation};
 pub use diagnostic::{Diagnostic, Severity};
 pub use error::{Error, ErrorClass, Fault, FieldViolation, QUARANTINED, Reason, Result};
@@ -46,5 +47,6 @@ pub use spawn::{
 };
 pub use text::{display_hint, is_plain, truncate_at_char};
 pub use token::{TokenDigest, TokenTable, TokenTableError};
+pub use trace::{TRACEPARENT, TraceContext, TraceParent};
 pub use transcript::{Role, TRANSCRIPT_PAGE_MAX, TranscriptItem, transcript_limit};
 pub use worker::{ImplementationKind, Termination, TerminationReason, Worker, WorkerFilter, WorkerState, Workspace};

@@ -6,12 +6,14 @@ mod diagnose;
 #[cfg(test)]
 pub(crate) mod fake;
 mod local;
+mod reach;
 pub mod remote;
 
 use async_trait::async_trait;
 
 pub use diagnose::diagnose;
 pub use local::{EMBEDDED_DISPLAY_NAME, LocalRuntime};
+pub use reach::{BreakerState, Reach};
 
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::{
@@ -40,6 +42,11 @@ pub trait WorkerRuntime: Send + Sync + 'static {
 
     /// Its one host, from what [`WorkerRuntime::describe`] tells.
     async fn host(&self, ctx: &CallContext) -> Host;
+
+    /// How it is reached; `None` where it is in this process.
+    fn reach(&self) -> Option<Reach> {
+        None
+    }
 
     /// Makes a worker. Done once the record is durable and the program was executed.
     async fn create_worker(&self, _ctx: &CallContext, _request: CreateWorker) -> Result<Created> {

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::edge::Edge;
 use super::seldom::Seldom;
 use super::tally::{Counted, Tally};
+use crate::metrics::{CONNECTIONS, CONNECTIONS_ACCEPTED, Counted as Open, connection_ended};
 use crate::model::Caller;
 
 /// How long a connection that is refused goes on, so that the refusal is read.
@@ -74,6 +75,7 @@ struct Shared {
     over: OnceLock<&'static str>,
     socket: AtomicWaker,
     _room: OwnedSemaphorePermit,
+    _open: Open,
 }
 
 // === impl Connections ===
@@ -143,7 +145,9 @@ impl Connections {
             over: OnceLock::new(),
             socket: AtomicWaker::new(),
             _room: room,
+            _open: Open::new(&CONNECTIONS),
         });
+        CONNECTIONS_ACCEPTED.increment(1);
         table.open.lock().push(Arc::downgrade(&shared));
         Some(Connection(shared))
     }
@@ -198,6 +202,7 @@ impl Table {
     }
 
     fn turn_away(&self, why: &'static str) {
+        connection_ended(why);
         if let Some(connections) = self.turned_away.count() {
             tracing::warn!(connections, why, "connections were turned away");
         }
@@ -235,6 +240,7 @@ impl Connection {
     /// Ends it, whatever it is doing: what goes over it is not told. `why` is for the log.
     pub fn end(&self, why: &'static str) {
         if self.0.over.set(why).is_ok() {
+            connection_ended(why);
             tracing::debug!(from = %self.0.address, why, "a connection is ended");
             self.0.socket.wake();
         }

@@ -15,11 +15,10 @@ use crate::proto::convert::{HostContext, host_context};
 use crate::proto::fingerprint::{Mutating, fingerprint};
 use crate::proto::runtime_v1::RequestContext;
 use crate::proto::status::to_status;
+use crate::traces::Traced;
 
 /// How long a call may take that no layer has set a deadline for.
 const DEFAULT: Duration = Duration::from_secs(30);
-/// The length of a `traceparent` of version 00; later versions may be longer, and are cut off.
-const MAX_TRACEPARENT: usize = 128;
 
 /// What the layers know of a request. Taken before its message is.
 #[derive(Debug, Clone)]
@@ -29,6 +28,7 @@ pub(super) struct Incoming {
     deadline: Instant,
     stream_end: Option<Instant>,
     trace: TraceContext,
+    span: Option<Traced>,
     slot: RequestIdSlot,
 }
 
@@ -36,13 +36,14 @@ impl Incoming {
     /// Takes a request apart.
     pub(super) fn of<T>(request: Request<T>) -> (Self, T) {
         let extensions = request.extensions();
-        let parent = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
         let incoming = Self {
             caller: extensions.get().cloned().unwrap_or_else(Caller::anonymous),
             pass: extensions.get().cloned(),
             deadline: extensions.get().map_or_else(|| Instant::now() + DEFAULT, |Deadline(at)| *at),
             stream_end: extensions.get().map(|StreamEnd(at)| *at),
-            trace: TraceContext { parent: parent.filter(|it| it.len() <= MAX_TRACEPARENT).map(Into::into) },
+            // Of the request's own span where it has one; else of its caller's.
+            trace: extensions.get().copied().unwrap_or_default(),
+            span: extensions.get().cloned(),
             slot: extensions.get().cloned().unwrap_or_default(),
         };
         (incoming, request.into_inner())
@@ -96,6 +97,9 @@ impl Incoming {
 
     fn remember(&self, id: &RequestId) {
         tracing::Span::current().record("request_id", id.as_str());
+        if let Some(span) = &self.span {
+            span.say("workplane.request_id", id.as_str().to_owned());
+        }
         self.slot.set(id.clone());
     }
 }

@@ -17,11 +17,12 @@ use tower::{Layer, Service};
 
 use super::callers::Callers;
 use super::drain::Drain;
-use super::layers::{Auth, Deadlines, Load, Panics, Protocol, Refusals, Spans, Wrapping};
+use super::layers::{Auth, Deadlines, Load, Measures, Panics, Protocol, Refusals, Spans, Wrapping};
 
 /// What every request passes, from the outside in.
 type Layers = (
     Wrapping<Spans>,
+    Wrapping<Measures>,
     Wrapping<Panics>,
     Wrapping<Protocol>,
     Wrapping<Auth>,
@@ -165,6 +166,7 @@ impl Edge {
     fn layers(&self, callers: Option<Arc<Callers>>, drain: Drain) -> Layers {
         (
             Wrapping(Spans::default()),
+            Wrapping(Measures),
             Wrapping(Panics),
             Wrapping(Protocol),
             Wrapping(Auth::new(callers)),

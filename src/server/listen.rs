@@ -21,6 +21,7 @@ use super::connection::{Connection, Connections};
 use super::gather::Gather;
 use super::seldom::Seldom;
 use super::tls::Handshakes;
+use crate::metrics::{NOT_ACCEPTED, connection_ended};
 use crate::tls::ServerTls;
 
 /// The connection preface of HTTP/2, in bytes.
@@ -103,6 +104,7 @@ impl Listening {
             match self.listener.accept().await {
                 Ok(accepted) => return accepted,
                 Err(error) => {
+                    connection_ended(NOT_ACCEPTED);
                     if let Some(times) = self.failed.count() {
                         tracing::warn!(%error, times, "cannot accept connections");
                     }

@@ -18,6 +18,7 @@ use tonic::{Code, Status};
 use super::ends::{End, Ends};
 use super::layers::deadline_exceeded;
 use crate::engine::{Clock, Observation, Observed};
+use crate::metrics::FRAMES_SENT;
 use crate::model::{Diagnostic, Error, EventKind};
 use crate::proto::frames::Place;
 use crate::proto::status::to_status;
@@ -103,6 +104,7 @@ impl Feed {
             }
         };
         self.quiet_since = Instant::now();
+        FRAMES_SENT.increment(1);
         Some(Ok(frame))
     }
 

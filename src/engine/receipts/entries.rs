@@ -20,7 +20,11 @@ impl<V> Default for Entries<V> {
 impl<V> Entries<V> {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(HashMap::is_empty)
+        self.len() == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(HashMap::len).sum()
     }
 
     pub(super) fn get(&self, key: &ReceiptKey) -> Option<&V> {

@@ -13,6 +13,7 @@ use crate::engine::parts::EngineParts;
 use crate::engine::profile::Profile;
 use crate::engine::row::WorkerRow;
 use crate::failpoint::failpoint;
+use crate::metrics::WORKER_RESTARTS;
 use crate::model::WorkerState;
 
 /// Another run on its way.
@@ -50,6 +51,7 @@ impl Task {
     /// The run that is reserved on disk is due.
     pub(super) fn execute(&mut self) {
         failpoint!("restart-before-exec");
+        WORKER_RESTARTS.increment(1);
         self.parts.stage.executing();
         let TaskParts { engine, profile, landed, .. } = &self.parts;
         self.next_run = Some(NextRun::execute(engine, profile, (*landed.row).clone()));

@@ -18,7 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::state::{Shared, Wish};
 use super::{Changes, Entry, Ledger, LedgerFault, Listing};
 use crate::engine::store::disk::Disk;
-use crate::engine::store::log::{Change, Damage, Log, LogOptions, Owner, Reached, Reader, Slot, Submission};
+use crate::engine::store::log::{
+    Change, Damage, Log, LogOptions, LogStanding, Owner, Reached, Reader, Slot, Submission,
+};
 use crate::engine::store::{RecordFault, StoreFault};
 
 /// How many changes may wait.
@@ -50,7 +52,7 @@ impl FileLedger {
     /// # Errors
     /// What the log says. What is damaged is told, with its place, by the log of this process, and is not there.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, handle: &Handle) -> io::Result<Self> {
-        let (log, recovered) = Log::open(disk, dir, LogOptions::default())?;
+        let (log, recovered) = Log::open(disk, dir, LogOptions { name: "control", ..LogOptions::default() })?;
         let (entries, problems) = read(log.reader());
         let problems: Vec<_> = recovered.damage.iter().map(Damage::to_string).chain(problems).collect();
         for problem in &problems {
@@ -71,6 +73,12 @@ impl FileLedger {
     #[must_use]
     pub fn reached(&self) -> Reached {
         self.log.reached()
+    }
+
+    /// How its log stands.
+    #[must_use]
+    pub fn standing(&self) -> LogStanding {
+        self.log.standing()
     }
 
     /// Writes what was handed over and closes the log in order. Blocks. What is changed afterwards fails.

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::runtime::BreakerState;
+
 /// So many failures in a row open it.
 const IN_A_ROW: u32 = 5;
 /// As does half of what ended in this time, if it was at least [`ENOUGH`].
@@ -120,6 +122,15 @@ impl Breaker {
     /// The leave of what asks for none: an observer's stream, or a look-out. It counts while this is closed.
     pub(super) fn unasked(&self) -> Leave {
         Leave::Free(self.turn)
+    }
+
+    /// Its state, for those who watch it.
+    pub(super) fn state(&self) -> BreakerState {
+        match self.state {
+            State::Closed => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::Probing => BreakerState::Probing,
+        }
     }
 
     /// How long there will be no leave, if so.

@@ -10,15 +10,16 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use super::Core;
 use super::breaker::Trouble;
 use super::guard::Pass;
 use super::link::{Client, Connection, Link, too_late, unreachable};
+use super::measures::SPARED;
 use super::recover::{CHANGE_ATTEMPTS, READ_ATTEMPTS, Recover};
-use crate::model::{CallContext, Error, ErrorClass, Fault, Feature, Reason, Result, WorkerId};
+use super::span::Span;
+use crate::model::{CallContext, Error, ErrorClass, Fault, Feature, Reason, Result, TRACEPARENT, WorkerId};
 use crate::proto::status::from_status;
 use crate::runtime::budget::{LIST_TIMEOUT, budget};
 
@@ -121,6 +122,8 @@ impl Core {
     {
         let until = budget(ctx, method.most(self.timeout())).map_err(|e| e.with("runtime_id", &self.runtime_id))?;
         let began = Instant::now();
+        let name = name_of::<Q>();
+        let span = Span::begin(ctx, name, &self.runtime_id);
         let mut recover = Recover::new(method.attempts());
         let mut failed = None;
         let answer = loop {
@@ -128,11 +131,15 @@ impl Core {
             let mut pass = match self.guard.admit() {
                 Ok(pass) => pass,
                 // Nothing was asked, and nothing is to be told: the guard has said so.
-                Err(wait) if failed.is_none() => return Err(self.spared(wait)),
+                Err(wait) if failed.is_none() => {
+                    self.measures.ended(name, SPARED);
+                    span.end(SPARED, 0);
+                    return Err(self.spared(wait));
+                }
                 Err(wait) => break Err(failed.unwrap_or_else(|| self.spared(wait))),
             };
             let tried = Instant::now();
-            let error = match self.attempt(ctx, method, until, message.clone(), &send, &mut pass).await {
+            let error = match self.attempt(&span, method, until, message.clone(), &send, &mut pass).await {
                 Ok(answer) => break Ok(answer),
                 Err(error) => error,
             };
@@ -145,9 +152,11 @@ impl Core {
                 break Err(error);
             }
             failed = Some(error);
+            self.measures.retried();
             sleep(pause).await;
         };
         let answer = answer.map_err(|last| recover.verdict(last));
+        span.end(self.measures.called(name, &answer, began), recover.made());
         self.told::<Q, A>(method, &answer, &recover, began, until);
         answer
     }
@@ -155,7 +164,7 @@ impl Core {
     /// One round trip.
     async fn attempt<Q, A, F>(
         &self,
-        ctx: &CallContext,
+        span: &Span,
         method: Method,
         until: Instant,
         message: Q,
@@ -172,8 +181,8 @@ impl Core {
         let mut request = authorized(&self.control, message);
         let began = Instant::now();
         request.set_timeout(until.saturating_duration_since(began));
-        if let Some(parent) = ctx.trace.parent.as_deref().and_then(|it| it.parse::<MetadataValue<Ascii>>().ok()) {
-            request.metadata_mut().insert("traceparent", parent);
+        if let Some(parent) = span.parent() {
+            request.metadata_mut().insert(TRACEPARENT, parent);
         }
         pass.sent();
         pass.waits(!method.waits());

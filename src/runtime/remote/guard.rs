@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::Counter;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Leave, Trouble};
 use super::recover::Tokens;
+use crate::metrics::families;
 use crate::model::RuntimeId;
+use crate::runtime::BreakerState;
 
 /// The guard of one host.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub(super) struct Guard {
     runtime_id: RuntimeId,
     breaker: Mutex<Breaker>,
     tokens: Mutex<Tokens>,
+    openings: Counter,
 }
 
 /// Leave for one attempt, and what becomes of it.
@@ -90,7 +94,9 @@ impl Drop for Pass {
 
 impl Guard {
     pub(super) fn new(runtime_id: RuntimeId) -> Self {
-        Self { runtime_id, breaker: Mutex::new(Breaker::new()), tokens: Mutex::new(Tokens::new()) }
+        let openings = families::HOST_BREAKER_OPENED.counter(&[("runtime_id", runtime_id.as_str())]);
+        openings.increment(0);
+        Self { runtime_id, breaker: Mutex::new(Breaker::new()), tokens: Mutex::new(Tokens::new()), openings }
     }
 
     /// Leave for an attempt; else how long there will be none.
@@ -112,6 +118,11 @@ impl Guard {
     /// How long there will be no leave, if so.
     pub(super) fn is_open(&self) -> Option<Duration> {
         self.breaker.lock().is_open(Instant::now())
+    }
+
+    /// The state of the breaker, and what is left of the budget of retries.
+    pub(super) fn standing(&self) -> (BreakerState, f64) {
+        (self.breaker.lock().state(), self.tokens.lock().left())
     }
 
     /// No connection could be made.
@@ -136,6 +147,7 @@ impl Guard {
 
     fn opened(&self, wait: Option<Duration>, trouble: Trouble) {
         if let Some(wait) = wait {
+            self.openings.increment(1);
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(runtime_id = %self.runtime_id, ?trouble, wait_ms, "a host is asked nothing for a while");
         }

@@ -15,11 +15,13 @@ mod dial;
 mod guard;
 mod health;
 mod link;
+mod measures;
 mod probe;
 mod recover;
 mod relay;
 mod runtime;
 mod settings;
+mod span;
 
 #[cfg(test)]
 mod resilience_tests;
@@ -50,6 +52,7 @@ use closing::Closing;
 use guard::Guard;
 use health::Health;
 use link::Link;
+use measures::Measures;
 use relay::Relays;
 use settings::Current;
 
@@ -66,6 +69,7 @@ struct Core {
     waiting: Semaphore,
     health: Arc<Health>,
     guard: Arc<Guard>,
+    measures: Measures,
     control: Link,
     observation: Link,
     relays: Relays,

@@ -96,6 +96,11 @@ impl Tokens {
         self.0 = self.0.saturating_sub(10);
     }
 
+    /// What is left, of 10.
+    pub(super) fn left(&self) -> f64 {
+        f64::from(self.0) / 10.0
+    }
+
     /// Whether there may be a retry.
     pub(super) fn suffice(&self) -> bool {
         self.0 >= Self::ENOUGH

@@ -18,6 +18,7 @@ use super::dial::{Dial, TcpDial};
 use super::guard::Guard;
 use super::health::{Health, Known};
 use super::link::{Client, Line, Link, nothing_named};
+use super::measures::Measures;
 use super::relay::Relays;
 use super::settings::RemoteSettings;
 use super::{Core, probe, relay};
@@ -32,7 +33,7 @@ use crate::model::{
 use crate::proto::host_client::{self, request};
 use crate::proto::runtime_v1::RemoveConfigBundleResponse;
 use crate::runtime::budget::budget;
-use crate::runtime::{WorkerRuntime, diagnose};
+use crate::runtime::{Reach, WorkerRuntime, diagnose};
 
 /// How long a description waits for the first attempt to reach the host.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -79,6 +80,7 @@ impl RemoteRuntime {
             waiting: Semaphore::new(WAITING),
             health,
             guard,
+            measures: Measures::of(&config.runtime_id),
             control: Link::new(Arc::clone(&line), handle.clone()),
             observation: Link::new(line, handle.clone()),
             relays: Relays::default(),
@@ -190,6 +192,19 @@ impl WorkerRuntime for RemoteRuntime {
 
     fn incarnation(&self) -> Option<Incarnation> {
         self.core.health.known().hello.map(|hello| hello.incarnation)
+    }
+
+    fn reach(&self) -> Option<Reach> {
+        let known = self.core.health.known();
+        let (breaker, retry_tokens) = self.core.guard.standing();
+        Some(Reach {
+            is_reachable: known.hello.is_some() && known.failure.is_none(),
+            seen_age: known.seen.map(|(seen, _)| seen.elapsed()),
+            breaker,
+            retry_tokens,
+            in_flight: IN_FLIGHT - self.core.in_flight.available_permits(),
+            waiting: WAITING - self.core.waiting.available_permits(),
+        })
     }
 
     async fn describe(&self, ctx: &CallContext) -> RuntimeInfo {

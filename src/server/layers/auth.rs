@@ -9,11 +9,13 @@ use tonic::body::Body;
 
 use super::methods::is_open;
 use super::wrap::{Inner, Wrap, ask};
+use crate::metrics::TOKENS_REFUSED;
 use crate::model::{Caller, Error, Reason};
 use crate::proto::status::to_status;
 use crate::server::Connection;
 use crate::server::callers::{Callers, Pass, unauthenticated};
 use crate::server::seldom::Seldom;
+use crate::traces::Traced;
 
 /// Lets in who has a token, and tells the services who that is: a [`Caller`] in the request's extensions, and the
 /// [`Pass`] that it holds for as long as its token is in force.
@@ -38,6 +40,7 @@ impl Auth {
         }
         let Some(callers) = self.callers.as_ref().filter(|_| !is_open(request.uri().path())) else { return Ok(None) };
         let Some(pass) = bearer(request.headers()).and_then(|token| callers.pass(token)) else {
+            TOKENS_REFUSED.increment(1);
             // Never who they are or what they showed.
             if let Some(calls) = self.refused.count() {
                 tracing::warn!(calls, "calls were refused: they show no token of the token_file that is in force");
@@ -72,6 +75,9 @@ impl Wrap for Auth {
         }
         let caller = pass.as_ref().map_or_else(Caller::anonymous, |pass| pass.caller().clone());
         tracing::Span::current().record("caller", caller.as_str());
+        if let Some(span) = request.extensions().get::<Traced>() {
+            span.say("workplane.caller", caller.as_str().to_owned());
+        }
         // No one further in has any business with it.
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(caller);

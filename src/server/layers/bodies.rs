@@ -17,6 +17,7 @@ use tonic::body::Body;
 
 use super::load::RETRY;
 use super::methods::{is_open, takes_a_bundle};
+use crate::metrics::Shed;
 use crate::model::{Error, Reason};
 use crate::proto::status::to_status;
 use crate::server::Edge;
@@ -113,6 +114,7 @@ fn too_large() -> Status {
 }
 
 fn no_room() -> Status {
+    Shed::Memory.count();
     let error = Error::new(Reason::Overloaded, "there is no room for more requests now");
     to_status(&error.retry_after(RETRY))
 }

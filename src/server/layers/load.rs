@@ -14,6 +14,7 @@ use super::held::held;
 use super::methods::{OURS, is_open, is_stream};
 use super::until::Until;
 use super::wrap::{Inner, Wrap, ask};
+use crate::metrics::Shed;
 use crate::model::{Caller, Error, Reason};
 use crate::proto::status::to_status;
 use crate::server::callers::Pass;
@@ -89,7 +90,7 @@ impl Wrap for Load {
         let path = request.uri().path();
         let connection = request.extensions().get::<Connection>().cloned();
         if is_stream(path) {
-            let Some(room) = self.stream(path, &request) else { return overloaded() };
+            let Some(room) = self.stream(path, &request) else { return overloaded(why(path, Shed::Streams)) };
             let pass = request.extensions().get::<Arc<Pass>>();
             let opened = pass.zip(connection.as_ref()).map(|(pass, connection)| pass.open(connection));
             let ends_itself = path.starts_with(OURS);
@@ -101,11 +102,11 @@ impl Wrap for Load {
         let of_connection = match &connection {
             Some(connection) => match connection.unary(is_in_lane(path)) {
                 Some(call) => Some(call),
-                None => return overloaded(),
+                None => return overloaded(Shed::Connection),
             },
             None => None,
         };
-        let Some(_room) = self.unary(path) else { return overloaded() };
+        let Some(_room) = self.unary(path) else { return overloaded(why(path, Shed::Unary)) };
         // Nobody waits for the health of a server that ends.
         let _call = (!is_open(path)).then(|| self.drain.call());
         let response = ask(inner, request).await;
@@ -120,7 +121,13 @@ async fn drained(drain: Drain) -> Status {
     to_status(&draining())
 }
 
-fn overloaded() -> Response<Body> {
+/// What there is too much of.
+fn why(path: &str, otherwise: Shed) -> Shed {
+    if is_open(path) { Shed::Health } else { otherwise }
+}
+
+fn overloaded(why: Shed) -> Response<Body> {
+    why.count();
     to_status(&Error::new(Reason::Overloaded, "the server takes no more for now").retry_after(RETRY)).into_http()
 }
 

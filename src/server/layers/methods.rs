@@ -57,6 +57,16 @@ pub(super) fn is_known(path: &str) -> bool {
     KNOWN.contains(path)
 }
 
+/// Every method that either role serves, by its path, and whether it answers with a stream.
+pub(super) fn all() -> impl Iterator<Item = (String, bool)> {
+    let others = OPEN.iter().chain(OTHERS.iter().filter(|path| !OPEN.contains(path)));
+    let all = others.map(|path| (*path).to_owned()).chain(KNOWN.iter().cloned());
+    all.map(|path| {
+        let is_stream = is_stream(&path);
+        (path, is_stream)
+    })
+}
+
 /// Whether the method at `path` asks for no token.
 pub(super) fn is_open(path: &str) -> bool {
     OPEN.contains(&path)

@@ -1,4 +1,4 @@
-//! What every request passes, from the outside in: a span, panics, whether it is gRPC, who calls, how much, how long, and
+//! What every request passes, from the outside in: a span, what is counted, panics, whether it is gRPC, who calls, how much, how long, and
 //! the words of what the stack refuses. Each of them sees headers and never waits for a body.
 
 mod auth;
@@ -6,6 +6,7 @@ mod bodies;
 mod deadline;
 mod held;
 mod load;
+mod measures;
 mod methods;
 mod panics;
 mod protocol;
@@ -17,6 +18,7 @@ mod wrap;
 pub(super) use auth::Auth;
 pub(super) use deadline::{Deadline, Deadlines, REQUEST_ID, RequestIdSlot, StreamEnd, deadline_exceeded};
 pub(super) use load::Load;
+pub(super) use measures::Measures;
 pub(super) use panics::{Panics, catching};
 pub(super) use protocol::Protocol;
 pub(super) use refusals::Refusals;

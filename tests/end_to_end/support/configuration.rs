@@ -78,6 +78,8 @@ pub(crate) struct Configuration {
     pub(crate) remotes: Vec<Remote>,
     /// Of the listener, as they stand in the file.
     pub(crate) limits: Vec<(String, String)>,
+    /// Where traces are sent, and what part of them.
+    pub(crate) traces: Option<(SocketAddr, f64)>,
 }
 
 impl Configuration {
@@ -87,7 +89,11 @@ impl Configuration {
         let limits = self.limits.iter().map(|(key, value)| format!("{key} = {value}\n"));
         // No balancer stands before a test.
         let root = texts(&self.root) + "drain_pause = \"0s\"\n\n[limits]\n";
-        [root].into_iter().chain(limits).chain(["\n".to_owned()]).chain(remotes).chain(profiles).collect()
+        let traces = self
+            .traces
+            .map(|(collector, sample)| format!("[traces]\nendpoint = \"http://{collector}\"\nsample = {sample:?}\n\n"));
+        let limits = limits.chain(["\n".to_owned()]);
+        [root].into_iter().chain(limits).chain(traces).chain(remotes).chain(profiles).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::configuration::{Configuration, Profile, Remote, write_secret};
-use super::{Client, Running};
+use super::{Client, Running, Scrape};
 
 /// A host in the making.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub(crate) struct HostBuilder {
     configuration: Configuration,
     listen: Option<SocketAddr>,
     durable: bool,
+    metrics: Option<&'static str>,
 }
 
 /// A running host.
@@ -36,6 +37,7 @@ impl Host {
             configuration: Configuration::default(),
             listen: None,
             durable: false,
+            metrics: None,
         }
     }
 
@@ -45,6 +47,11 @@ impl Host {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.process.address()
+    }
+
+    /// What its metrics are now.
+    pub(crate) async fn scrape(&self) -> Scrape {
+        Scrape::of(self.process.metrics_address().await).await
     }
 
     pub(crate) fn process(&mut self) -> &mut Running {
@@ -97,6 +104,18 @@ impl HostBuilder {
         self
     }
 
+    /// Serves metrics.
+    pub(crate) fn metrics(mut self) -> Self {
+        self.metrics = Some("127.0.0.1:0");
+        self
+    }
+
+    /// Sends traces to this collector: this part of those that begin here.
+    pub(crate) fn traces(mut self, collector: SocketAddr, sample: f64) -> Self {
+        self.configuration.traces = Some((collector, sample));
+        self
+    }
+
     /// Sets values of its file.
     pub(crate) fn set(mut self, values: impl IntoIterator<Item = (String, String)>) -> Self {
         self.configuration.root.extend(values);
@@ -132,6 +151,7 @@ impl HostBuilder {
             "--token-file",
             tokens.to_str().unwrap(),
         ];
+        arguments.extend(self.metrics.iter().flat_map(|address| ["--metrics-listen", address]));
         let data_dir = directory.path().join("data");
         if self.durable {
             arguments.extend(["--data-dir", data_dir.to_str().unwrap()]);

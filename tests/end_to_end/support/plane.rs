@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use workplane::proto::v1;
 
 use super::configuration::{Configuration, Profile, Remote, write_secret};
-use super::{Client, Host, Hostile, Running, Worker, until};
+use super::{Client, Host, Hostile, Running, Scrape, Worker, until};
 
 /// The id of the embedded runtime.
 pub(crate) const EMBEDDED: &str = "embedded-worker-runtime";
@@ -25,6 +25,7 @@ pub(crate) struct PlaneBuilder {
     /// Whether it listens on all addresses of this machine, with tokens in clear.
     everywhere: bool,
     durable: bool,
+    metrics: Option<&'static str>,
 }
 
 /// A running control plane.
@@ -49,8 +50,18 @@ impl Plane {
         format!("http://{}", self.address())
     }
 
+    /// What its metrics are now.
+    pub(crate) async fn scrape(&self) -> Scrape {
+        Scrape::of(self.process.metrics_address().await).await
+    }
+
     pub(crate) fn process(&mut self) -> &mut Running {
         &mut self.process
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
     }
 
     /// The file with the token that clients show.
@@ -202,6 +213,23 @@ impl PlaneBuilder {
         self
     }
 
+    /// Serves metrics.
+    pub(crate) fn metrics(self) -> Self {
+        self.metrics_on("127.0.0.1:0")
+    }
+
+    /// Serves metrics at this address.
+    pub(crate) fn metrics_on(mut self, address: &'static str) -> Self {
+        self.metrics = Some(address);
+        self
+    }
+
+    /// Sends traces to this collector: this part of those that begin here.
+    pub(crate) fn traces(mut self, collector: SocketAddr, sample: f64) -> Self {
+        self.configuration.traces = Some((collector, sample));
+        self
+    }
+
     /// Gives it a data directory.
     pub(crate) fn durable(mut self) -> Self {
         self.durable = true;
@@ -230,6 +258,7 @@ impl PlaneBuilder {
             "--token-file",
             tokens.to_str().unwrap(),
         ];
+        arguments.extend(self.metrics.iter().flat_map(|address| ["--metrics-listen", address]));
         let data_dir = directory.path().join("data");
         if self.everywhere {
             arguments.push("--allow-plaintext=true");

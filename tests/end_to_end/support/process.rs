@@ -1,6 +1,6 @@
 //! Real binaries: started, listened to, and ended with the test.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::within;
+use super::{until, within};
 
 /// A `workplane` command with an environment that says nothing of how it should run.
 fn binary() -> Command {
@@ -97,6 +97,19 @@ impl Running {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves metrics, which its log says.
+    pub(crate) async fn metrics_address(&self) -> SocketAddr {
+        const SAID: &str = "metrics are served at /metrics";
+        let port = until("the address for metrics", || async {
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains(SAID))?;
+            // The line may not be there to its end yet.
+            log.contains(&format!("{line}\n")).then(|| line.rsplit_once(':').and_then(|(_, port)| port.parse().ok()))?
+        })
+        .await;
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
     /// What it has logged so far.

@@ -30,7 +30,7 @@ use tokio::runtime::Handle;
 use self::restore::named;
 use self::slot::{ORIGIN, ROW, owner_of};
 use super::disk::Disk;
-use super::log::{Damage, Log, LogOptions, Owner, Reached, StoredEvent, UNREAD};
+use super::log::{Damage, Log, LogOptions, LogStanding, Owner, Reached, StoredEvent, UNREAD};
 use super::{
     Batch, Commit, Deletion, Doubt, EachEnded, Read, RecordCodec, Restored, Select, Store, StoreFault, StoredWorker,
 };
@@ -101,6 +101,12 @@ impl FsStore {
     #[must_use]
     pub fn reached(&self) -> Reached {
         self.0.log.reached()
+    }
+
+    /// How its log stands.
+    #[must_use]
+    pub fn standing(&self) -> LogStanding {
+        self.0.log.standing()
     }
 
     /// Writes what waits and closes the log in order. Blocks. What is submitted afterwards fails.

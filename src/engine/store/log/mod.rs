@@ -28,6 +28,7 @@ mod format;
 mod group;
 mod index;
 mod mark;
+mod measures;
 mod open;
 mod queue;
 mod read;
@@ -62,8 +63,8 @@ pub use copy::{Beginning, LogCopy};
 pub use format::FORMAT_VERSION;
 pub use read::Reader;
 pub use types::{
-    Change, Damage, Expect, LogId, LogOptions, LogStats, NewEvent, Owner, OwnerState, Reached, Recovered, Slot,
-    StoredEvent, StoredValue, Submission,
+    Change, Damage, Expect, LogId, LogOptions, LogStanding, LogStats, NewEvent, Owner, OwnerState, Reached, Recovered,
+    Slot, StoredEvent, StoredValue, Submission,
 };
 
 use self::queue::Queue;
@@ -118,6 +119,13 @@ impl Log {
         let state = self.reader.shared.state.read();
         let segment = state.segments.values().next_back().map(|segment| segment.path.clone());
         Reached { position: self.opened_at + state.submissions, segment }
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn standing(&self) -> LogStanding {
+        let (stats, waiting) = (self.reader.stats(), self.queue.len());
+        LogStanding { stats, waiting, is_full: self.reader.is_full(), is_failing: self.reader.is_failing() }
     }
 
     /// Writes what waits, marks the end and gives the directory back. Dropping does the same. Blocks. What is

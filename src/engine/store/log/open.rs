@@ -13,6 +13,7 @@ use super::clean::Cleaning;
 use super::damage::Findings;
 use super::format::Seal;
 use super::group::Group;
+use super::measures::Measures;
 use super::queue::Queue;
 use super::room::Room;
 use super::scan::{Scanned, Tail, scan};
@@ -127,6 +128,7 @@ fn writer(
     Writer {
         queue: Arc::new(Queue::new(options.queue_submissions, options.queue_bytes)),
         settle: Settle::on(options.settle_on.as_ref()),
+        measures: Measures::of(options.name),
         cleaning: Cleaning::new(scanned.findings.pins.clone(), scanned.findings.is_unread),
         sync_took: Duration::ZERO,
         group: Group::new(Seal::new(log, newest)),

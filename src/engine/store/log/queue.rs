@@ -88,6 +88,11 @@ impl Queue {
         Self { max_submissions, max_bytes: max_bytes as u64, inner: Mutex::default(), came: Condvar::new() }
     }
 
+    /// How many submissions wait.
+    pub(super) fn len(&self) -> usize {
+        self.inner.lock().waiting.len()
+    }
+
     pub(super) fn submit(&self, submission: Submission) -> Commit {
         let (settle, commit) = Commit::pending();
         let waiting = Waiting { cost: cost(&submission), submission, settle };

@@ -166,9 +166,24 @@ pub struct LogStats {
     pub submissions: u64,
 }
 
+/// How a log that is open for writing stands, for those who watch it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogStanding {
+    /// What it weighs and did.
+    pub stats: LogStats,
+    /// How many submissions wait for the writer.
+    pub waiting: usize,
+    /// The last that may not use what is kept back found no room.
+    pub is_full: bool,
+    /// It takes nothing any more.
+    pub is_failing: bool,
+}
+
 /// How a log behaves.
 #[derive(Debug, Clone)]
 pub struct LogOptions {
+    /// Whose it is, as metrics have it: `workers` or `control`. `workers`.
+    pub name: &'static str,
     /// A segment is closed when it would become longer than this, or than a sixteenth of what is kept, though not before
     /// 4 MiB. 64 MiB; at most 128 MiB.
     pub segment_bytes: u64,
@@ -191,6 +206,7 @@ pub struct LogOptions {
 impl Default for LogOptions {
     fn default() -> Self {
         Self {
+            name: "workers",
             segment_bytes: 64 << 20,
             reserve_bytes: 1 << 20,
             allocate_step: 1 << 20,

@@ -15,6 +15,7 @@ use super::clean::Cleaning;
 use super::format::{CLOSE, IDLE, SECTOR, SegmentHeader};
 use super::group::{GROUP_OVERHEAD, Group, overhead};
 use super::index::MAX_SEGMENT;
+use super::measures::Measures;
 use super::queue::{Next, Queue, Waiting};
 use super::room::Room;
 use super::segment::{Active, is_full};
@@ -54,6 +55,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Arc<Queue>,
     pub(super) settle: Settle,
+    pub(super) measures: Measures,
     pub(super) head: Head,
     /// `None`: the newest segment is closed, and the next one is not there yet.
     pub(super) active: Option<Active>,
@@ -233,12 +235,14 @@ impl Writer {
         let begun = Instant::now();
         let synced = active.file.sync_data();
         self.sync_took = begun.elapsed();
+        self.measures.synced(self.sync_took);
         synced.inspect_err(|error| self.abandon_segment(error))
     }
 
     /// The group is durable: all follows.
     fn landed(&mut self, bytes: u64, submissions: u64) {
         failpoint!("log-after-sync");
+        self.measures.landed(submissions);
         self.failures = 0;
         self.shared.failing.store(false, Ordering::Relaxed);
         self.head.position += submissions;
@@ -261,6 +265,7 @@ impl Writer {
     }
 
     fn failed(&mut self, error: &io::Error) -> StoreFault {
+        self.measures.failed();
         self.count(error);
         self.is_full |= is_full(error);
         // The header of the next segment says that the group does not count. It is better there before anyone is told;
