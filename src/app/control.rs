@@ -164,9 +164,45 @@ fn end_at_once(last_act: &LastAct, code: i32) -> ! {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use futures_util::FutureExt as _;
+    use rustix::process::{Signal, getpid, kill_process};
 
     use super::*;
+
+    #[test]
+    fn a_drain_that_hangs_is_over_in_time_after_its_last_act() {
+        let name = "app::control::tests::a_process_whose_drain_hangs";
+        let test = std::env::current_exe().unwrap();
+        let asked = tokio::time::Instant::now();
+        let output = Command::new(test).args([name, "--exact", "--ignored", "--nocapture"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(said.contains("the last act") && !said.contains("test result"), "{said}");
+        assert!(asked.elapsed() >= HARD_END, "{:?}", asked.elapsed());
+    }
+
+    #[test]
+    #[ignore = "it ends its process: the test above runs it in one of its own"]
+    fn a_process_whose_drain_hangs() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let control = Control::by_signals(|| Ok(())).unwrap();
+            control.set_last_act(|| println!("the last act"));
+            kill_process(getpid(), Signal::TERM).unwrap();
+            control.drain.cancelled().await;
+            // No task goes on any more.
+            tokio::spawn(async {
+                loop {
+                    thread::park();
+                }
+            });
+            loop {
+                thread::park();
+            }
+        });
+    }
 
     #[tokio::test]
     async fn a_configuration_that_comes_while_another_one_waits_is_not_lost() {

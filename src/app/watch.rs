@@ -55,6 +55,8 @@ pub(super) struct Watch {
     groups: Arc<Vec<Group>>,
     known: Vec<Known>,
     due: Instant,
+    /// Whether it was said that it has begun.
+    told: bool,
 }
 
 impl Group {
@@ -101,7 +103,7 @@ impl Watch {
     /// Looks after these. They are all read once at the beginning: what changed since they were read before is not missed.
     pub(super) fn new(groups: Vec<Group>) -> Self {
         let known = vec![Known::default(); groups.len()];
-        Self { groups: Arc::new(groups), known, due: Instant::now() }
+        Self { groups: Arc::new(groups), known, due: Instant::now(), told: false }
     }
 
     /// Goes on for ever. Where it is dropped it may be called again, and nothing is missed.
@@ -115,7 +117,17 @@ impl Watch {
             for ((group, known), look) in self.groups.iter().zip(&mut self.known).zip(looks) {
                 known.take(group, look);
             }
+            self.tell();
             self.due = Instant::now() + EVERY;
+        }
+    }
+
+    /// Says once that from now on every change is news.
+    fn tell(&mut self) {
+        if !self.told && !self.known.is_empty() && self.known.iter().all(|known| known.read.is_some()) {
+            let files = self.groups.iter().map(|group| group.files.len()).sum::<usize>();
+            tracing::info!(files, "files are looked after: what changes is read again");
+            self.told = true;
         }
     }
 }

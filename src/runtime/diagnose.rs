@@ -154,6 +154,7 @@ mod tests {
             (Fault::Refused, "remote_runtime_http_rejected", Severity::Warning),
             (Fault::Client, "remote_runtime_client_error", Severity::Error),
             (Fault::BrokenOff, "remote_runtime_network_error", Severity::Error),
+            (Fault::Untrusted, "remote_runtime_network_error", Severity::Error),
         ] {
             let error = Error::new(Reason::RemoteRuntimeMalformedResponse, "no").because(fault);
             let diagnostic = diagnose(RuntimeKind::Remote, &id, &error);

@@ -168,7 +168,8 @@ async fn tend(table: Weak<Table>, part: Duration, every: Duration) {
         let Some(table) = table.upgrade() else { return };
         let turns = Instant::now() >= next_part;
         if turns {
-            next_part += part;
+            // Not from when it should have been: a process that was stopped has not seen what was read meanwhile.
+            next_part = Instant::now() + part;
         }
         table.look(turns);
     }
@@ -245,8 +246,9 @@ impl Connection {
         }
     }
 
-    /// Ends it once what was just said can have been read.
+    /// Ends it once what was just said can have been read, whatever is asked for meanwhile.
     fn end_soon(&self) {
+        self.0.asked.store(true, Ordering::Relaxed);
         self.0.due.fetch_min(self.0.table.after(SOON), Ordering::Relaxed);
     }
 
@@ -278,7 +280,7 @@ impl Connection {
         self.0.due.store(self.0.table.after(time), Ordering::Relaxed);
     }
 
-    /// Something was asked for.
+    /// Something was asked for by whom it may be.
     pub(super) fn asked(&self) {
         if !self.0.asked.load(Ordering::Relaxed) && !self.0.asked.swap(true, Ordering::Relaxed) {
             self.0.due.store(NEVER, Ordering::Relaxed);
@@ -314,6 +316,11 @@ impl Connection {
     /// An answer that is to be read on it.
     pub(super) fn answer(&self) -> Unread {
         Unread { connection: self.clone(), part: None }
+    }
+
+    /// The time as of the last look, in milliseconds.
+    pub(super) fn now(&self) -> u64 {
+        self.0.table.now()
     }
 
     /// The socket takes what is written to it, or not.

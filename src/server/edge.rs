@@ -51,7 +51,8 @@ pub struct Edge {
     pub max_handshakes: usize,
     /// How long a connection may take to say that it speaks HTTP/2: keepalive begins only after that. 10 s.
     pub preface_timeout: Duration,
-    /// How long it may then take to ask for something. 10 s: who connects has a reason to.
+    /// How long it may then take to ask for something that it may have: health, or with a token. 10 s: who connects has a
+    /// reason to.
     pub first_request_timeout: Duration,
     /// The age at which a connection is told to go (GOAWAY): what it has asked for goes on, and what comes next comes
     /// over another one, so that clients spread over servers that are new. None: a balancer that needs it is rare.
@@ -101,7 +102,7 @@ pub struct Edge {
     /// The largest request that gives a config bundle. 4 MiB; likewise.
     pub max_bundle_request: usize,
     /// What all requests together may take while they are read and until they are answered, in bytes; beyond it they
-    /// are `OVERLOADED`. 64 MiB: 256 of the largest that are no bundles.
+    /// are `OVERLOADED`. 64 MiB: 256 of the largest that are no bundles. What is small (4 KiB) does not count.
     pub request_memory: usize,
     /// How long a unary call, or the opening of a stream, may take where the caller does not say. 30 s.
     pub default_deadline: Duration,

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::chatter::Chatter;
 use super::connection::{Connection, Connections};
 use super::gather::Gather;
 use super::seldom::Seldom;
@@ -34,6 +35,7 @@ pub struct Accepted<T> {
     connection: Connection,
     /// How much of its preface is still to come.
     preface: usize,
+    chatter: Chatter,
 }
 
 /// What a connection is read from and written to.
@@ -117,11 +119,27 @@ impl<T> Accepted<T> {
     /// Its preface is waited for from now on.
     pub fn new(io: T, connection: Connection) -> Self {
         connection.begins();
-        Self { io: Gather::new(io), connection, preface: PREFACE }
+        Self { io: Gather::new(io), connection, preface: PREFACE, chatter: Chatter::after(PREFACE) }
     }
 
-    fn written<U>(&self, written: Poll<U>) -> Poll<U> {
+    fn heard(&mut self, came: &[u8]) {
+        if self.preface > 0 {
+            self.preface = self.preface.saturating_sub(came.len());
+            if self.preface == 0 {
+                self.connection.spoke();
+            }
+        }
+        let Self { connection, chatter, .. } = self;
+        if !chatter.bears(came, connection.now()) {
+            connection.end("it sends little but what asks for nothing");
+        }
+    }
+
+    fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.connection.takes(written.is_ready());
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.chatter.answered(*bytes);
+        }
         written
     }
 }
@@ -139,11 +157,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Accepted<T> {
         self.connection.watch(cx)?;
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if self.preface > 0 && read.is_ready() {
-            self.preface = self.preface.saturating_sub(buf.filled().len() - before);
-            if self.preface == 0 {
-                self.connection.spoke();
-            }
+        if read.is_ready() {
+            self.heard(&buf.filled()[before..]);
         }
         read
     }
@@ -173,7 +188,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Accepted<T> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.connection.check()?;
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.written(flushed)
+        self.connection.takes(flushed.is_ready());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -15,6 +15,7 @@
 //! | `seldom` | what may happen very often and is said now and then |
 
 mod callers;
+mod chatter;
 mod connection;
 mod context;
 mod drain;

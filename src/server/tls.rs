@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
@@ -16,6 +17,9 @@ use super::connection::Connection;
 use super::edge::Edge;
 use super::seldom::Seldom;
 use crate::tls::{Refused, ServerTls};
+
+/// How long one that was refused may take to read why.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// A connection that has shaken hands.
 type Shaken = (TlsStream<TcpStream>, Connection);
@@ -57,7 +61,10 @@ impl Handshakes {
         self.order.push_back(self.tasks.spawn(async move {
             match timeout(limit, tls.accept(io)).await {
                 Ok(Ok(io)) => return Some((io, connection)),
-                Ok(Err(error)) => say(&failed, Refused::find(&error)),
+                Ok(Err((error, io))) => {
+                    say(&failed, Refused::find(&error));
+                    part(io).await;
+                }
                 Err(_) => say(&failed, Some(Refused::Because("it took too long"))),
             }
             None
@@ -77,6 +84,17 @@ impl Handshakes {
     }
 }
 
+/// Ends a connection so that the other side reads what it was told last: were it closed with something of it unread, the
+/// system would take that back.
+async fn part(mut io: TcpStream) {
+    let parting = async {
+        io.shutdown().await?;
+        tokio::io::copy(&mut io, &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it, it is over.
+    _ = timeout(PARTING, parting).await;
+}
+
 fn say(failed: &Seldom, last: Option<Refused>) {
     if let Some(handshakes) = failed.count() {
         let last = last.map_or_else(|| "the connection ended".to_owned(), |why| why.told("us"));
@@ -89,7 +107,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use futures_util::{Stream, StreamExt as _};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
     use super::super::connection::Connections;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
@@ -76,6 +76,14 @@ impl fmt::Debug for ClientTls {
 pub struct Secured<IO> {
     io: TlsStream<IO>,
     refused: Arc<OnceLock<Refused>>,
+}
+
+impl<IO> Secured<IO> {
+    /// What the server has shown of itself.
+    #[must_use]
+    pub fn shown(&self) -> Option<&CertificateDer<'static>> {
+        self.io.get_ref().1.peer_certificates()?.first()
+    }
 }
 
 fn note(refused: &OnceLock<Refused>, error: &io::Error) {

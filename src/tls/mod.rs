@@ -6,11 +6,13 @@
 mod client;
 mod pem;
 mod server;
+mod validity;
 mod words;
 
 pub use client::{ClientTls, Secured};
 pub use pem::{BadPem, certificates, private_key, roots};
 pub use server::ServerTls;
+pub use validity::valid_until;
 pub use words::Refused;
 
 pub use rustls::RootCertStore;

@@ -39,9 +39,10 @@ impl ServerTls {
     /// Shakes hands with a client. How long that may take is the caller's to bound.
     ///
     /// # Errors
-    /// When the client does not speak TLS, shows no certificate that it must, or goes away.
-    pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(&self, io: IO) -> io::Result<TlsStream<IO>> {
-        TlsAcceptor::from(Arc::clone(&self.0)).accept(io).await
+    /// When the client does not speak TLS, shows no certificate that it must, or goes away. The connection comes back: it
+    /// was told so, and may not have read it yet.
+    pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(&self, io: IO) -> Result<TlsStream<IO>, (io::Error, IO)> {
+        TlsAcceptor::from(Arc::clone(&self.0)).accept(io).into_fallible().await
     }
 }
 

@@ -26,7 +26,7 @@ async fn said(server: &ServerTls, client: &ClientTls) -> Result<(), Option<Refus
     let (near, far) = duplex(1 << 16);
     let refused = Arc::default();
     let speak = async {
-        let mut io = server.accept(far).await?;
+        let mut io = server.accept(far).await.map_err(|(error, _)| error)?;
         assert_eq!(io.get_ref().1.alpn_protocol(), Some(HTTP_2));
         io.write_all(b"word").await?;
         io.flush().await

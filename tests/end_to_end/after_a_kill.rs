@@ -11,7 +11,7 @@ use workplane::proto::v1::observation_frame::Payload;
 use workplane::proto::v1::{RuntimeStatus, SendInputRequest, StopMode, TerminationReason, WorkerState};
 
 use crate::processes::{STAY, alive, ids};
-use crate::support::{Client, EMBEDDED, Frame, Host, Plane, Profile, Worker, refusal, until};
+use crate::support::{Client, EMBEDDED, Frame, Host, Plane, Profile, Worker, refusal, until, write_secret};
 
 /// Where a worker runs whose runtime is to be killed, with a data directory: in a control plane, or on a host.
 struct Place {
@@ -194,6 +194,12 @@ async fn what_was_not_picked_up_goes_to_the_next_run_and_what_was_is_never_given
 async fn credential_after_restore() {
     // A restored worker looked healthy, and whoever spoke to it was not let in.
     let mut place = Place::host("one", Profile::text(["cat"]).restarting()).await;
+    // The control plane has a file of its own.
+    let directory = tempfile::tempdir().unwrap();
+    let shown = write_secret(directory.path(), "token", "token-of-one\n");
+    place.plane.change("one", |entry| entry.token_file = shown);
+    let running = place.plane.process();
+    until("it to be read", async || running.log().contains("the configuration was read again").then_some(())).await;
     let worker = place.spawn().await;
     place.kill().await;
     let host = place.host.as_mut().unwrap();
@@ -209,7 +215,7 @@ async fn credential_after_restore() {
     assert_eq!(runtime.diagnostics[0].code, "remote_runtime_auth_failed");
     assert_eq!(refusal(&worker.try_get().await.unwrap_err()).reason, "REMOTE_RUNTIME_AUTH_FAILED");
 
-    place.plane.change("one", |_| {});
+    write_secret(directory.path(), "token", "another-token\n");
     place.plane.runtime_is("one", RuntimeStatus::Running).await;
     let now = worker.state_is(WorkerState::Running).await;
     assert!(!now.stale, "{now:?}");

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Answer, Host, Hostile, Plane, Profile, Running, hello, run, write_secret};
+use crate::support::{Answer, Certificates, Host, Hostile, Plane, Profile, Running, hello, run, write_secret};
 
 /// What was said, and what it ended with.
 #[derive(Debug)]
@@ -198,6 +198,36 @@ async fn what_is_wrong_with_a_host_is_told_with_what_to_do() {
     }
     // It was made by another version.
     assert!(said.lines.iter().any(|line| line.starts_with("warn host four: ") && line.contains("upgrade hosts first")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_told_with_their_end() {
+    let made = Certificates::new();
+    made.issue("host", &["localhost"]);
+    made.issue("plane", &["localhost"]);
+    let host = Host::named("one").set(made.served("host")).start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let entry = |id: &str, name: &str| {
+        let at = host.address().port();
+        let (token, ca) = (host.token_file(), made.named("ca.pem"));
+        format!(
+            "\n[[remote_runtimes]]\nruntime_id = {id:?}\nendpoint = \"https://127.0.0.1:{at}\"\ntoken_file = {token:?}\n\
+             ca_file = {ca:?}\nserver_name = {name:?}\n"
+        )
+    };
+    let served = made.served("plane").map(|(key, file)| format!("{key} = {file:?}\n")).concat();
+    let head = format!("listen = {:?}\n{served}", free());
+    let file = write(directory.path(), &(head.clone() + &entry("one", "localhost") + &entry("two", "elsewhere")));
+    let said = doctor("serve", &file).await;
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    assert!(said.line("ok   tls_cert: ").ends_with("plane.pem: valid until 4000-01-01T00:00:00Z"));
+    assert!(said.line("ok   certificate of one: ").ends_with("valid until 4000-01-01T00:00:00Z"));
+    assert!(said.line("ok   host one: ").contains("lets us in"));
+    assert!(said.line("fail host two: ").contains("certificate is not valid for elsewhere"));
+    made.issue_expired("plane", &["localhost"]);
+    let said = doctor("serve", &write(directory.path(), &head)).await;
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    assert!(said.line("fail tls_cert: ").contains("valid until 2001-01-01T00:00:00Z; it has expired"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

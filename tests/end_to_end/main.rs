@@ -36,3 +36,4 @@ mod support;
 mod tls;
 mod token_exchange;
 mod traces;
+mod traps;

@@ -8,18 +8,27 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use prost::Message as _;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
 use tonic::{Code, Status};
+use workplane::proto::runtime_v1::GetRuntimeRequest;
 use workplane::proto::v1;
 
 use crate::support::{
-    Certificates, Client, EMBEDDED, Host, Plane, Profile, TOKEN, framed, refusal, until, within, write_secret,
+    Certificates, Client, EMBEDDED, Host, Plane, Profile, Proxy, Running, TOKEN, framed, refusal, until, within,
+    write_secret,
 };
 
 /// Exchanges a file at once, as one who takes care does it.
 fn exchange(file: &std::path::Path, text: &str) {
     let new = write_secret(file.parent().unwrap(), "new", text);
     fs::rename(new, file).unwrap();
+}
+
+/// Waits until every change of a file is news to a server.
+async fn until_watched(server: &Running) {
+    until("the files to be looked after", async || server.log().contains("files are looked after").then_some(())).await;
 }
 
 async fn list(client: &Client) -> Result<(), Status> {
@@ -153,13 +162,20 @@ async fn tokens_and_certificates_are_exchanged_under_load_and_no_call_fails() {
     let calling = {
         let (ours, shown, made) = (Arc::clone(&ours), Arc::clone(&shown), Arc::clone(&made));
         tokio::spawn(async move {
-            let (mut calls, mut due) = (JoinSet::new(), tokio::time::interval(Duration::from_millis(2)));
+            let (mut calls, mut due) = (JoinSet::new(), interval(Duration::from_millis(2)));
+            // Where the machine is slow, fewer: never more than one connection may have under way.
+            due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let room = Arc::new(Semaphore::new(32));
             loop {
                 due.tick().await;
+                let permit = room.clone().acquire_owned().await;
                 let (client, token) = shown.read().clone();
                 let is_new = made.fetch_add(1, Ordering::Relaxed) % 50 == 0;
                 let anew = is_new.then(|| Client::over(ours.channel(address, "plane.test", None), Some(token)));
-                calls.spawn(async move { list(&anew.unwrap_or(client)).await });
+                calls.spawn(async move {
+                    let _place = permit;
+                    list(&anew.unwrap_or(client)).await
+                });
                 while let Some(done) = calls.try_join_next() {
                     if let Err(status) = done.unwrap() {
                         return status;
@@ -176,12 +192,10 @@ async fn tokens_and_certificates_are_exchanged_under_load_and_no_call_fails() {
     until("the new certificate to be shown", async || list(&over("second.test", TOKEN)).await.ok()).await;
     *shown.write() = (over("plane.test", "token-two"), "token-two");
     // What was begun with the old one is over when as many more have begun as are ever under way.
-    let begun = made.load(Ordering::Relaxed);
-    until("other calls", async || (made.load(Ordering::Relaxed) > begun + 500).then_some(())).await;
+    more(&made, &calling).await;
     exchange(&tokens, "tests token-two\n");
     until_call("the old token to be gone", &over("plane.test", TOKEN), is_refused).await;
-    let begun = made.load(Ordering::Relaxed);
-    until("other calls", async || (made.load(Ordering::Relaxed) > begun + 500).then_some(())).await;
+    more(&made, &calling).await;
     assert!(list(&over("first.test", "token-two")).await.is_err(), "the old certificate is shown no more");
     let has_ended = calling.is_finished();
     calling.abort();
@@ -198,6 +212,7 @@ async fn observers_of_a_host_go_on_when_its_token_is_exchanged() {
     let mut entry = host.entry(host.address());
     entry.token_file = shown.clone();
     let mut plane = Plane::new().remote(entry).start().await;
+    until_watched(plane.process()).await;
     let worker = plane.spawn("one", "builtin:coder").await;
     let mut stream = worker.observe().await;
     stream.frame().await;
@@ -215,11 +230,52 @@ async fn observers_of_a_host_go_on_when_its_token_is_exchanged() {
     assert!(frames.iter().filter(|frame| frame.is_durable()).count() >= 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_may_change_its_authority_and_the_control_plane_goes_on() {
+    let (first, second) = (Certificates::new(), Certificates::new());
+    first.issue("host", &["host.test"]);
+    let host =
+        Host::named("one").profile("builtin:coder", Profile::text(["cat"])).set(first.served("host")).start().await;
+    let wire = Proxy::to(host.address()).await;
+    let mut entry = host.entry(wire.address());
+    entry.tls = [first.trusted(), vec![("server_name".to_owned(), "host.test".to_owned())]].concat();
+    let mut plane = Plane::new().remote(entry).start().await;
+    until_watched(plane.process()).await;
+    let worker = plane.spawn("one", "builtin:coder").await;
+
+    let both = [&first, &second].map(|authority| fs::read_to_string(authority.path("ca.pem")).unwrap());
+    exchange(&first.path("ca.pem"), &both.concat());
+    let running = plane.process();
+    let read = async || running.log().contains("a file of the remote runtime one").then_some(());
+    until("the control plane to trust both", read).await;
+    second.issue("host", &["host.test"]);
+    for suffix in ["pem", "key"] {
+        let file = format!("host.{suffix}");
+        exchange(&first.path(&file), &fs::read_to_string(second.path(&file)).unwrap());
+    }
+    let anew = || Client::over(second.channel(host.address(), "host.test", None), Some("token-of-one"));
+    let shown = async || anew().worker_runtime().get_runtime(GetRuntimeRequest {}).await.ok();
+    until("the host to show the new one", shown).await;
+    // Nothing was in the way of what was there; what comes next is of the new one.
+    worker.send("hello").await;
+    let before = wire.connections();
+    wire.cut();
+    until("an input to be taken again", async || worker.try_send(worker.input("again")).await.ok()).await;
+    assert!(wire.connections() > before);
+}
+
+/// Waits for many more calls, unless one has failed.
+async fn more<T>(made: &AtomicU64, calling: &JoinHandle<T>) {
+    let begun = made.load(Ordering::Relaxed);
+    let done = async || (calling.is_finished() || made.load(Ordering::Relaxed) > begun + 500).then_some(());
+    until("other calls", done).await;
+}
+
 /// Waits until the host lets a token in, or not.
 async fn until_worker_runtime(host: &Host, token: &str, let_in: bool) {
     let client = Client::new(host.address(), Some(token));
     until(&format!("{token} to be let in: {let_in}"), async || {
-        let answer = client.worker_runtime().get_runtime(workplane::proto::runtime_v1::GetRuntimeRequest {}).await;
+        let answer = client.worker_runtime().get_runtime(GetRuntimeRequest {}).await;
         (answer.is_ok() == let_in).then_some(())
     })
     .await;

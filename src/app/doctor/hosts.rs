@@ -1,6 +1,7 @@
 //! The hosts that a control plane names: whether they are there, are who they should be, and let it in.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -8,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::Finding;
+use super::certificates::until;
 use super::tokens::many;
 use crate::config::{RemoteRuntimeConfig, default_workspace};
 use crate::model::{CallContext, Diagnostic, Host, RuntimeInfo, Severity};
@@ -27,26 +29,46 @@ pub(super) async fn of(remotes: &[RemoteRuntimeConfig]) -> Vec<Finding> {
 async fn of_one(remote: &RemoteRuntimeConfig) -> Vec<Finding> {
     let what = format!("host {}", remote.runtime_id);
     let place = remote.endpoint.authority().map(ToString::to_string).unwrap_or_default();
-    let reached = match timeout(CONNECT, TcpDial.dial(&remote.endpoint)).await {
-        Ok(reached) => reached.map(drop),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    let mut findings = match timeout(CONNECT, reach(&what, &place, remote)).await {
+        Ok(Ok(secured)) => secured,
+        Ok(Err(failed)) => return vec![failed],
+        Err(_) => {
+            let advice = "look at firewalls and routes between here and there";
+            return vec![Finding::fail(what, format!("{place} does not answer"), advice)];
+        }
     };
-    if let Err(error) = reached {
+    let RemoteRuntimeConfig { runtime_id, display_name, endpoint, token, tls, files: _, timeout } = remote.clone();
+    let config = RemoteConfig { runtime_id, display_name, endpoint: endpoint.to_string(), token, tls, timeout };
+    findings.extend(match RemoteRuntime::new(&config, &Handle::current()) {
+        Ok(runtime) => said(what, &place, &runtime).await,
+        Err(error) => vec![Finding::fail(what, error.to_string(), "correct its [[remote_runtimes]] entry")],
+    });
+    findings
+}
+
+/// Connects as a control plane would; what there is to say of the certificate that is shown.
+async fn reach(what: &str, place: &str, remote: &RemoteRuntimeConfig) -> Result<Vec<Finding>, Finding> {
+    let io = TcpDial.dial(&remote.endpoint).await.map_err(|error| {
         let advice = match error.kind() {
             io::ErrorKind::ConnectionRefused => {
                 "see whether `workplane runtime` runs there, and listens on an address that is reached from here"
             }
-            io::ErrorKind::TimedOut => "look at firewalls and routes between here and there",
             _ => "correct its `endpoint`, or what resolves its name",
         };
-        return vec![Finding::fail(what, format!("{place} is not reached: {error}"), advice)];
-    }
-    let RemoteRuntimeConfig { runtime_id, display_name, endpoint, token, tls, files: _, timeout } = remote.clone();
-    let config = RemoteConfig { runtime_id, display_name, endpoint: endpoint.to_string(), token, tls, timeout };
-    match RemoteRuntime::new(&config, &Handle::current()) {
-        Ok(runtime) => said(what, &place, &runtime).await,
-        Err(error) => vec![Finding::fail(what, error.to_string(), "correct its [[remote_runtimes]] entry")],
-    }
+        Finding::fail(what, format!("{place} is not reached: {error}"), advice)
+    })?;
+    let Some(tls) = &remote.tls else { return Ok(Vec::new()) };
+    let refused = Arc::default();
+    let secured = tls.connect(io, &refused).await.map_err(|_| {
+        let why = refused.get().map_or_else(|| "the handshake broke off".to_owned(), |why| why.told(&tls.name()));
+        let advice = "see `ca_file`, `server_name` and `client_cert` of its entry, and the certificate of the host";
+        Finding::fail(what, format!("TLS with {place} failed: {why}"), advice)
+    })?;
+    Ok(secured
+        .shown()
+        .map(|shown| until(&format!("certificate of {}", remote.runtime_id), place, shown))
+        .into_iter()
+        .collect())
 }
 
 /// What a host that is there says of itself.

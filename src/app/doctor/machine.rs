@@ -19,8 +19,8 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 const LITTLE_MEMORY: u64 = 256 << 20;
 
 /// What there is to say of the machine, for a server that runs workers within these limits, or none.
-pub(super) fn of(limits: Option<&EngineLimits>) -> Vec<Finding> {
-    let mut findings = vec![descriptors(limits.map_or(0, |limits| limits.max_workers)), memory()];
+pub(super) fn of(edge: &Edge, limits: Option<&EngineLimits>) -> Vec<Finding> {
+    let mut findings = vec![descriptors(edge, limits.map_or(0, |limits| limits.max_workers)), memory()];
     if let Some(limits) = limits {
         findings.push(pidfd());
         findings.push(control_groups(&limits.cgroup));
@@ -28,9 +28,9 @@ pub(super) fn of(limits: Option<&EngineLimits>) -> Vec<Finding> {
     findings
 }
 
-fn descriptors(workers: u32) -> Finding {
+fn descriptors(edge: &Edge, workers: u32) -> Finding {
     const WHAT: &str = "open files";
-    let connections = u64::try_from(Edge::control_plane().max_connections).unwrap_or(u64::MAX);
+    let connections = u64::try_from(edge.max_connections).unwrap_or(u64::MAX);
     let wanted = connections + u64::from(workers) * DESCRIPTORS_OF_A_WORKER + DESCRIPTORS_BESIDE;
     let beside = format!("{wanted} are enough for {connections} connections and {workers} workers");
     match getrlimit(Resource::Nofile).maximum {

@@ -1,6 +1,7 @@
 //! `workplane doctor`: looks at what a server would be started with, through the same code as the start, and says of each
 //! thing what was seen and what to do. It changes nothing: what it writes to time a disk it removes.
 
+mod certificates;
 mod disk;
 mod hosts;
 mod machine;
@@ -19,6 +20,7 @@ use crate::config::{
 use crate::engine::store::DirRole;
 use crate::engine::{EngineLimits, Profiles};
 use crate::model::RuntimeId;
+use crate::server::Edge;
 
 /// How something was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -88,7 +90,7 @@ async fn serve(flags: &ServeFlags) -> Vec<Finding> {
         Ok(config) => config,
         Err(refused) => return vec![not_loaded(&refused)],
     };
-    let ServeConfig { server, edge: _, workspace_id: _, embedded, remotes } = &config;
+    let ServeConfig { server, edge, workspace_id: _, embedded, remotes } = &config;
     let (runtime_id, host) = match embedded {
         Some(EmbeddedConfig { runtime_id, profiles, limits }) => (Some(runtime_id), Some((profiles, limits))),
         None => (None, None),
@@ -100,7 +102,8 @@ async fn serve(flags: &ServeFlags) -> Vec<Finding> {
     let mut findings = vec![loaded(&flags.server, &seen)];
     findings.extend(tokens::of(server));
     findings.extend(tokens::shown(server, remotes));
-    findings.extend(common(server, DirRole::ControlPlane, runtime_id, host));
+    findings.extend(certificates::of_remotes(remotes));
+    findings.extend(common(server, edge, DirRole::ControlPlane, runtime_id, host));
     findings.extend(hosts::of(remotes).await);
     findings
 }
@@ -110,28 +113,31 @@ fn runtime(flags: &RuntimeFlags) -> Vec<Finding> {
         Ok(config) => config,
         Err(refused) => return vec![not_loaded(&refused)],
     };
-    let RuntimeConfig { server, edge: _, runtime_id, display_name: _, profiles, limits } = &config;
+    let RuntimeConfig { server, edge, runtime_id, display_name: _, profiles, limits } = &config;
     let seen = match runtime_id {
         Some(id) => format!("the runtime {id}"),
         None => "a runtime without a runtime_id, which makes one up".to_owned(),
     };
     let mut findings = vec![loaded(&flags.server, &seen)];
     findings.extend(tokens::of(server));
-    findings.extend(common(server, DirRole::Host, runtime_id.as_ref(), Some((profiles, limits))));
+    findings.extend(common(server, edge, DirRole::Host, runtime_id.as_ref(), Some((profiles, limits))));
     findings
 }
 
 /// What is looked at for either role; the last of it is what runs here, where anything does.
 fn common(
     server: &ServerConfig,
+    edge: &Edge,
     role: DirRole,
     runtime_id: Option<&RuntimeId>,
     host: Option<(&Profiles, &EngineLimits)>,
 ) -> Vec<Finding> {
-    let (mut findings, in_use) = disk::of(server.data_dir.as_deref(), role, runtime_id);
+    let mut findings = certificates::of(server);
+    let (of_disk, in_use) = disk::of(server.data_dir.as_deref(), role, runtime_id);
+    findings.extend(of_disk);
     findings.push(listens("listen", server.listen, in_use));
     findings.extend(server.metrics_listen.map(|address| listens("metrics_listen", address, in_use)));
-    findings.extend(machine::of(host.map(|(_, limits)| limits)));
+    findings.extend(machine::of(edge, host.map(|(_, limits)| limits)));
     findings.extend(host.into_iter().flat_map(|(profiles, _)| machine::programs(profiles)));
     findings
 }

@@ -18,8 +18,8 @@ pub(super) fn of(server: &ServerConfig) -> Vec<Finding> {
     let (mode, count) = (mode_of(path), tokens.count());
     let seen = format!("{} (named by {origin}): mode {mode}, {}", path.display(), many(count, "token"));
     let mut findings = vec![Finding::ok(WHAT, seen)];
-    if server.allow_plaintext {
-        let advice = "do that only within a network that is trusted, or behind a proxy that ends TLS";
+    if server.allow_plaintext && server.tls.is_none() {
+        let advice = "give tls_cert and tls_key, unless the network is trusted or a proxy ends TLS";
         findings.push(Finding::warn("allow_plaintext", "tokens may cross a network in clear", advice));
     }
     findings

@@ -44,6 +44,7 @@ async fn a_connection_beyond_those_of_its_caller_ends_and_counts_for_nobody() {
     assert!(third.authenticated(&bob));
     assert_eq!([&first, &second, &third].map(Connection::caller), [Some(&alice), None, Some(&bob)]);
     assert!(!has_ended(&second), "what it is told can be read");
+    second.asked();
     sleep(SOON + LOOK).await;
     assert_eq!([&first, &second, &third].map(has_ended), [false, true, false]);
     drop(first);

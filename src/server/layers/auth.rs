@@ -32,13 +32,8 @@ impl Auth {
         Self { callers, refused: Arc::default() }
     }
 
-    /// What a request shows; `None` where nothing is asked for. The connection hears of it: it was asked for something, and
-    /// by whom.
+    /// What a request shows; `None` where nothing is asked for. The connection hears of it.
     fn pass(&self, request: &Request<Body>) -> Result<Option<Arc<Pass>>, Status> {
-        let connection = request.extensions().get::<Connection>();
-        if let Some(connection) = connection {
-            connection.asked();
-        }
         // `/Service/Method?x` is routed like `/Service/Method`: nothing may hang on the difference.
         if request.uri().query().is_some() {
             return Err(to_status(&Error::new(Reason::NotYet, "a path has no query")));
@@ -52,7 +47,7 @@ impl Auth {
             }
             return Err(to_status(&unauthenticated()));
         };
-        match connection {
+        match request.extensions().get::<Connection>() {
             Some(connection) if !connection.authenticated(pass.caller()) => {
                 Err(to_status(&Error::new(Reason::Overloaded, "this caller has too many connections")))
             }
@@ -75,6 +70,9 @@ impl Wrap for Auth {
             Ok(pass) => pass,
             Err(status) => return status.into_http(),
         };
+        if let Some(connection) = request.extensions().get::<Connection>() {
+            connection.asked();
+        }
         let caller = pass.as_ref().map_or_else(Caller::anonymous, |pass| pass.caller().clone());
         tracing::Span::current().record("caller", caller.as_str());
         if let Some(span) = request.extensions().get::<Traced>() {

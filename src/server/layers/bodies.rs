@@ -24,8 +24,9 @@ use crate::server::Edge;
 
 /// What stands before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
-/// The largest request of a method that anybody may call.
-const MAX_OPEN: usize = 4 * 1024;
+/// What is as small as this does not count: there are no more of them than calls in flight, and to ask how things stand
+/// and to end them must pass whatever others send. The largest request of a method that anybody may call, too.
+const SMALL: usize = 4 * 1024;
 
 /// How much requests may take.
 #[derive(Debug, Clone)]
@@ -44,7 +45,7 @@ impl Bodies {
     /// The body of a request for `path`, and what is heard of it.
     pub(super) fn read(&self, path: &str, body: Body) -> (Body, Heard) {
         let max = match path {
-            path if is_open(path) => MAX_OPEN,
+            path if is_open(path) => SMALL,
             path if takes_a_bundle(path) => self.max_bundle,
             _ => self.max,
         };
@@ -71,8 +72,9 @@ impl Heard {
         if bytes.len() + data.len() > max {
             return Err(too_large());
         }
-        let enough = |left: usize| left.checked_sub(data.len());
-        if self.0.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_err() {
+        let more = counted(bytes.len() + data.len()) - counted(bytes.len());
+        let enough = |left: usize| left.checked_sub(more);
+        if more > 0 && self.0.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_err() {
             return Err(no_room());
         }
         bytes.extend_from_slice(data);
@@ -90,6 +92,11 @@ impl Heard {
     }
 }
 
+/// How much of so many bytes counts.
+fn counted(bytes: usize) -> usize {
+    bytes.saturating_sub(SMALL)
+}
+
 /// The length that a message says it has, and what comes after that.
 fn said(body: &[u8]) -> Option<(usize, &[u8])> {
     let ([_, length @ ..], rest) = body.split_first_chunk::<PREFIX>()?;
@@ -98,7 +105,7 @@ fn said(body: &[u8]) -> Option<(usize, &[u8])> {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.left.fetch_add(self.bytes.get_mut().len(), Ordering::Relaxed);
+        self.left.fetch_add(counted(self.bytes.get_mut().len()), Ordering::Relaxed);
     }
 }
 
@@ -169,13 +176,16 @@ mod tests {
         }
     }
 
-    fn small() -> Bodies {
-        Bodies::new(&Edge { max_request: 10, max_bundle_request: 100, request_memory: 150, ..Edge::control_plane() })
+    fn bodies() -> Bodies {
+        let edge =
+            Edge { max_request: 10, max_bundle_request: 10_000, request_memory: 15_000, ..Edge::control_plane() };
+        Bodies::new(&edge)
     }
 
-    /// The start of a body with a message that says it is so long, and `more` bytes of it, one by one if need be.
-    fn begun(said: u8, more: usize) -> Vec<Bytes> {
-        [&[0, 0, 0, 0, said], &vec![b'x'; more][..]].concat().into_iter().map(|byte| Bytes::from(vec![byte])).collect()
+    /// The start of a body with a message that says it is so long, and `more` bytes of it, one by one.
+    fn begun(said: u32, more: usize) -> Vec<Bytes> {
+        let body = [&[0], &said.to_be_bytes()[..], &vec![b'x'; more]].concat();
+        body.chunks(1).map(Bytes::copy_from_slice).collect()
     }
 
     /// Reads all; what is heard of it, or the code of the refusal.
@@ -190,23 +200,24 @@ mod tests {
 
     #[test]
     fn a_request_is_no_larger_than_its_method_takes_whatever_it_says() {
-        let bodies = small();
+        let bodies = bodies();
         assert_eq!(read(&bodies, METHOD, begun(10, 10)).unwrap().message().unwrap(), [b'x'; 10]);
         assert_eq!(read(&bodies, METHOD, begun(3, 11)).unwrap_err(), Code::InvalidArgument, "more than it said");
         assert_eq!(read(&bodies, METHOD, begun(11, 0)).unwrap_err(), Code::InvalidArgument, "before any of it came");
-        assert!(read(&bodies, BUNDLE, begun(100, 100)).is_ok());
-        assert_eq!(read(&bodies, BUNDLE, begun(101, 0)).unwrap_err(), Code::InvalidArgument);
+        assert!(read(&bodies, BUNDLE, begun(10_000, 10_000)).is_ok());
+        assert_eq!(read(&bodies, BUNDLE, begun(10_001, 0)).unwrap_err(), Code::InvalidArgument);
     }
 
     #[test]
-    fn all_requests_have_so_much_memory_until_they_are_answered() {
-        let bodies = small();
-        let first = read(&bodies, BUNDLE, begun(100, 100)).unwrap();
-        let second = read(&bodies, BUNDLE, begun(40, 40)).unwrap();
-        assert_eq!(read(&bodies, METHOD, begun(1, 1)).unwrap_err(), Code::ResourceExhausted);
+    fn all_requests_that_are_not_small_have_so_much_memory_until_they_are_answered() {
+        let bodies = bodies();
+        let large = || read(&bodies, BUNDLE, begun(10_000, 10_000));
+        let (first, second) = (large().unwrap(), large().unwrap());
+        assert_eq!(large().unwrap_err(), Code::ResourceExhausted);
+        assert!(read(&bodies, METHOD, begun(10, 10)).is_ok());
         drop(second);
-        assert!(read(&bodies, METHOD, begun(1, 1)).is_ok());
+        drop(large().unwrap());
         drop(first);
-        assert_eq!(bodies.left.load(Ordering::Relaxed), 150, "what was refused gave back all of its own");
+        assert_eq!(bodies.left.load(Ordering::Relaxed), 15_000, "what was refused gave back all of its own");
     }
 }

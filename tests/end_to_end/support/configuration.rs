@@ -76,6 +76,8 @@ pub(crate) struct Configuration {
     pub(crate) root: Vec<(String, String)>,
     pub(crate) profiles: Vec<(String, Profile)>,
     pub(crate) remotes: Vec<Remote>,
+    /// Of the listener, as they stand in the file.
+    pub(crate) limits: Vec<(String, String)>,
     /// Where traces are sent, and what part of them.
     pub(crate) traces: Option<(SocketAddr, f64)>,
 }
@@ -84,12 +86,14 @@ impl Configuration {
     pub(crate) fn to_toml(&self) -> String {
         let remotes = self.remotes.iter().map(Remote::to_toml);
         let profiles = self.profiles.iter().map(|(name, profile)| profile.to_toml(name));
+        let limits = self.limits.iter().map(|(key, value)| format!("{key} = {value}\n"));
         // No balancer stands before a test.
-        let root = texts(&self.root) + "drain_pause = \"0s\"\n\n";
+        let root = texts(&self.root) + "drain_pause = \"0s\"\n\n[limits]\n";
         let traces = self
             .traces
             .map(|(collector, sample)| format!("[traces]\nendpoint = \"http://{collector}\"\nsample = {sample:?}\n\n"));
-        [root].into_iter().chain(traces).chain(remotes).chain(profiles).collect()
+        let limits = limits.chain(["\n".to_owned()]);
+        [root].into_iter().chain(limits).chain(traces).chain(remotes).chain(profiles).collect()
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) const TOKEN: &str = "token-of-the-tests";
 pub(crate) struct PlaneBuilder {
     configuration: Configuration,
     listen: Option<SocketAddr>,
+    /// Whether it listens on all addresses of this machine, with tokens in clear.
+    everywhere: bool,
     durable: bool,
     metrics: Option<&'static str>,
 }
@@ -150,7 +152,10 @@ impl Plane {
     }
 
     fn reload(&self) {
-        fs::write(self.directory.path().join("serve.toml"), self.builder.configuration.to_toml()).unwrap();
+        // At once: what was asked for before may be reading it.
+        let (new, file) = (self.directory.path().join("new.toml"), self.directory.path().join("serve.toml"));
+        fs::write(&new, self.builder.configuration.to_toml()).unwrap();
+        fs::rename(new, file).unwrap();
         self.process.signal(Signal::HUP);
     }
 }
@@ -196,6 +201,18 @@ impl PlaneBuilder {
         self.remote(Remote { runtime_id, address, token_file, tls: Vec::new() })
     }
 
+    /// Lets it be reached by all addresses of this machine.
+    pub(crate) fn everywhere(mut self) -> Self {
+        self.everywhere = true;
+        self
+    }
+
+    /// Sets a limit, as it stands in the file.
+    pub(crate) fn limit(mut self, key: &str, value: &str) -> Self {
+        self.configuration.limits.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Serves metrics.
     pub(crate) fn metrics(self) -> Self {
         self.metrics_on("127.0.0.1:0")
@@ -230,7 +247,8 @@ impl PlaneBuilder {
         let tokens = write_secret(directory.path(), "tokens", &format!("# for the tests\ntests {TOKEN}\n"));
         let config = directory.path().join("serve.toml");
         fs::write(&config, self.configuration.to_toml()).unwrap();
-        let listen = self.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
+        let free = if self.everywhere { "0.0.0.0:0" } else { "127.0.0.1:0" };
+        let listen = self.listen.map_or_else(|| free.to_owned(), |address| address.to_string());
         let mut arguments = vec![
             "serve",
             "--config",
@@ -242,6 +260,9 @@ impl PlaneBuilder {
         ];
         arguments.extend(self.metrics.iter().flat_map(|address| ["--metrics-listen", address]));
         let data_dir = directory.path().join("data");
+        if self.everywhere {
+            arguments.push("--allow-plaintext=true");
+        }
         if self.durable {
             arguments.extend(["--data-dir", data_dir.to_str().unwrap()]);
         }

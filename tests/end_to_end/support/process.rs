@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
@@ -39,6 +40,14 @@ pub(crate) struct Running {
     log: Arc<Mutex<String>>,
     /// What it wrote to standard output after its first line.
     rest: Arc<Mutex<String>>,
+}
+
+/// What a process has of memory, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) now: u64,
+    /// The most that it ever had.
+    pub(crate) most: u64,
 }
 
 impl Running {
@@ -123,6 +132,35 @@ impl Running {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let maximum = getrlimit(Resource::Nofile).maximum;
         prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum }).expect("it can be limited");
+    }
+
+    /// What it has of memory.
+    pub(crate) fn memory(&self) -> Memory {
+        let status = self.proc("status");
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says so");
+            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+        };
+        Memory { now: bytes("VmRSS:"), most: bytes("VmHWM:") }
+    }
+
+    /// The processor time that it has had.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = self.proc("stat");
+        let fields: Vec<_> = stat.rsplit(')').next().expect("it has a name").split_whitespace().collect();
+        // Its own and the kernel's for it, in hundredths of a second.
+        Duration::from_millis(fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number") * 10).sum())
+    }
+
+    /// How many files it has open.
+    pub(crate) fn files(&self) -> u64 {
+        let pid = self.child.id().expect("it runs");
+        std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").count() as u64
+    }
+
+    fn proc(&self, file: &str) -> String {
+        let pid = self.child.id().expect("it runs");
+        std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs")
     }
 
     /// Waits until it has ended.
