@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
 use workplane::proto::v1;
@@ -86,6 +86,21 @@ async fn who_opens_connections_and_says_nothing_keeps_nobody_out() {
     for mut silent in silent {
         assert!(matches!(within("the end of a silent one", silent.read(&mut [0])).await, Ok(0) | Err(_)));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_handshake_is_ended_and_others_are_served_meanwhile() {
+    let ours = Certificates::new();
+    ours.issue("plane", &["plane.test"]);
+    let mut plane = Plane::new().set(ours.served("plane")).limit("tls_handshake_timeout", "\"300ms\"").start().await;
+    let mut half = TcpStream::connect(plane.address()).await.unwrap();
+    // The head of a record, and the beginning of a ClientHello that does not go on.
+    half.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await.unwrap();
+    let client = Client::over(ours.channel(plane.address(), "plane.test", None), Some(TOKEN));
+    client.runtimes().list_runtimes(v1::ListRuntimesRequest::default()).await.unwrap();
+    assert!(matches!(within("its end", half.read(&mut [0])).await, Ok(0) | Err(_)));
+    let log = plane.process().log();
+    assert!(log.contains("TLS handshakes failed") && log.contains("it took too long"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

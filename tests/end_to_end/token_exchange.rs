@@ -173,7 +173,7 @@ async fn tokens_and_certificates_are_exchanged_under_load_and_no_call_fails() {
                 let is_new = made.fetch_add(1, Ordering::Relaxed) % 50 == 0;
                 let anew = is_new.then(|| Client::over(ours.channel(address, "plane.test", None), Some(token)));
                 calls.spawn(async move {
-                    let _place = permit;
+                    let _permit = permit;
                     list(&anew.unwrap_or(client)).await
                 });
                 while let Some(done) = calls.try_join_next() {
