@@ -318,14 +318,24 @@ async fn what_is_in_doubt_is_void_once_something_lands_and_before_that_is_said()
     let options = LogOptions { idle_after: Duration::from_hours(1), ..LogOptions::default() };
     let open = FsStore::open_with(Arc::new(disk.clone()), Path::new("/log"), records, Handle::current(), &options);
     let store = open.unwrap();
-    for revision in ["1", "2"] {
+    let mut doubts = 0;
+    for number in 1.. {
         disk.set_chances(Chances { sync: 1.0, ..Chances::default() });
-        let commit = store.commit(Batch { bundles: vec![bundle(revision)], ..Batch::default() });
-        let Err(StoreFault::Unknown(doubt)) = commit.await else { panic!("it is in no doubt") };
-        assert!(!store.is_void(doubt));
+        let landed = store.commit(Batch { bundles: vec![bundle(&number.to_string())], ..Batch::default() }).await;
+        let doubt = match landed {
+            Err(StoreFault::Unknown(doubt)) => Some(doubt),
+            // What the writer does behind what has landed found the disk failing first: nothing was written.
+            Err(StoreFault::Failed) => None,
+            other => panic!("the sync fails, and it is {other:?}"),
+        };
+        assert!(doubt.is_none_or(|doubt| !store.is_void(doubt)));
         disk.set_chances(Chances::default());
-        worker(&store, revision.parse().unwrap(), &["one"]).await;
-        assert!(store.is_void(doubt));
+        worker(&store, number, &["one"]).await;
+        assert!(doubt.is_none_or(|doubt| store.is_void(doubt)));
+        doubts += u32::from(doubt.is_some());
+        if doubts == 2 {
+            break;
+        }
     }
     assert_eq!(restore_all(&store).await.bundles, []);
     store.close();
