@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ConfigError;
@@ -29,6 +30,8 @@ type LastAct = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 /// How long a process that ends at once takes for its last act.
 const AT_ONCE: Duration = Duration::from_millis(400);
+/// Who signals a process and its group signals it twice: what comes so soon after the first is not a second signal.
+const SAME: Duration = Duration::from_millis(200);
 /// A drain is over after 30 s, whatever happens: one that is not by then ends at once.
 const HARD_END: Duration = Duration::from_millis(29_500);
 
@@ -71,10 +74,11 @@ impl<C: Send + 'static> Control<C> {
         let last_act = Arc::clone(&control.last_act);
         tokio::spawn(async move {
             let (mut waiting, mut loading, mut again) = (None, None, false);
+            let mut told = None;
             loop {
                 tokio::select! {
-                    Some(()) = terminate.recv() => end(&drain, &last_act),
-                    Some(()) = interrupt.recv() => end(&drain, &last_act),
+                    Some(()) = terminate.recv() => end(&drain, &last_act, &mut told),
+                    Some(()) = interrupt.recv() => end(&drain, &last_act, &mut told),
                     Some(()) = hang_up.recv() => match loading {
                         Some(_) => again = true,
                         None => loading = Some(read(&load)),
@@ -125,12 +129,16 @@ async fn hand_on<C>(waiting: &mut Option<C>, sender: &mpsc::Sender<C>) {
     }
 }
 
-/// Drains; the second time, ends.
-fn end(drain: &CancellationToken, last_act: &LastAct) {
-    if drain.is_cancelled() {
+/// Drains; the second time, ends. It was `told` to before.
+fn end(drain: &CancellationToken, last_act: &LastAct, told: &mut Option<Instant>) {
+    if let Some(told) = told {
+        if told.elapsed() < SAME {
+            return;
+        }
         tracing::warn!("a second signal: ending at once");
         end_at_once(last_act, 1);
     }
+    *told = Some(Instant::now());
     tracing::info!("draining");
     drain.cancel();
     let last_act = Arc::clone(last_act);

@@ -1,6 +1,7 @@
 //! What a worker's program starts ends with it, and a program that fails is started anew.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tonic::Code;
@@ -75,6 +76,9 @@ async fn a_second_signal_leaves_nothing_either() {
         async move { log.contains("draining").then_some(()) }
     })
     .await;
+    // What comes at once is the same signal, of somebody who signals a whole group.
+    process.signal(Signal::TERM);
+    tokio::time::sleep(Duration::from_secs(1)).await;
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await.code(), Some(1));
     // They were killed before it ended, and nobody waited for it.
