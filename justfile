@@ -36,7 +36,7 @@ proto-land:
 nightly times="20": fuzz
     WORKPLANE_SEEDS=10000 cargo test --lib simulations -- --nocapture
     for n in $(seq {{times}}); do cargo test --test end_to_end -- resumption conversation --nocapture || exit 1; done
-    WORKPLANE_TRAPS=long cargo test --test end_to_end -- traps --nocapture --test-threads 1
+    WORKPLANE_TRAPS=long cargo test --test end_to_end -- traps drain --nocapture --test-threads 1
     WORKPLANE_OVERLOAD=60 cargo bench --bench overload -- target
     WORKPLANE_FAN_OUT_MOST=1.3 cargo bench --bench fan_out
 

@@ -212,21 +212,20 @@ mod tests {
     use super::*;
     use crate::server::Edge;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_connection_that_says_nothing_is_let_go_and_one_that_speaks_is_kept() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let edge = Edge { preface_timeout: Duration::from_millis(20), ..Edge::control_plane() };
-        let mut accepted = Box::pin(accept(listener, Connections::new(&edge), None));
+        let edge = Edge { first_request_timeout: Duration::from_hours(1), ..Edge::control_plane() };
+        let connections = Connections::new(&edge);
         for (said, kept) in [(0, false), (PREFACE - 1, false), (PREFACE, true)] {
-            let mut client = TcpStream::connect(address).await.unwrap();
-            let mut server = accepted.next().await.unwrap().unwrap();
+            // No sockets: the time that they take would not be this clock's.
+            let (mut client, io) = tokio::io::duplex(PREFACE);
+            let room = connections.room().await.unwrap();
+            let mut server = Accepted::new(io, connections.take(([192, 0, 2, 1], 1).into(), room).unwrap());
             client.write_all(&[b'x'; PREFACE][..said]).await.unwrap();
-            let read = async {
-                let mut bytes = [0; PREFACE];
-                server.read_exact(&mut bytes).await
-            };
-            assert_eq!(read.await.is_ok(), kept, "{said}");
+            server.read_exact(&mut vec![0; said]).await.unwrap();
+            // Nothing more is said for longer than a preface is waited for.
+            let more = tokio::time::timeout(edge.preface_timeout * 2, server.read_u8()).await;
+            assert_eq!(more.is_err(), kept, "{said}: {more:?}");
         }
     }
 

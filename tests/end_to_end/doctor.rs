@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::support::{Answer, Certificates, Host, Hostile, Plane, Profile, Running, hello, run, write_secret};
@@ -37,9 +38,18 @@ fn write(directory: &Path, text: &str) -> std::path::PathBuf {
     path
 }
 
-/// An address that nobody has.
+/// An address that nobody has, nor will have: a loopback address of this process's own, and none of the ports that the
+/// system gives to those who ask for any.
 fn free() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    let ours = Ipv4Addr::new(127, a, b, c);
+    loop {
+        let address = SocketAddr::from((ours, NEXT.fetch_add(1, Ordering::Relaxed)));
+        if TcpListener::bind(address).is_ok() {
+            return address.to_string();
+        }
+    }
 }
 
 fn remote(id: &str, address: impl std::fmt::Display, token_file: &Path) -> String {
@@ -95,6 +105,8 @@ async fn of_a_server_that_is_well_nothing_fails_and_nothing_is_changed() {
     assert!(said.line("ok   listen: ").ends_with("the server runs"));
     host.process().kill().await;
     let inside = contents(&data_dir);
+    // Its own port may be anybody's by now.
+    let file = write(directory.path(), &format!("listen = {:?}\ndata_dir = {data_dir:?}\n", free()));
     let said = doctor("runtime", &file).await;
     assert_eq!(said.code, Some(0), "{said:#?}");
     assert!(said.line("ok   data_dir: ").ends_with("state of the runtime one, which no process has open"));
@@ -232,7 +244,7 @@ async fn certificates_are_told_with_their_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_told_by_an_exit_code() {
-    let mut plane = Plane::new().start().await;
+    let plane = Plane::new().start().await;
     let host = Host::named("one").start().await;
     let health = async |endpoint: &str, more: &[&str]| {
         let output = run(&[&["health", "--endpoint", endpoint, "--timeout", "5s"], more].concat()).await;
@@ -247,6 +259,6 @@ async fn health_is_told_by_an_exit_code() {
     assert_eq!(health(&plane_at, &["no.such.Service"]).await.0, Some(1));
     let json = health(&host_at, &["--output", "json"]).await;
     assert_eq!(json, (Some(0), "{\n  \"status\": \"SERVING\"\n}\n".to_owned()));
-    plane.process().kill().await;
-    assert_eq!(health(&plane_at, &[]).await, (Some(1), String::new()));
+    let nobody = format!("http://{}", free());
+    assert_eq!(health(&nobody, &[]).await, (Some(1), String::new()));
 }

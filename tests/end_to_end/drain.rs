@@ -16,6 +16,7 @@ use workplane::proto::v1::RuntimeStatus;
 use workplane::proto::{runtime_v1, v1};
 
 use crate::support::{Client, EMBEDDED, Frame, Host, Mute, Plane, Profile, Stream, Worker, refusal, until, within};
+use crate::traps::times;
 
 /// A drain is over after this long, whatever happens.
 const HARD_END: Duration = Duration::from_secs(30);
@@ -67,7 +68,7 @@ async fn all(worker: &Worker, last: &str) -> Vec<Frame> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn asked_to_end_with_a_thousand_streams_it_tells_every_reader_and_nothing_is_lost() {
+async fn asked_to_end_with_hundreds_of_streams_it_tells_every_reader_and_nothing_is_lost() {
     let cat = || Profile::text(["cat"]);
     let host = Host::named("one").profile("builtin:coder", cat()).start().await;
     let mut first = Plane::new().host(&host).start().await;
@@ -80,12 +81,13 @@ async fn asked_to_end_with_a_thousand_streams_it_tells_every_reader_and_nothing_
     let path = "/workplane.v1.ObservationService/ObserveWorker";
     let _mute = Mute::open(first.address(), path, "token-of-the-tests", &loud.observation(), 100).await;
     loud.send(&"x".repeat(LARGE)).await;
-    // And nine hundred that are.
-    let (opened, mut openings) = mpsc::channel(900);
+    // And others that are; a server has seconds to tell them, however busy its machine is.
+    let readers = 9 * times(10, 100);
+    let (opened, mut openings) = mpsc::channel(readers);
     let mut observers = JoinSet::new();
     for _ in 0..9 {
         let client = Plane::client_at(first.address());
-        for _ in 0..100 {
+        for _ in 0..readers / 9 {
             let (observer, opened) = (quiet.through(client.clone()), opened.clone());
             observers.spawn(async move {
                 let mut stream = observer.observe().await;
@@ -95,7 +97,7 @@ async fn asked_to_end_with_a_thousand_streams_it_tells_every_reader_and_nothing_
             });
         }
     }
-    for _ in 0..900 {
+    for _ in 0..readers {
         within("a stream to be opened", openings.recv()).await;
     }
     // What is said meanwhile goes on.
@@ -116,7 +118,7 @@ async fn asked_to_end_with_a_thousand_streams_it_tells_every_reader_and_nothing_
     assert!(asked.elapsed() < HARD_END, "{:?}", asked.elapsed());
     talking.store(false, Ordering::Relaxed);
     talk.await.unwrap();
-    println!("900 observers were told; it took {:?}", asked.elapsed());
+    println!("{readers} observers were told; it took {:?}", asked.elapsed());
 
     quiet.send("the last").await;
     let events = all(&quiet, "the last").await;

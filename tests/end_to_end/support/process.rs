@@ -40,6 +40,8 @@ pub(crate) struct Running {
     log: Arc<Mutex<String>>,
     /// What it wrote to standard output after its first line.
     rest: Arc<Mutex<String>>,
+    /// Those who read both, until they have read all.
+    collecting: Vec<JoinHandle<()>>,
 }
 
 /// What a process has of memory, in bytes.
@@ -91,8 +93,8 @@ impl Running {
         let Some(address) = line.strip_prefix("listening on ").and_then(|at| at.trim_end().parse().ok()) else {
             panic!("{name} said {line:?} instead of where it listens; its log:\n{}", log.lock());
         };
-        collect(stdout, Arc::clone(&rest));
-        Ok(Self { name: name.to_owned(), child, address, log, rest })
+        let collecting = vec![logging, collect(stdout, Arc::clone(&rest))];
+        Ok(Self { name: name.to_owned(), child, address, log, rest, collecting })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -163,9 +165,13 @@ impl Running {
         std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs")
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended, and all that it wrote has been read.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        within("the process to end", self.child.wait()).await.expect("it can be waited for")
+        let status = within("the process to end", self.child.wait()).await.expect("it can be waited for");
+        for collecting in self.collecting.drain(..) {
+            within("what it wrote to end", collecting).await.expect("it is read to its end");
+        }
+        status
     }
 
     /// Ends it at once, as a crash would.

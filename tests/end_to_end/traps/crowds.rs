@@ -75,8 +75,9 @@ async fn one_caller_has_so_many_streams() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_has_reached_its_age_is_told_to_go_and_finishes_what_it_has() {
-    let plane =
-        Plane::new().limit("max_connection_age", "\"1s\"").limit("connection_age_grace", "\"5s\"").start().await;
+    let plane = Plane::new().limit("max_connection_age", "\"6s\"").limit("connection_age_grace", "\"15s\"");
+    // It is by its age that a connection ends, and not for what it has not asked.
+    let plane = plane.limit("first_request_timeout", "\"1h\"").start().await;
     let asking = Asking::at(plane.address()).await;
     let mut call = asking.begin(METHOD, &[]).await;
     // It answers nothing, not even the ping that goes with it: what it may still send is waited for.

@@ -10,3 +10,5 @@ mod paths;
 mod scene;
 mod silence;
 mod wire;
+
+pub(crate) use scene::times;

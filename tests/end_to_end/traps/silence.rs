@@ -11,7 +11,8 @@ const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_get_to_the_point_is_let_go() {
-    let scene = Scene::with(&[("preface_timeout", "\"200ms\""), ("first_request_timeout", "\"200ms\"")]).await;
+    // They hold for the client that goes on, too: it has seconds.
+    let scene = Scene::with(&[("preface_timeout", "\"6s\""), ("first_request_timeout", "\"6s\"")]).await;
     let settings = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     let mut wires = Vec::new();
     for said in [&b""[..], &PREFACE[..12], &PREFACE[..23], PREFACE, &settings, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
@@ -43,7 +44,9 @@ fn own_address(port: u16) -> Option<SocketAddr> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_address_has_so_many_connections_without_a_token_and_no_more() {
-    let plane = Plane::new().everywhere().limit("max_connections_per_address", "8").start().await;
+    // Those who say nothing stay for as long as the test goes.
+    let plane = Plane::new().everywhere().limit("max_connections_per_address", "8");
+    let plane = plane.limit("preface_timeout", "\"1h\"").limit("first_request_timeout", "\"1h\"").start().await;
     let port = plane.address().port();
     let Some(address) = own_address(port) else {
         println!("left out: this machine has no address but loopback");
