@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::watch::Watch;
 use crate::engine::Engine;
 use crate::model::{CallContext, StopMode, StopWorker, TerminalIntent, Worker, WorkerFilter};
 use crate::server::{Drain, Health};
@@ -22,8 +23,24 @@ const STREAMS: Duration = Duration::from_secs(5);
 /// What is kept of the end for killing those workers that do not end when they are asked to.
 const FORCE: Duration = Duration::from_secs(3);
 
-/// Brings `serving` to its end, in the order of robustness.md. For `pause` it goes on as before.
+/// Brings `serving` to its end, and goes on looking after its files meanwhile: a token that is removed opens nothing, also
+/// in a drain.
 pub(super) async fn end<E, F: Future<Output = Result<(), E>>>(
+    serving: Pin<&mut F>,
+    pause: Duration,
+    health: &Health,
+    drain: &Drain,
+    engine: Option<&Engine>,
+    watch: &mut Watch,
+) -> Result<(), E> {
+    tokio::select! {
+        ended = end_in_order(serving, pause, health, drain, engine) => ended,
+        never = watch.follow() => match never {},
+    }
+}
+
+/// In the order of robustness.md. For `pause` it goes on as before.
+async fn end_in_order<E, F: Future<Output = Result<(), E>>>(
     mut serving: Pin<&mut F>,
     pause: Duration,
     health: &Health,
@@ -94,4 +111,42 @@ async fn end_workers(engine: &Engine, deadline: Instant) {
 fn live_workers(engine: &Engine) -> impl Iterator<Item = Worker> {
     let workers = engine.list_workers(&WorkerFilter::default(), None, usize::MAX).workers;
     workers.into_iter().filter(|worker| !worker.state.is_final())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::fs;
+    use std::pin::pin;
+
+    use tokio::sync::Notify;
+
+    use super::super::watch::Group;
+    use super::*;
+
+    #[tokio::test]
+    async fn files_are_looked_after_until_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("tokens");
+        fs::write(&file, "one").unwrap();
+        let taken = std::sync::Arc::new(Notify::new());
+        let group = {
+            let taken = taken.clone();
+            Group::new("a file", [file.clone()], move || {
+                let taken = taken.clone();
+                Ok(Box::new(move || taken.notify_one()))
+            })
+        };
+        // It is served until the file was taken twice: as it was, and as it is then.
+        let serving = pin!(async {
+            taken.notified().await;
+            fs::write(&file, "another").unwrap();
+            taken.notified().await;
+            Ok::<_, Infallible>(())
+        });
+        let (health, drain, mut watch) = (Health::of_nobody().await, Drain::new(), Watch::new(vec![group]));
+        let long = Duration::from_hours(1);
+        let ended = timeout(Duration::from_secs(60), end(serving, long, &health, &drain, None, &mut watch)).await;
+        ended.expect("the file was looked at").unwrap();
+    }
 }

@@ -110,7 +110,7 @@ impl ControlPlane {
             }
         }
         let engine = self.embedded.as_ref().map(LocalRuntime::engine);
-        let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine).await;
+        let ended = ending::end(serving, self.drain_pause, &served.health, &drain, engine, &mut watch).await;
         tokio::join!(self.storage.close(), self.observed.end());
         tracing::info!("stopped");
         ended.map_err(AppError::Serving)

@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 
 use super::callers::Callers;
 use super::drain::Drain;
-use super::layers::{Auth, Deadlines, Load, Measures, Panics, Protocol, Refusals, Spans, Wrapping};
+use super::layers::{Auth, Deadlines, Load, Measures, Panics, Protocol, Refusals, Spans, Traces, Wrapping};
 
 /// What every request passes, from the outside in.
 type Layers = (
@@ -26,6 +26,7 @@ type Layers = (
     Wrapping<Panics>,
     Wrapping<Protocol>,
     Wrapping<Auth>,
+    Wrapping<Traces>,
     Wrapping<Load>,
     Wrapping<Deadlines>,
     Wrapping<Refusals>,
@@ -170,6 +171,7 @@ impl Edge {
             Wrapping(Panics),
             Wrapping(Protocol),
             Wrapping(Auth::new(callers)),
+            Wrapping(Traces),
             Wrapping(Load::new(self, drain)),
             Wrapping(Deadlines::new(self.default_deadline, self.max_deadline)),
             Wrapping(Refusals::new(self)),

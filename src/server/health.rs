@@ -18,6 +18,12 @@ impl Health {
         health
     }
 
+    /// Of a server without services, for tests.
+    #[cfg(test)]
+    pub(crate) async fn of_nobody() -> Self {
+        Self::new(HealthReporter::new(), &[]).await
+    }
+
     /// From now on the server takes calls.
     pub async fn serving(&self) {
         self.set(ServingStatus::Serving).await;

@@ -40,7 +40,7 @@ impl Exported {
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(Told { exporter, fails: AtomicBool::new(false) })
-            // Who is in a trace already has decided whether it is kept.
+            // Who is in a trace already has decided whether it is kept; strangers do not get as far as that.
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample))))
             .with_resource(Resource::builder().with_service_name("workplane").with_attribute(version).build())
             .build();

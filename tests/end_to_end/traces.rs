@@ -4,10 +4,12 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use rustix::process::Signal;
 use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use workplane::model::TraceParent;
 use workplane::proto::v1;
 
-use crate::support::{Collector, EMBEDDED, Host, Plane, Profile, Remote, Worker, attribute, within};
+use crate::support::{Client, Collector, EMBEDDED, Host, Plane, Profile, Remote, Worker, attribute, within};
 
 const SEND: &str = "workplane.v1.WorkerService/SendInput";
 const HOSTS_SEND: &str = "workplane.runtime.v1.WorkerRuntimeService/SendInput";
@@ -62,6 +64,26 @@ async fn a_trace_goes_from_client_to_host_and_its_flag_decides() {
     let others: Vec<_> = others.filter(|span| !span.name.ends_with("/GetRuntime")).collect();
     assert!(others.is_empty(), "{others:?}");
     assert!(!format!("{:?}", collector.spans()).contains(CONTENT));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_let_in_decides_nothing() {
+    let collector = Collector::start().await;
+    let cat = Profile::text(["cat"]);
+    let plane = Plane::new().profile("builtin:coder", cat).traces(collector.address(), 0.0).start().await;
+    let worker = plane.spawn(EMBEDDED, "builtin:coder").await;
+    let stranger = Client::new(plane.address(), Some("not-a-token"));
+    let refused = send(&worker.through(stranger), &parent(1, true).to_string(), "r-1").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let mut check = Request::new(HealthCheckRequest::default());
+    check.metadata_mut().insert("traceparent", parent(2, true).to_string().parse().unwrap());
+    let mut health = HealthClient::new(Client::new(plane.address(), None).channel());
+    within("health", health.check(check)).await.unwrap();
+    // In this order they would have been sent to the collector.
+    send(&worker, &parent(3, true).to_string(), "r-3").await.unwrap();
+    collector.span(&[3; 16], SpanKind::Server.into(), SEND).await;
+    let others: Vec<_> = collector.spans().into_iter().filter(|span| span.trace_id != [3; 16]).collect();
+    assert!(others.is_empty(), "{others:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

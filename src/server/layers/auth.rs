@@ -15,7 +15,6 @@ use crate::proto::status::to_status;
 use crate::server::Connection;
 use crate::server::callers::{Callers, Pass, unauthenticated};
 use crate::server::seldom::Seldom;
-use crate::traces::Traced;
 
 /// Lets in who has a token, and tells the services who that is: a [`Caller`] in the request's extensions, and the
 /// [`Pass`] that it holds for as long as its token is in force.
@@ -78,9 +77,6 @@ impl Wrap for Auth {
         }
         let caller = pass.as_ref().map_or_else(Caller::anonymous, |pass| pass.caller().clone());
         tracing::Span::current().record("caller", caller.as_str());
-        if let Some(span) = request.extensions().get::<Traced>() {
-            span.say("workplane.caller", caller.as_str().to_owned());
-        }
         // No one further in has any business with it.
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(caller);

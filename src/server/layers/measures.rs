@@ -1,7 +1,5 @@
-//! What is counted and traced of each request: its method, how long it took until it was answered, with which code it ended.
-//! A method that nobody serves is `other`, whatever its path says.
-//!
-//! The trace that its caller is in goes on with it, whether anybody traces here or not.
+//! What is counted of each request: its method, how long it took until it was answered, with which code it ended. Its span,
+//! if it was given one further in, hears the same. A method that nobody serves is `other`, whatever its path says.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -17,10 +15,11 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::methods;
+use super::traces::SpanSlot;
 use super::wrap::{Arrived, Inner, Wrap, ask};
 use crate::metrics::{families, is_listened_to};
-use crate::model::{TRACEPARENT, TraceContext, TraceParent};
-use crate::traces::{self, Traced};
+use crate::proto::status::reason_of;
+use crate::traces;
 
 /// The codes of gRPC, by their numbers, and what ends without one.
 const CODES: [&str; 18] = [
@@ -118,29 +117,37 @@ fn measured(path: &str) -> &'static Measured {
     MEASURED.get(path).unwrap_or_else(|| &OTHER)
 }
 
+/// The service and the method at `path`, as they are counted.
+pub(super) fn names(path: &str) -> (&'static str, &'static str) {
+    let measured = measured(path);
+    (&measured.service, &measured.method)
+}
+
 /// A call under way. One that is dropped before it has ended was given up by its caller.
 struct Call {
     measured: &'static Measured,
-    span: Option<Traced>,
+    /// Where its span is, if it was given one.
+    span: Option<SpanSlot>,
     is_over: bool,
 }
 
 impl Call {
-    fn begin(measured: &'static Measured, span: Option<Traced>) -> Self {
+    fn begin(measured: &'static Measured, span: Option<SpanSlot>) -> Self {
         measured.in_flight().increment(1);
         Self { measured, span, is_over: false }
     }
 
-    fn ended(&mut self, code: usize) {
+    /// It ended with `code`; its status says why, where there is one.
+    fn ended(&mut self, code: usize, status: impl FnOnce() -> Option<Status>) {
         if self.is_over {
             return;
         }
         self.is_over = true;
         self.measured.ended(code);
         self.measured.in_flight().decrement(1);
-        if let Some(span) = &self.span {
+        if let Some(span) = self.span.as_ref().and_then(SpanSlot::get) {
             span.say("rpc.grpc.status", CODES[code]);
-            if OURS.contains(&code) {
+            if is_a_fault(code, self.measured.is_stream, status) {
                 span.failed(CODES[code]);
             }
             span.end();
@@ -150,8 +157,18 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.ended(Code::Cancelled as usize);
+        self.ended(Code::Cancelled as usize, || None);
     }
+}
+
+/// Whether a call that ended so is a fault, and none of its caller's. A stream with a deadline is meant to end by it, and
+/// who comes back after a drain is served elsewhere, or later.
+fn is_a_fault(code: usize, is_stream: bool, status: impl FnOnce() -> Option<Status>) -> bool {
+    if is_stream && code == Code::DeadlineExceeded as usize {
+        return false;
+    }
+    let is_drain = || status().is_some_and(|status| reason_of(&status) == "DRAINING");
+    OURS.contains(&code) && !(code == Code::Unavailable as usize && is_drain())
 }
 
 /// Measures.
@@ -160,21 +177,14 @@ pub(in crate::server) struct Measures;
 
 impl Wrap for Measures {
     async fn wrap<S: Inner>(self, mut request: Request<Body>, inner: S) -> Response<Body> {
-        let mut trace = trace_of(request.headers());
-        let mut call = None;
-        if is_listened_to() || traces::are_wanted() {
-            let measured = measured(request.uri().path());
-            let span = Traced::request(&measured.service, &measured.method, trace);
-            if let Some(span) = &span {
-                trace = span.context();
-                request.extensions_mut().insert(span.clone());
-            }
-            call = Some(Call::begin(measured, span));
+        let span = traces::are_wanted().then(SpanSlot::default);
+        if span.is_none() && !is_listened_to() {
+            return ask(inner, request).await;
         }
-        if trace.parent.is_some() {
-            request.extensions_mut().insert(trace);
+        if let Some(span) = &span {
+            request.extensions_mut().insert(span.clone());
         }
-        let Some(call) = call else { return ask(inner, request).await };
+        let call = Call::begin(measured(request.uri().path()), span);
         let arrived = request.extensions().get().map_or_else(Instant::now, |Arrived(at)| *at);
         let response = ask(inner, request).await;
         call.measured.answered(arrived);
@@ -185,23 +195,13 @@ impl Wrap for Measures {
 /// Counts how a call ended, now or at the end of its stream.
 fn conclude(mut call: Call, response: Response<Body>) -> Response<Body> {
     match code(response.headers()) {
-        Some(code) => call.ended(code),
-        None if response.status() != StatusCode::OK => call.ended(NOT_GRPC),
+        Some(code) => call.ended(code, || Status::from_header_map(response.headers())),
+        None if response.status() != StatusCode::OK => call.ended(NOT_GRPC, || None),
         None if call.measured.is_stream => return response.map(|body| Body::new(Streamed { body, call })),
         // Whatever goes out now, it was answered.
-        None => call.ended(Code::Ok as usize),
+        None => call.ended(Code::Ok as usize, || None),
     }
     response
-}
-
-/// The trace that a caller is in; none where the header is malformed, or there twice.
-fn trace_of(headers: &HeaderMap) -> TraceContext {
-    let mut all = headers.get_all(TRACEPARENT).iter();
-    let parent = match (all.next(), all.next()) {
-        (Some(value), None) => TraceParent::parse(value.as_bytes()),
-        _ => None,
-    };
-    TraceContext { parent }
 }
 
 /// The code in headers or trailers, if they have one.
@@ -223,12 +223,14 @@ impl http_body::Body for Streamed {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(code) = frame.trailers_ref().and_then(code) {
-                    self.call.ended(code);
+                if let Some(trailers) = frame.trailers_ref()
+                    && let Some(code) = code(trailers)
+                {
+                    self.call.ended(code, || Status::from_header_map(trailers));
                 }
             }
-            Poll::Ready(Some(Err(status))) => self.call.ended(status.code() as usize),
-            Poll::Ready(None) => self.call.ended(Code::Ok as usize),
+            Poll::Ready(Some(Err(status))) => self.call.ended(status.code() as usize, || Some(status.clone())),
+            Poll::Ready(None) => self.call.ended(Code::Ok as usize, || None),
             Poll::Pending => {}
         }
         frame
@@ -246,6 +248,8 @@ impl http_body::Body for Streamed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Error, Reason};
+    use crate::proto::status::to_status;
 
     #[test]
     fn a_code_is_named_by_its_number() {
@@ -258,15 +262,15 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_known_by_one_header_that_is_well_formed() {
-        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let of = |values: &[&str]| {
-            let pair = |value: &&str| (TRACEPARENT.parse().unwrap(), value.parse().unwrap());
-            trace_of(&values.iter().map(pair).collect::<HeaderMap>()).parent.map(|parent| parent.to_string())
-        };
-        assert_eq!(of(&[parent]).as_deref(), Some(parent));
-        for none in [&[][..], &["00-0-0-00"], &[parent, parent]] {
-            assert_eq!(of(none), None, "{none:?}");
+    fn a_streams_own_deadline_and_a_drain_are_no_faults() {
+        let draining = || Some(to_status(&Error::new(Reason::Draining, "no")));
+        let away = || Some(Status::unavailable("no"));
+        for is_stream in [false, true] {
+            assert!(!is_a_fault(Code::Unavailable as usize, is_stream, draining));
+            assert!(is_a_fault(Code::Unavailable as usize, is_stream, away));
+            assert_eq!(is_a_fault(Code::DeadlineExceeded as usize, is_stream, || None), !is_stream);
+            assert!(is_a_fault(Code::Internal as usize, is_stream, || None));
+            assert!(!is_a_fault(Code::NotFound as usize, is_stream, || None));
         }
     }
 

@@ -1,5 +1,5 @@
-//! What every request passes, from the outside in: a span, what is counted, panics, whether it is gRPC, who calls, how much, how long, and
-//! the words of what the stack refuses. Each of them sees headers and never waits for a body.
+//! What every request passes, from the outside in: a span of the log, what is counted, panics, whether it is gRPC, who
+//! calls, in which trace, how much, how long, and the words of what the stack refuses. Each of them sees headers and never waits for a body.
 
 mod auth;
 mod bodies;
@@ -12,6 +12,7 @@ mod panics;
 mod protocol;
 mod refusals;
 mod spans;
+mod traces;
 mod until;
 mod wrap;
 
@@ -23,4 +24,5 @@ pub(super) use panics::{Panics, catching};
 pub(super) use protocol::Protocol;
 pub(super) use refusals::Refusals;
 pub(super) use spans::Spans;
+pub(super) use traces::Traces;
 pub(super) use wrap::Wrapping;

@@ -6,14 +6,16 @@ mod promql;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tonic::client::Grpc;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 use workplane::metrics::{Kind, families};
-use workplane::proto::v1;
 use workplane::proto::v1::{StopMode, WorkerState};
+use workplane::proto::{FILE_DESCRIPTOR_SET, v1};
 
 use self::promql::Asked;
 use crate::support::{Client, EMBEDDED, Host, Plane, Profile, Remote, Scrape, Worker, until};
@@ -65,9 +67,28 @@ impl Busy {
             &v1::Worker { runtime_id: "away".to_owned(), worker_id: "worker-1".to_owned(), ..Default::default() },
         );
         assert_eq!(nobody.try_get().await.unwrap_err().code(), Code::Unavailable);
+        self.past_its_deadline().await;
         let stranger = Client::new(self.plane.address(), Some("not-a-token"));
         let refused = stranger.runtimes().list_runtimes(v1::ListRuntimesRequest::default()).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
+    }
+
+    /// A stream that ends by its deadline, as it is meant to.
+    async fn past_its_deadline(&self) {
+        let worker = self.plane.spawn(EMBEDDED, "builtin:coder").await;
+        // Where it is not even open by then, it is the client that gives up.
+        until("a stream to end by its deadline", || async {
+            let mut request = Request::new(worker.observation());
+            request.set_timeout(Duration::from_millis(500));
+            let mut stream = self.plane.client().observations().observe_worker(request).await.ok()?.into_inner();
+            loop {
+                match stream.message().await {
+                    Ok(frame) => drop(frame.expect("it does not end well")),
+                    Err(ended) => return (ended.code() == Code::DeadlineExceeded).then_some(()),
+                }
+            }
+        })
+        .await;
     }
 
     async fn scrapes(&self) -> [Scrape; 2] {
@@ -146,6 +167,25 @@ fn every_alert_says_what_happened_and_where_it_stands_what_to_do() {
         let anchor = value("runbook").strip_prefix("docs/operations.md#").expect("it is a heading of operations.md");
         assert!(operations.contains(anchor), "{anchor} is none of {operations:?}");
     }
+}
+
+#[test]
+fn streams_that_end_as_they_are_meant_to_raise_no_alert() {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+    let ours = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    let mut streams: BTreeSet<_> =
+        ours.filter(MethodDescriptor::is_server_streaming).map(|method| method.name().to_owned()).collect();
+    streams.insert("ServerReflectionInfo".to_owned());
+    let alerts = alerts();
+    let fails = alerts.iter().find(|alert| alert.iter().any(|(_, value)| value == "WorkplaneCallsFail")).unwrap();
+    let (_, expression) = fails.iter().find(|(key, _)| key == "expr").unwrap();
+    let (_, spared) =
+        expression.split_once(" unless rate(workplane_calls_total{method=~\"").expect("it spares streams");
+    let (methods, codes) = spared.split_once('"').unwrap();
+    assert_eq!(methods.split('|').map(str::to_owned).collect::<BTreeSet<_>>(), streams);
+    assert!(codes.starts_with(",code=~\"UNAVAILABLE|DEADLINE_EXCEEDED\"}"), "{codes}");
+    // Nor do health checks thin it.
+    assert_eq!(expression.matches("service!=\"grpc.health.v1.Health\"").count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
