@@ -146,7 +146,7 @@ mod tests {
         });
         let (health, drain, mut watch) = (Health::of_nobody().await, Drain::new(), Watch::new(vec![group]));
         let long = Duration::from_hours(1);
-        let ended = timeout(Duration::from_secs(60), end(serving, long, &health, &drain, None, &mut watch)).await;
+        let ended = timeout(Duration::from_mins(1), end(serving, long, &health, &drain, None, &mut watch)).await;
         ended.expect("the file was looked at").unwrap();
     }
 }

@@ -94,6 +94,7 @@ async fn a_program_that_fails_is_started_anew_and_goes_on_in_the_same_stream() {
     for runtime_id in [EMBEDDED, "one"] {
         let worker = plane.spawn(runtime_id, "builtin:coder").await;
         let mut stream = worker.observe().await;
+        stream.first("the first run", |frame| frame.item().is_some_and(|item| item.content == "run 1")).await;
         worker.send("die").await;
         stream.first("the second run", |frame| frame.item().is_some_and(|item| item.content == "run 2")).await;
         let now = worker.get().await;
