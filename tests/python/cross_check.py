@@ -8,6 +8,7 @@ It fails when an answer is not what the contract says, and when a method of the 
 
 import hashlib
 import importlib
+import re
 import sys
 import tempfile
 import uuid
@@ -59,7 +60,7 @@ class Client:
         return getattr(self.stubs[service], method)(request, metadata=self.metadata, timeout=SECONDS)
 
     def refused(self, service, method, **fields):
-        """One call that must fail: its code, its reason, the metadata of that, and the paths of bad fields."""
+        """One call that must fail: its code, its reason, the metadata of that but the call's id, and the paths of bad fields."""
         from google.rpc import error_details_pb2
         from grpc_status import rpc_status
 
@@ -76,7 +77,10 @@ class Client:
                 detail.Unpack(info) if detail.Is(info.DESCRIPTOR) else None
                 detail.Unpack(bad) if detail.Is(bad.DESCRIPTOR) else None
             check(info.domain == "workplane", f"{method}: the error's domain", info)
-            return error.code().name, info.reason, dict(info.metadata), [field.field for field in bad.field_violations]
+            metadata = dict(info.metadata)
+            call = metadata.pop("call_id", "")
+            check(re.fullmatch("[0-9a-f]{16}", call), f"{method}: the error names its call", call)
+            return error.code().name, info.reason, metadata, [field.field for field in bad.field_violations]
         sys.exit(f"{method} was not refused")
 
     def not_driven(self):
