@@ -4,19 +4,16 @@
 //! What a method takes is looked at here by its path: tonic has one size for all methods of a service, and makes room
 //! for what a message says of its length before any of it has come.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::load::RETRY;
 use super::methods::{is_open, takes_a_bundle};
+use super::seen::seen;
 use crate::metrics::Shed;
 use crate::model::{Error, Reason};
 use crate::proto::status::to_status;
@@ -50,7 +47,16 @@ impl Bodies {
             _ => self.max,
         };
         let heard = Heard(Arc::new(Kept { bytes: Mutex::default(), left: self.left.clone() }));
-        (Body::new(Overheard { body, max: max + PREFIX, heard: heard.clone() }), heard)
+        let kept = heard.clone();
+        let body = seen(body, move |next| {
+            if let Some(Ok(frame)) = next
+                && let Some(data) = frame.data_ref()
+                && let Err(status) = kept.take(data, max + PREFIX)
+            {
+                *next = Some(Err(status));
+            }
+        });
+        (body, heard)
     }
 }
 
@@ -119,44 +125,13 @@ fn no_room() -> Status {
     to_status(&error.retry_after(RETRY))
 }
 
-/// A request's body that is kept as it is read.
-struct Overheard {
-    body: Body,
-    max: usize,
-    heard: Heard,
-}
-
-impl http_body::Body for Overheard {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(data) = frame.data_ref()
-            && let Err(status) = self.heard.take(data, self.max)
-        {
-            // Nothing more is read of it.
-            self.body = Body::empty();
-            return Poll::Ready(Some(Err(status)));
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
 
-    use http_body::Body as _;
+    use bytes::Bytes;
+    use http_body::{Body as _, Frame};
     use tonic::Code;
 
     use super::*;

@@ -2,19 +2,16 @@
 //! if it was given one further in, hears the same. A method that nobody serves is `other`, whatever its path says.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{LazyLock, OnceLock};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body::{Frame, SizeHint};
 use metrics::{Counter, Gauge, Histogram};
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::methods;
+use super::seen::{Next, seen};
 use super::traces::SpanSlot;
 use super::wrap::{Arrived, Inner, Wrap, ask};
 use crate::metrics::{families, is_listened_to};
@@ -153,6 +150,21 @@ impl Call {
             span.end();
         }
     }
+
+    /// What comes of its stream next: it is under way until that has ended.
+    fn streams(&mut self, next: &Next) {
+        match next {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref()
+                    && let Some(code) = code(trailers)
+                {
+                    self.ended(code, || Status::from_header_map(trailers));
+                }
+            }
+            Some(Err(status)) => self.ended(status.code() as usize, || Some(status.clone())),
+            None => self.ended(Code::Ok as usize, || None),
+        }
+    }
 }
 
 impl Drop for Call {
@@ -197,7 +209,7 @@ fn conclude(mut call: Call, response: Response<Body>) -> Response<Body> {
     match code(response.headers()) {
         Some(code) => call.ended(code, || Status::from_header_map(response.headers())),
         None if response.status() != StatusCode::OK => call.ended(NOT_GRPC, || None),
-        None if call.measured.is_stream => return response.map(|body| Body::new(Streamed { body, call })),
+        None if call.measured.is_stream => return response.map(|body| seen(body, move |next| call.streams(next))),
         // Whatever goes out now, it was answered.
         None => call.ended(Code::Ok as usize, || None),
     }
@@ -207,42 +219,6 @@ fn conclude(mut call: Call, response: Response<Body>) -> Response<Body> {
 /// The code in headers or trailers, if they have one.
 fn code(headers: &HeaderMap) -> Option<usize> {
     headers.get(Status::GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()) as usize)
-}
-
-/// A stream that is under way until it has ended.
-struct Streamed {
-    body: Body,
-    call: Call,
-}
-
-impl http_body::Body for Streamed {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        match &frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(trailers) = frame.trailers_ref()
-                    && let Some(code) = code(trailers)
-                {
-                    self.call.ended(code, || Status::from_header_map(trailers));
-                }
-            }
-            Poll::Ready(Some(Err(status))) => self.call.ended(status.code() as usize, || Some(status.clone())),
-            Poll::Ready(None) => self.call.ended(Code::Ok as usize, || None),
-            Poll::Pending => {}
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]

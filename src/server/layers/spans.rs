@@ -2,13 +2,9 @@
 //! of the log, at a level that says whose fault it is, and its error names the id that the line has.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -16,6 +12,7 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use super::methods::is_stream;
+use super::seen::seen;
 use super::wrap::{Inner, Wrap, ask};
 use crate::model::truncate_at_char;
 use crate::proto::status::{name_call, reason_of};
@@ -65,7 +62,18 @@ impl Wrap for Spans {
         let mut response = ask(inner, request).instrument(span.clone()).await;
         let call = Call { id, began, span, is_stream, troubled: self.0 };
         call.ended(response.headers_mut());
-        if is_stream { response.map(|body| Body::new(Watched { body, call })) } else { response }
+        if !is_stream {
+            return response;
+        }
+        response.map(|body| {
+            seen(body, move |next| {
+                if let Some(Ok(frame)) = next
+                    && let Some(trailers) = frame.trailers_mut()
+                {
+                    call.ended(trailers);
+                }
+            })
+        })
     }
 }
 
@@ -106,39 +114,14 @@ impl Call {
     }
 }
 
-/// The body of a stream, whose end is told.
-struct Watched {
-    body: Body,
-    call: Call,
-}
-
-impl http_body::Body for Watched {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &mut polled
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            self.call.ended(trailers);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
+    use bytes::Bytes;
+    use http_body::Frame;
     use tonic_types::StatusExt as _;
     use tower::{Layer as _, ServiceExt as _};
 
