@@ -3,77 +3,27 @@
 //!
 //! `cargo bench --bench edge`
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+mod plane;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use workplane::proto::v1;
 use workplane::proto::v1::observation_service_client::ObservationServiceClient;
 use workplane::proto::v1::worker_service_client::WorkerServiceClient;
 
-const RUNTIME: &str = "embedded-worker-runtime";
+use plane::{Plane, RUNTIME, connect, input, spawn};
+
 const IN_FLIGHT: usize = 64;
 const CONNECTIONS: usize = 4;
 const OBSERVERS: usize = 100;
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(3);
 const INPUTS: usize = 10_000;
-
-/// A control plane that ends with this.
-struct Plane(Child);
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        // It may have ended by itself; what matters is that it is gone.
-        drop(self.0.kill());
-    }
-}
-
-fn start() -> (Plane, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_workplane"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "error"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("it is piped");
-    BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
-    let address = line.trim().strip_prefix("listening on ").expect("it says where it listens");
-    (Plane(child), format!("http://{address}"))
-}
-
-async fn connect(endpoint: &str) -> Vec<Channel> {
-    let connect =
-        || async { Endpoint::from_shared(endpoint.to_owned()).expect("it is up").connect().await.expect("it is up") };
-    futures_util::future::join_all((0..CONNECTIONS).map(|_| connect())).await
-}
-
-async fn spawn(channel: &Channel) -> String {
-    let request = v1::SpawnWorkerRequest {
-        runtime_id: RUNTIME.to_owned(),
-        intent: Some(v1::SpawnIntent {
-            kind: Some(v1::spawn_intent::Kind::WorkspaceCompanion(v1::WorkspaceCompanion {})),
-        }),
-        ..v1::SpawnWorkerRequest::default()
-    };
-    let answer = WorkerServiceClient::new(channel.clone()).spawn_worker(request).await.expect("a worker");
-    answer.into_inner().worker.expect("a worker").worker_id
-}
-
-fn input(worker_id: &str) -> v1::SendInputRequest {
-    v1::SendInputRequest {
-        runtime_id: RUNTIME.to_owned(),
-        worker_id: worker_id.to_owned(),
-        kind: v1::WorkerInputKind::System.into(),
-        content: "x".repeat(200),
-        ..v1::SendInputRequest::default()
-    }
-}
 
 /// Calls a second with `IN_FLIGHT` at once, and the median and 99th percentile of one.
 async fn rate<F, R>(call: impl Fn(usize) -> F) -> (f64, Duration, Duration)
@@ -111,7 +61,7 @@ fn told(what: &str, (rate, p50, p99): (f64, Duration, Duration), limit: f64) {
 async fn calls(channels: &[Channel]) {
     let mut workers = Vec::new();
     for _ in 0..IN_FLIGHT {
-        workers.push(spawn(&channels[0]).await);
+        workers.push(spawn(channels[0].clone()).await);
     }
     let on = |n: usize| channels[n % CONNECTIONS].clone();
     let health = rate(|n| {
@@ -139,7 +89,7 @@ async fn calls(channels: &[Channel]) {
 
 /// Durable frames a second over all observers of one worker, from the first input to the last frame.
 async fn deliveries(channels: &[Channel]) {
-    let worker_id = spawn(&channels[0]).await;
+    let worker_id = spawn(channels[0].clone()).await;
     let observe = (0..OBSERVERS).map(|n| {
         let mut client = ObservationServiceClient::new(channels[n % CONNECTIONS].clone());
         let request = v1::ObserveWorkerRequest {
@@ -183,8 +133,8 @@ async fn deliveries(channels: &[Channel]) {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
-    let (_plane, endpoint) = start();
-    let channels = connect(&endpoint).await;
+    let plane = Plane::start(&[]);
+    let channels = connect(&plane.endpoint, CONNECTIONS).await;
     for round in 1..=ROUNDS {
         println!("round {round}");
         calls(&channels).await;

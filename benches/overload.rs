@@ -7,10 +7,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed, and says where")]
 
+mod plane;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,14 +20,15 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 use workplane::proto::v1;
 use workplane::proto::v1::worker_service_client::WorkerServiceClient;
 
-const RUNTIME: &str = "embedded-worker-runtime";
+use plane::{Plane, RUNTIME, connect, input, spawn};
+
 /// So many callers take all that there is.
 const CALLERS: usize = 240;
 const CALLERS_EACH: usize = 60;
@@ -38,39 +39,18 @@ const PEAK: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 const WORKERS: usize = 64;
 
-/// A control plane that ends with this.
-struct Plane(Child);
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        // It may have ended by itself; what matters is that it is gone.
-        drop(self.0.kill());
-    }
+fn start(directory: &Path) -> Plane {
+    let config = directory.join("serve.toml");
+    fs::write(&config, "[limits]\nmax_workers = 100000\n[retention]\nmax_bytes = \"256MiB\"\n").unwrap();
+    let data = directory.join("data");
+    Plane::start(&["--config", config.to_str().unwrap(), "--data-dir", data.to_str().unwrap()])
 }
 
-impl Plane {
-    fn start(directory: &Path) -> (Self, String) {
-        let config = directory.join("serve.toml");
-        fs::write(&config, "[limits]\nmax_workers = 100000\n[retention]\nmax_bytes = \"256MiB\"\n").unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_workplane"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "error", "--config", config.to_str().unwrap()])
-            .args(["--data-dir", directory.join("data").to_str().unwrap()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
-        let address = line.trim().strip_prefix("listening on ").expect("it says where it listens");
-        (Self(child), format!("http://{address}"))
-    }
-
-    /// The most memory that it ever had, in bytes.
-    fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-    }
+/// The most memory that a process ever had, in bytes.
+fn memory(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 /// What became of calls.
@@ -91,7 +71,7 @@ struct Crowd {
 
 impl Crowd {
     async fn of(callers: usize, endpoint: &str, workers: &[String]) -> Self {
-        let channels = join_all((0..callers / CALLERS_EACH).map(|_| connect(endpoint))).await;
+        let channels = connect(endpoint, callers / CALLERS_EACH).await;
         let (told, over) = (Arc::<Told>::default(), Arc::<AtomicBool>::default());
         let callers = (0..callers).map(|n| {
             let client = WorkerServiceClient::new(channels[n / CALLERS_EACH].clone());
@@ -118,13 +98,7 @@ impl Crowd {
 }
 
 async fn go_on(mut client: WorkerServiceClient<Channel>, worker_id: String, told: Arc<Told>, over: Arc<AtomicBool>) {
-    let request = v1::SendInputRequest {
-        runtime_id: RUNTIME.to_owned(),
-        worker_id,
-        kind: v1::WorkerInputKind::System.into(),
-        content: "x".repeat(200),
-        ..v1::SendInputRequest::default()
-    };
+    let request = input(&worker_id);
     while !over.load(Ordering::Relaxed) {
         let began = Instant::now();
         match client.send_input(request.clone()).await {
@@ -137,22 +111,6 @@ async fn go_on(mut client: WorkerServiceClient<Channel>, worker_id: String, told
             Err(status) => *told.failed.lock().entry(status.to_string()).or_default() += 1,
         }
     }
-}
-
-async fn connect(endpoint: &str) -> Channel {
-    Endpoint::from_shared(endpoint.to_owned()).unwrap().connect().await.expect("it is up")
-}
-
-async fn spawn(channel: &Channel) -> String {
-    let request = v1::SpawnWorkerRequest {
-        runtime_id: RUNTIME.to_owned(),
-        intent: Some(v1::SpawnIntent {
-            kind: Some(v1::spawn_intent::Kind::WorkspaceCompanion(v1::WorkspaceCompanion {})),
-        }),
-        ..v1::SpawnWorkerRequest::default()
-    };
-    let answer = WorkerServiceClient::new(channel.clone()).spawn_worker(request).await.expect("a worker");
-    answer.into_inner().worker.expect("a worker").worker_id
 }
 
 /// Asks for health and stops a worker again and again; how long each took.
@@ -205,25 +163,26 @@ async fn main() {
 }
 
 async fn run(directory: &Path, seconds: u64) -> usize {
-    let (plane, endpoint) = Plane::start(directory);
-    let channel = connect(&endpoint).await;
-    let workers = join_all((0..WORKERS).map(|_| spawn(&channel))).await;
+    let plane = start(directory);
+    let endpoint = &plane.endpoint;
+    let channel = connect(endpoint, 1).await.remove(0);
+    let workers = join_all((0..WORKERS).map(|_| spawn(channel.clone()))).await;
     let mut spare = Vec::new();
     for _ in 0..seconds * 20 {
-        spare.push(spawn(&channel).await);
+        spare.push(spawn(channel.clone()).await);
     }
-    let crowd = Crowd::of(CALLERS, &endpoint, &workers).await;
+    let crowd = Crowd::of(CALLERS, endpoint, &workers).await;
     crowd.rate(LOOK).await;
     let peak = crowd.rate(PEAK).await;
     crowd.end().await;
 
-    let crowd = Crowd::of(CALLERS * TIMES, &endpoint, &workers).await;
+    let crowd = Crowd::of(CALLERS * TIMES, endpoint, &workers).await;
     let lane = tokio::spawn(in_the_lane(channel, spare, crowd.over.clone()));
     let goodput = crowd.rate(Duration::from_secs(seconds)).await;
     let answered = crowd.end().await;
     let [mut health, mut stops] = lane.await.unwrap();
 
-    let crowd = Crowd::of(CALLERS, &endpoint, &workers).await;
+    let crowd = Crowd::of(CALLERS, endpoint, &workers).await;
     let mut back = None;
     for look in 1..=10 {
         if crowd.rate(LOOK).await >= 0.95 * peak {
@@ -252,7 +211,7 @@ async fn run(directory: &Path, seconds: u64) -> usize {
         let holds = calls > 0 && p99 <= Duration::from_millis(250);
         verdict.told(&format!("p99 of {calls} of {what}"), &format!("{p99:.1?}"), "250 ms or less", holds);
     }
-    let memory = plane.memory() >> 20;
+    let memory = memory(plane.child.id()) >> 20;
     verdict.told("memory at most", &format!("{memory} MiB"), "512 MiB or less", memory <= 512);
     let told_back = back.map_or_else(|| "not in 10 s".to_owned(), |look| format!("within {look} s"));
     verdict.told("95 % of the peak again", &told_back, "10 s or less", back.is_some());

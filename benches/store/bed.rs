@@ -17,8 +17,7 @@ use workplane::model::{
 use workplane::proto::ProtoRecords;
 use workplane::runtime::LocalRuntime;
 
-/// How long an input is.
-pub(crate) const PAYLOAD: usize = 200;
+use crate::plane::PAYLOAD;
 
 /// An engine, and what it did to its disk. Cheap to clone.
 #[derive(Clone)]

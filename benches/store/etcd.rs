@@ -11,9 +11,9 @@ use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
-use crate::bed::PAYLOAD;
-use crate::grpc::connect;
+use crate::grpc::CONNECTIONS;
 use crate::load::{Measured, load};
+use crate::plane::{PAYLOAD, connect};
 use crate::processor::Meter;
 
 /// `etcdserverpb.PutRequest`, as far as it is used.
@@ -77,7 +77,7 @@ impl Etcd {
 
     /// Puts to as many keys, so many at once.
     pub(crate) async fn put(&self, waiting: usize) -> (Measured, [f64; 2]) {
-        let channels = connect(&self.endpoint).await;
+        let channels = connect(&self.endpoint, CONNECTIONS).await;
         let meter = Meter::of(self.child.id());
         let measured = load(waiting, move |n| {
             let channel = channels[n % channels.len()].clone();

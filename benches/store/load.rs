@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use crate::bed::PAYLOAD;
+use crate::plane::PAYLOAD;
 
 /// How long one load of a round goes on.
 const LASTING: Duration = Duration::from_millis(600);

@@ -23,6 +23,8 @@ mod etcd;
 mod growth;
 mod grpc;
 mod load;
+#[path = "../plane/mod.rs"]
+mod plane;
 mod processor;
 mod restart;
 mod rounds;

@@ -10,7 +10,7 @@ use workplane::model::{InputKind, RequestId};
 
 use crate::bed::Bed;
 use crate::etcd::Etcd;
-use crate::grpc::Plane;
+use crate::grpc::Driven;
 use crate::load::{Measured, bare, load};
 use crate::verdict::{Verdict, median};
 
@@ -126,7 +126,7 @@ async fn drive(bed: &Bed, waiting: usize, form: Form) -> Measured {
 
 /// The binary without and with a data directory: what the latter does over 64 workers and over one.
 async fn over_grpc(dir: &Path, ratios: &mut Ratios) -> (Measured, Measured) {
-    let (memory, durable) = (Plane::start(None).await, Plane::start(Some(&dir.join("plane"))).await);
+    let (memory, durable) = (Driven::start(None).await, Driven::start(Some(&dir.join("plane"))).await);
     let mut both = [MANY, ONE].map(|form| (form, None));
     for (form, done) in &mut both {
         let (fast, kept) = (memory.drive(WAITING, form.workers).await, durable.drive(WAITING, form.workers).await);
