@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::load::RETRY;
 use super::methods::{is_open, takes_a_bundle};
+use super::return_times::SOONEST;
 use super::seen::seen;
 use crate::metrics::Shed;
 use crate::model::{Error, Reason};
@@ -122,7 +122,7 @@ fn too_large() -> Status {
 fn no_room() -> Status {
     Shed::Memory.count();
     let error = Error::new(Reason::Overloaded, "there is no room for more requests now");
-    to_status(&error.retry_after(RETRY))
+    to_status(&error.retry_after(SOONEST))
 }
 
 #[cfg(test)]

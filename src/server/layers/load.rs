@@ -12,6 +12,7 @@ use tonic::body::Body;
 
 use super::held::held;
 use super::methods::{OURS, is_open, is_stream};
+use super::return_times::{ReturnTimes, SOONEST};
 use super::until::Until;
 use super::wrap::{Inner, Wrap, ask};
 use crate::metrics::Shed;
@@ -22,8 +23,6 @@ use crate::server::drain::draining;
 use crate::server::tally::{Counted, Tally};
 use crate::server::{Connection, Drain, Edge};
 
-/// When to come back.
-pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// Methods that pass also when all else is full, by how their names begin.
 const LANE: [&str; 3] = ["Get", "Stop", "Cancel"];
 
@@ -38,6 +37,7 @@ pub(in crate::server) struct Load {
     callers: Tally<Caller>,
     max_streams_per_caller: usize,
     drain: Drain,
+    return_times: Arc<ReturnTimes>,
 }
 
 impl Load {
@@ -52,6 +52,7 @@ impl Load {
             callers: Tally::default(),
             max_streams_per_caller: edge.max_streams_per_caller,
             drain,
+            return_times: Arc::new(ReturnTimes::new()),
         }
     }
 
@@ -77,6 +78,10 @@ impl Load {
         let permit = self.unary.clone().try_acquire_owned().ok();
         permit.or_else(|| if is_in_lane(path) { self.lane.clone().try_acquire_owned().ok() } else { None })
     }
+
+    fn overloaded(&self, why: Shed) -> Response<Body> {
+        overloaded(why, self.return_times.next())
+    }
 }
 
 /// Whether a method ends work or asks how things stand.
@@ -90,7 +95,7 @@ impl Wrap for Load {
         let path = request.uri().path();
         let connection = request.extensions().get::<Connection>().cloned();
         if is_stream(path) {
-            let Some(room) = self.stream(path, &request) else { return overloaded(why(path, Shed::Streams)) };
+            let Some(room) = self.stream(path, &request) else { return self.overloaded(why(path, Shed::Streams)) };
             let pass = request.extensions().get::<Arc<Pass>>();
             let opened = pass.zip(connection.as_ref()).map(|(pass, connection)| pass.open(connection));
             let ends_itself = path.starts_with(OURS);
@@ -102,11 +107,12 @@ impl Wrap for Load {
         let of_connection = match &connection {
             Some(connection) => match connection.unary(is_in_lane(path)) {
                 Some(call) => Some(call),
-                None => return overloaded(Shed::Connection),
+                // Others are none the worse for it.
+                None => return overloaded(Shed::Connection, SOONEST),
             },
             None => None,
         };
-        let Some(_room) = self.unary(path) else { return overloaded(why(path, Shed::Unary)) };
+        let Some(_room) = self.unary(path) else { return self.overloaded(why(path, Shed::Unary)) };
         // Nobody waits for the health of a server that ends.
         let _call = (!is_open(path)).then(|| self.drain.call());
         let response = ask(inner, request).await;
@@ -126,9 +132,9 @@ fn why(path: &str, otherwise: Shed) -> Shed {
     if is_open(path) { Shed::Health } else { otherwise }
 }
 
-fn overloaded(why: Shed) -> Response<Body> {
+fn overloaded(why: Shed, retry: Duration) -> Response<Body> {
     why.count();
-    to_status(&Error::new(Reason::Overloaded, "the server takes no more for now").retry_after(RETRY)).into_http()
+    to_status(&Error::new(Reason::Overloaded, "the server takes no more for now").retry_after(retry)).into_http()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod methods;
 mod panics;
 mod protocol;
 mod refusals;
+mod return_times;
 mod seen;
 mod spans;
 mod traces;
