@@ -69,7 +69,7 @@ pub use parts::{EngineLimits, EngineParts};
 pub use process::{CgroupRoot, Chance, Machine, control_group_root};
 pub use profile::{InputForm, Profile, Profiles, Protocol, Restart};
 pub use read::TranscriptRead;
-pub use receipts::{Outcome, Receipt, ReceiptKey};
+pub use receipts::{Outcome, Receipt, ReceiptKey, ShortKey};
 pub use restarts::Restarts;
 pub use retention::Retention;
 pub use row::{ProcessRecord, WorkerOrigin, WorkerRow};

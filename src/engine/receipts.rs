@@ -12,113 +12,24 @@
 
 mod aging;
 mod entries;
+mod inputs;
+mod receipt;
+
+pub use receipt::{Outcome, Receipt, ReceiptKey, ShortKey};
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use self::aging::Aging;
 use self::entries::Entries;
+use self::inputs::Inputs;
 use super::row::WorkerRow;
-use super::store::{Doubt, Store};
-use crate::model::{BundleRef, CallContext, Error, ErrorClass, Fingerprint, Reason, Result, WorkerId};
-
-/// The scope of a request id: workspace, caller, method and the id itself.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ReceiptKey([u8; 32]);
-
-impl ReceiptKey {
-    /// The key of a call of `method`; `None` where it bears no request id.
-    #[must_use]
-    pub fn of(ctx: &CallContext, method: &str) -> Option<Self> {
-        let request_id = ctx.request_id.as_ref()?;
-        let mut hash = Sha256::new();
-        for part in [ctx.workspace.as_str(), ctx.caller.as_str(), method, request_id.as_str()] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        Some(Self(hash.finalize().into()))
-    }
-
-    /// The key as it is stored.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The key that was stored as `bytes`.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Debug for ReceiptKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02x}{:02x}{:02x}{:02x}…", self.0[0], self.0[1], self.0[2], self.0[3])
-    }
-}
-
-/// What a request did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It made the worker.
-    Created(WorkerId),
-    /// Its input was taken.
-    Input {
-        /// By this worker.
-        worker_id: WorkerId,
-        /// The item's place in the transcript.
-        transcript_sequence: u64,
-        /// The sequence of the `input_accepted` event.
-        event_id: u64,
-    },
-    /// It asked the worker to end.
-    Stopping(WorkerId),
-    /// It stored the bundle.
-    Bundle(BundleRef),
-    /// It removed the bundle.
-    BundleRemoved(BundleRef),
-    /// It deleted the worker.
-    Deleted {
-        /// Which.
-        worker_id: WorkerId,
-        /// Its row as it was last, for repeats of what was asked of it before; absent where that could not be read.
-        last: Option<Box<WorkerRow>>,
-    },
-}
-
-impl Outcome {
-    /// The worker it was about, if it was about one.
-    #[must_use]
-    pub fn worker_id(&self) -> Option<&WorkerId> {
-        match self {
-            Self::Created(worker_id)
-            | Self::Input { worker_id, .. }
-            | Self::Stopping(worker_id)
-            | Self::Deleted { worker_id, .. } => Some(worker_id),
-            Self::Bundle(_) | Self::BundleRemoved(_) => None,
-        }
-    }
-}
-
-/// A request's answer, kept with its effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// Under what it is found.
-    pub key: ReceiptKey,
-    /// What the request was.
-    pub fingerprint: Fingerprint,
-    /// What it did.
-    pub outcome: Outcome,
-    /// When, by the host's clock.
-    pub at: SystemTime,
-}
+use super::store::{Doubt, Store, StoreFault};
+use crate::model::{CallContext, Error, ErrorClass, Fingerprint, Reason, Result, WorkerId};
 
 /// What became of a held request.
 type Settled = Option<Result<Outcome>>;
@@ -143,12 +54,14 @@ pub(super) struct Receipts {
 #[derive(Debug, Default)]
 struct Book {
     entries: Entries<Entry>,
+    /// What workers were told, of which there is one for each input.
+    inputs: Inputs,
     /// Where the row of a worker that was deleted is found.
-    deleted: HashMap<WorkerId, ReceiptKey>,
+    deleted: HashMap<WorkerId, ShortKey>,
     /// When what was answered may be forgotten.
     aging: Aging,
     /// Those that are, or were, in doubt.
-    doubted: Vec<ReceiptKey>,
+    doubted: Vec<ShortKey>,
 }
 
 impl Entry {
@@ -162,14 +75,20 @@ impl Entry {
 
 impl Book {
     fn answer(&mut self, receipt: Receipt) {
-        self.aging.add(receipt.key, receipt.at);
-        if let Outcome::Deleted { worker_id, last: Some(_) } = &receipt.outcome {
-            self.deleted.insert(worker_id.clone(), receipt.key);
+        let key = receipt.key.short();
+        if self.inputs.add(&receipt) {
+            self.entries.remove(&key);
+            return;
         }
-        self.entries.insert(receipt.key, Entry::Answered(receipt));
+        self.aging.add(key, receipt.at);
+        if let Outcome::Deleted { worker_id, last: Some(_) } = &receipt.outcome {
+            self.deleted.insert(worker_id.clone(), key);
+        }
+        self.entries.insert(key, Entry::Answered(receipt));
     }
 
-    fn forget(&mut self, key: &ReceiptKey) {
+    fn forget(&mut self, key: &ShortKey) {
+        self.inputs.remove(key);
         if let Some(Entry::Answered(Receipt { outcome: Outcome::Deleted { worker_id, .. }, .. })) =
             self.entries.remove(key)
         {
@@ -201,9 +120,13 @@ impl Receipts {
     pub(super) async fn claim(&self, ctx: &CallContext, method: &str) -> Result<Claim> {
         let Some(key) = ReceiptKey::of(ctx, method) else { return Ok(Claim::Anonymous) };
         loop {
-            let mut waiting = match self.look(ctx, key)? {
+            let mut waiting = match self.look(ctx, &key)? {
                 Looked::Claimed(claim) => return Ok(claim),
                 Looked::Held(waiting) => waiting,
+                Looked::Stored(worker_id) => match self.stored(ctx, &key, &worker_id).await? {
+                    Some(outcome) => return Ok(Claim::Repeat(outcome)),
+                    None => continue,
+                },
             };
             let settled = tokio::time::timeout_at(ctx.deadline, waiting.wait_for(Option::is_some)).await;
             let settled =
@@ -216,17 +139,34 @@ impl Receipts {
         }
     }
 
-    fn look(&self, ctx: &CallContext, key: ReceiptKey) -> Result<Looked> {
+    /// What is stored of an input; `None` where it was forgotten meanwhile.
+    async fn stored(&self, ctx: &CallContext, key: &ReceiptKey, worker_id: &WorkerId) -> Result<Option<Outcome>> {
+        let read = tokio::time::timeout_at(ctx.deadline, self.store.receipt(key, worker_id)).await;
+        let read = read.map_err(|_| Error::new(Reason::DeadlineExceeded, "the first answer is still being read"))?;
+        match read.map_err(unread)? {
+            Some(receipt) if receipt.fingerprint == ctx.fingerprint => Ok(Some(receipt.outcome)),
+            Some(_) => Err(reused(ctx)),
+            None => {
+                self.book.lock().inputs.remove(&key.short());
+                Ok(None)
+            }
+        }
+    }
+
+    fn look(&self, ctx: &CallContext, key: &ReceiptKey) -> Result<Looked> {
         let mut book = self.book.lock();
-        Ok(match book.entries.get(&key).filter(|entry| !self.is_void(entry)) {
+        Ok(match book.entries.get(&key.short()).filter(|entry| !self.is_void(entry)) {
             Some(entry) if entry.fingerprint() != ctx.fingerprint => return Err(reused(ctx)),
             Some(Entry::InDoubt(..)) => return Err(in_doubt()),
             Some(Entry::Held(_, settled)) => Looked::Held(settled.clone()),
             Some(Entry::Answered(receipt)) => Looked::Claimed(Claim::Repeat(receipt.outcome.clone())),
             None => {
+                if let Some(worker_id) = book.inputs.get(&key.short()) {
+                    return Ok(Looked::Stored(worker_id));
+                }
                 let (settle, settled) = watch::channel(None);
-                let fingerprint = ctx.fingerprint;
-                book.entries.insert(key, Entry::Held(fingerprint, settled));
+                let (key, fingerprint) = (*key, ctx.fingerprint);
+                book.entries.insert(key.short(), Entry::Held(fingerprint, settled));
                 let (receipts, stage) = (self.clone(), Mutex::new(Stage::Begun));
                 Looked::Claimed(Claim::New(Hold { receipts, key, fingerprint, settle, stage }))
             }
@@ -263,7 +203,8 @@ impl Receipts {
 
     /// How many requests are known: answered, being done or in doubt.
     pub(super) fn count(&self) -> u64 {
-        self.book.lock().entries.len() as u64
+        let book = self.book.lock();
+        (book.entries.len() + book.inputs.len()) as u64
     }
 
     /// The row of a worker that was deleted, as it was last, for as long as the deletion is remembered.
@@ -290,6 +231,8 @@ fn reused(ctx: &CallContext) -> Error {
 enum Looked {
     Claimed(Claim),
     Held(watch::Receiver<Settled>),
+    /// An input that this worker took: what it was answered is in the store.
+    Stored(WorkerId),
 }
 
 /// Nobody is left who could say what became of a request: it is to be sent again, and says so until that is known.
@@ -301,6 +244,15 @@ pub(super) fn given_up() -> Error {
 fn in_doubt() -> Error {
     Error::new(Reason::RemoteRuntimeNetworkError, "it is not known yet whether it was done")
         .retry_after(Duration::from_secs(1))
+}
+
+/// It was done, and what it was answered cannot be read: not now, or never.
+fn unread(fault: StoreFault) -> Error {
+    const WHAT: &str = "it was done, and what it was answered cannot be read";
+    match fault {
+        StoreFault::Damaged => Error::new(Reason::StoreError, WHAT),
+        _ => Error::new(Reason::RemoteRuntimeNetworkError, WHAT).retry_after(Duration::from_secs(1)),
+    }
 }
 
 /// Lets go of a request of which nothing was done, and gives the reason back. One of which that is not known is given up.
@@ -356,7 +308,7 @@ impl Hold {
     /// Nothing was done.
     pub(super) fn refused(mut self, error: Error) {
         *self.stage.get_mut() = Stage::Settled;
-        self.receipts.book.lock().entries.remove(&self.key);
+        self.receipts.book.lock().entries.remove(&self.key.short());
         self.settle.send_replace(Some(Err(error)));
     }
 }
@@ -372,10 +324,10 @@ impl Drop for Hold {
         };
         let mut book = self.receipts.book.lock();
         match doubt {
-            None => book.entries.remove(&self.key),
+            None => book.entries.remove(&self.key.short()),
             Some(doubt) => {
-                book.doubted.push(self.key);
-                book.entries.insert(self.key, Entry::InDoubt(self.fingerprint, doubt))
+                book.doubted.push(self.key.short());
+                book.entries.insert(self.key.short(), Entry::InDoubt(self.fingerprint, doubt))
             }
         };
     }

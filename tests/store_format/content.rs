@@ -44,7 +44,8 @@ pub(crate) fn batches() -> Vec<Batch> {
         batches.push(ended.batch(round.into(), 90 + round));
     }
     batches.push(Batch { bundles: vec![bundle("2")], ..Batch::default() });
-    let forgotten = (90..100).map(|key| Forgotten { key: key_of(key), worker_id: Some(worker_ids()[1].clone()) });
+    let forgotten =
+        (90..100).map(|key| Forgotten { key: key_of(key).short(), worker_id: Some(worker_ids()[1].clone()) });
     batches.push(Batch { forgotten: forgotten.collect(), ..Batch::default() });
     let receipts = vec![receipt(13, Outcome::Stopping(worker_ids()[2].clone()))];
     let deletion = Some(Deletion { worker_id: worker_ids()[2].clone(), revision: Some(1) });

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Book, Entry, ReceiptKey, Receipts};
+use super::{Book, Entry, Receipts, ShortKey};
 use crate::engine::store::Forgotten;
 use crate::model::WorkerId;
 
@@ -18,16 +18,16 @@ const TOGETHER: Duration = Duration::from_mins(10);
 #[derive(Debug, Default)]
 pub(super) struct Aging {
     /// Not old enough yet, by when the last of them may have been given.
-    young: BTreeMap<SystemTime, Vec<ReceiptKey>>,
+    young: BTreeMap<SystemTime, Vec<ShortKey>>,
     /// Old enough, and still to be looked at.
-    ripe: Vec<Vec<ReceiptKey>>,
+    ripe: Vec<Vec<ShortKey>>,
     /// Old enough, and kept for their worker's life.
-    kept: HashMap<WorkerId, Vec<ReceiptKey>>,
+    kept: HashMap<WorkerId, Vec<ShortKey>>,
 }
 
 impl Aging {
     /// An answer was given.
-    pub(super) fn add(&mut self, key: ReceiptKey, at: SystemTime) {
+    pub(super) fn add(&mut self, key: ShortKey, at: SystemTime) {
         // A clock that is before 1970 is wrong, and by how much is of no use.
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let together = UNIX_EPOCH + TOGETHER * u32::try_from(since / TOGETHER.as_secs() + 1).unwrap_or(u32::MAX);
@@ -43,7 +43,7 @@ impl Aging {
     }
 
     /// The next one that is old enough.
-    pub(super) fn next(&mut self) -> Option<ReceiptKey> {
+    pub(super) fn next(&mut self) -> Option<ShortKey> {
         loop {
             let keys = self.ripe.last_mut()?;
             match keys.pop() {
@@ -54,7 +54,7 @@ impl Aging {
     }
 
     /// This one is kept as long as its worker is there.
-    pub(super) fn keep(&mut self, worker_id: &WorkerId, key: ReceiptKey) {
+    pub(super) fn keep(&mut self, worker_id: &WorkerId, key: ShortKey) {
         match self.kept.get_mut(worker_id) {
             Some(keys) => keys.push(key),
             None => _ = self.kept.insert(worker_id.clone(), vec![key]),
@@ -62,7 +62,7 @@ impl Aging {
     }
 
     /// These could not be forgotten, and are looked at again.
-    pub(super) fn again(&mut self, keys: Vec<ReceiptKey>) {
+    pub(super) fn again(&mut self, keys: Vec<ShortKey>) {
         self.ripe.push(keys);
     }
 }
@@ -74,16 +74,18 @@ impl Receipts {
     pub(crate) fn ripen(&self, now: SystemTime, is_gone: impl Fn(&WorkerId) -> bool) {
         // A clock that stepped back makes nothing older.
         if let Some(before) = now.checked_sub(KEPT_FOR) {
-            self.book.lock().aging.ripen(before, is_gone);
+            let mut book = self.book.lock();
+            book.aging.ripen(before, &is_gone);
+            book.inputs.ripen(before, &is_gone);
         }
     }
 
     /// Some of those that need not be kept, of `most` that are looked at; `None` once all were.
     pub(crate) fn outdated(&self, most: usize, is_gone: impl Fn(&WorkerId) -> bool) -> Option<Vec<Forgotten>> {
         let mut book = self.book.lock();
-        let Book { entries, aging, .. } = &mut *book;
-        let mut outdated = Vec::new();
-        for looked in 0..most {
+        let Book { entries, aging, inputs, .. } = &mut *book;
+        let mut outdated: Vec<_> = std::iter::from_fn(|| inputs.next()).take(most).collect();
+        for looked in outdated.len()..most {
             let Some(key) = aging.next() else { return (looked > 0).then_some(outdated) };
             let Some(Entry::Answered(receipt)) = entries.get(&key) else { continue };
             match receipt.outcome.worker_id() {
@@ -104,7 +106,13 @@ impl Receipts {
 
     /// These could not be forgotten yet.
     pub(crate) fn remember(&self, remembered: Vec<Forgotten>) {
-        self.book.lock().aging.again(remembered.into_iter().map(|it| it.key).collect());
+        let mut book = self.book.lock();
+        let Book { entries, aging, inputs, .. } = &mut *book;
+        let (ours, of_inputs): (Vec<_>, Vec<_>) = remembered.into_iter().partition(|it| entries.get(&it.key).is_some());
+        aging.again(ours.into_iter().map(|it| it.key).collect());
+        for it in &of_inputs {
+            inputs.again(it);
+        }
     }
 }
 
@@ -114,7 +122,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::engine::receipts::{Outcome, Receipt};
+    use crate::engine::receipts::{Outcome, Receipt, ReceiptKey};
     use crate::engine::store::MemoryStore;
     use crate::model::Fingerprint;
 
@@ -127,7 +135,7 @@ mod tests {
         let receipt = |n: u64| {
             let key = ReceiptKey::from_bytes(std::array::from_fn(|at| n.to_le_bytes()[at % 8]));
             let worker_id = workers[usize::try_from(n).unwrap() % workers.len()].clone();
-            let outcome = Outcome::Input { worker_id, transcript_sequence: n, event_id: n };
+            let outcome = Outcome::Stopping(worker_id);
             let at = SystemTime::UNIX_EPOCH + Duration::from_millis(n);
             Receipt { key, fingerprint, outcome, at }
         };

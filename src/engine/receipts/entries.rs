@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 
-use super::ReceiptKey;
+use super::ShortKey;
 
 /// One for each first byte of a key. Keys are hashes: they spread evenly.
 const PARTS: usize = 1 << u8::BITS;
+/// Room for so many is not given back: they come and go with each request.
+const FEW: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Entries<V>(Vec<HashMap<ReceiptKey, V>>);
+pub(super) struct Entries<V>(Vec<HashMap<ShortKey, V>>);
 
 impl<V> Default for Entries<V> {
     fn default() -> Self {
@@ -27,24 +29,36 @@ impl<V> Entries<V> {
         self.0.iter().map(HashMap::len).sum()
     }
 
-    pub(super) fn get(&self, key: &ReceiptKey) -> Option<&V> {
+    pub(super) fn get(&self, key: &ShortKey) -> Option<&V> {
         self.0[part(key)].get(key)
     }
 
-    pub(super) fn insert(&mut self, key: ReceiptKey, value: V) -> Option<V> {
+    pub(super) fn insert(&mut self, key: ShortKey, value: V) -> Option<V> {
         self.0[part(&key)].insert(key, value)
     }
 
-    pub(super) fn remove(&mut self, key: &ReceiptKey) -> Option<V> {
+    /// Removes those for which `is_out` says so, and hands their keys over.
+    pub(super) fn extract(&mut self, is_out: impl Fn(&V) -> bool, mut out: impl FnMut(ShortKey, V)) {
+        for entries in &mut self.0 {
+            entries.extract_if(|_, value| is_out(value)).for_each(|(key, value)| out(key, value));
+            give_back(entries);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &ShortKey) -> Option<V> {
         let entries = &mut self.0[part(key)];
         let removed = entries.remove(key);
-        if entries.len() * 8 < entries.capacity() {
-            entries.shrink_to(entries.len() * 2);
-        }
+        give_back(entries);
         removed
     }
 }
 
-fn part(key: &ReceiptKey) -> usize {
-    usize::from(key.as_bytes()[0])
+fn give_back<V>(entries: &mut HashMap<ShortKey, V>) {
+    if entries.capacity() > FEW && entries.len() * 8 < entries.capacity() {
+        entries.shrink_to(entries.len() * 2);
+    }
+}
+
+fn part(key: &ShortKey) -> usize {
+    usize::from(key.0[0])
 }

@@ -11,7 +11,7 @@ use super::{
     StoredWorker, WorkerChange, event_bytes,
 };
 use crate::engine::frame::Frame;
-use crate::engine::receipts::{Receipt, ReceiptKey};
+use crate::engine::receipts::{Receipt, ReceiptKey, ShortKey};
 use crate::model::{ConfigBundle, EventKind, WorkerId};
 
 /// What a row, a bundle or a receipt counts for.
@@ -28,7 +28,7 @@ struct State {
     position: u64,
     workers: BTreeMap<WorkerId, Log>,
     bundles: Vec<Arc<ConfigBundle>>,
-    receipts: HashMap<ReceiptKey, Receipt>,
+    receipts: HashMap<ShortKey, Receipt>,
     /// What all events take.
     event_bytes: u64,
     /// How much all may take; nothing but memory itself bounds it where unset.
@@ -106,7 +106,7 @@ impl State {
         self.position = position;
         self.bundles.retain(|bundle| !removed_bundles.contains(&bundle.reference()));
         self.bundles.extend(bundles);
-        self.receipts.extend(receipts.into_iter().map(|receipt| (receipt.key, receipt)));
+        self.receipts.extend(receipts.into_iter().map(|receipt| (receipt.key.short(), receipt)));
         for forgotten in forgotten {
             self.receipts.remove(&forgotten.key);
         }
@@ -241,6 +241,14 @@ impl Store for MemoryStore {
 
     fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>> {
         Box::pin(async move { Ok(self.0.lock().log(worker_id)?.map(|log| log.stored.clone())) })
+    }
+
+    fn receipt<'a>(&'a self, key: &'a ReceiptKey, worker_id: &'a WorkerId) -> Read<'a, Option<Receipt>> {
+        Box::pin(async move {
+            let state = self.0.lock();
+            state.log(worker_id)?;
+            Ok(state.receipts.get(&key.short()).filter(|receipt| receipt.key == *key).cloned())
+        })
     }
 
     fn revision(&self, worker_id: &WorkerId) -> Option<u64> {

@@ -31,7 +31,7 @@ pub(in crate::engine) use test_records::{TableRecords, restore_all};
 pub use unsteady::{Unsteadiness, UnsteadyStore};
 
 use super::frame::Frame;
-use super::receipts::{Receipt, ReceiptKey};
+use super::receipts::{Receipt, ReceiptKey, ShortKey};
 use super::row::WorkerRow;
 use crate::model::{BundleRef, ConfigBundle, EventKind, WorkerId};
 
@@ -104,7 +104,7 @@ pub struct Batch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forgotten {
     /// Which.
-    pub key: ReceiptKey,
+    pub key: ShortKey,
     /// The worker it is about, if it is about one.
     pub worker_id: Option<WorkerId>,
 }
@@ -234,6 +234,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// A worker as it landed last.
     fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>>;
+
+    /// What a request was answered with that was about this worker, if that is kept.
+    fn receipt<'a>(&'a self, key: &'a ReceiptKey, worker_id: &'a WorkerId) -> Read<'a, Option<Receipt>>;
 
     /// How many batches of a worker have landed; `None` where there is no such worker. Nothing is read for it, so that it
     /// is known also where its row cannot be.

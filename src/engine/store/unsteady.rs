@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Batch, Commit, Doubt, EachEnded, MemoryStore, Read, Restored, Select, Store, StoreFault, StoredWorker};
 use crate::engine::frame::Frame;
+use crate::engine::receipts::{Receipt, ReceiptKey};
 use crate::model::WorkerId;
 
 /// How a store misbehaves.
@@ -196,6 +197,10 @@ impl Store for UnsteadyStore {
 
     fn worker<'a>(&'a self, worker_id: &'a WorkerId) -> Read<'a, Option<StoredWorker>> {
         self.inner.worker(worker_id)
+    }
+
+    fn receipt<'a>(&'a self, key: &'a ReceiptKey, worker_id: &'a WorkerId) -> Read<'a, Option<Receipt>> {
+        self.inner.receipt(key, worker_id)
     }
 
     fn revision(&self, worker_id: &WorkerId) -> Option<u64> {

@@ -40,6 +40,10 @@ impl Store for Forgetful {
         self.inner.worker(worker_id)
     }
 
+    fn receipt<'a>(&'a self, key: &'a ReceiptKey, worker_id: &'a WorkerId) -> Read<'a, Option<Receipt>> {
+        self.inner.receipt(key, worker_id)
+    }
+
     fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
         self.inner.revision(worker_id)
     }

@@ -37,7 +37,7 @@ fn what_a_worker_was_asked_is_answered_for_a_day_after_it_is_gone_also_after_a_r
         receipts.remember(outdated.clone());
         outdated
     };
-    let forgotten = [Forgotten { key, worker_id: Some(worker_id) }];
+    let forgotten = [Forgotten { key: key.short(), worker_id: Some(worker_id) }];
     assert_eq!(outdated(Duration::from_hours(24) - Duration::from_millis(1), true), []);
     assert_eq!(outdated(Duration::from_hours(24 * 365), false), [], "as long as it is there");
     assert_eq!(outdated(Duration::from_hours(25), true), forgotten);
@@ -133,4 +133,29 @@ async fn what_was_given_up_without_a_doubt_of_the_store_stays_unknown() {
     land(&store).await;
     receipts.forget_void();
     assert_eq!(receipts.claim(&ctx(), "SendInput").await.unwrap_err().reason().class(), ErrorClass::Unknown);
+}
+
+#[tokio::test]
+async fn an_input_that_was_answered_is_answered_again_from_the_store_and_never_done_twice() {
+    let store = MemoryStore::new();
+    let receipts = Receipts::new(store.clone());
+    let (first, worker_id) = (held(&receipts).await, WorkerId::generate());
+    let outcome = Outcome::Input { worker_id: worker_id.clone(), transcript_sequence: 3, event_id: 7 };
+    let receipt = first.receipt(outcome.clone(), SystemTime::UNIX_EPOCH);
+    store.commit(Batch { receipts: vec![receipt.clone()], ..Batch::default() }).await.unwrap();
+    first.answered(receipt.clone());
+    assert_eq!((receipts.count(), receipts.book.lock().entries.is_empty()), (1, true));
+    let asked = ctx();
+    let other = CallContext { fingerprint: Fingerprint([7; 32]), ..asked.clone() };
+    let refused = async |ctx: &CallContext| receipts.claim(ctx, "SendInput").await.unwrap_err().reason();
+    match receipts.claim(&asked, "SendInput").await.unwrap() {
+        Claim::Repeat(again) => assert_eq!(again, outcome),
+        claim => panic!("{claim:?}"),
+    }
+    assert_eq!(refused(&other).await, Reason::RequestIdReused);
+    store.spoil(&worker_id, "log: offset 1: a flipped bit");
+    assert_eq!(refused(&asked).await, Reason::StoreError, "what cannot be read is not done again");
+    let forgotten = Forgotten { key: receipt.key.short(), worker_id: None };
+    receipts.forget(&[forgotten]);
+    assert!(matches!(receipts.claim(&asked, "SendInput").await, Ok(Claim::New(_))));
 }

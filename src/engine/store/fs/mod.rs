@@ -28,13 +28,14 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use self::restore::named;
-use self::slot::{ORIGIN, ROW, owner_of};
+use self::slot::{ORIGIN, ROW, RUNTIME, owner_of};
 use super::disk::Disk;
 use super::log::{Damage, Log, LogOptions, LogStanding, Owner, Reached, StoredEvent, UNREAD};
 use super::{
     Batch, Commit, Deletion, Doubt, EachEnded, Read, RecordCodec, Restored, Select, Store, StoreFault, StoredWorker,
 };
 use crate::engine::frame::Frame;
+use crate::engine::receipts::{Receipt, ReceiptKey};
 use crate::model::{EventKind, WorkerId};
 
 /// How many receipts of a damaged worker are kept in one submission.
@@ -187,6 +188,11 @@ impl Store for FsStore {
         self.blocking(move |inner| inner.worker(owner))
     }
 
+    fn receipt<'a>(&'a self, key: &'a ReceiptKey, worker_id: &'a WorkerId) -> Read<'a, Option<Receipt>> {
+        let (key, owner) = (*key, owner_of(worker_id).unwrap_or(RUNTIME));
+        self.blocking(move |inner| inner.receipt(owner, &key))
+    }
+
     fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
         let known = self.0.log.reader().owner(owner_of(worker_id)?)?;
         known.slots.contains(&ROW).then_some(known.revision)
@@ -235,6 +241,20 @@ impl Inner {
             tracing::error!(worker_id = %owner, %fault, "a worker's records do not decode");
             StoreFault::Damaged
         })
+    }
+
+    /// That of a worker that was deleted for its damage is the runtime's own.
+    fn receipt(&self, owner: Owner, key: &ReceiptKey) -> Result<Option<Receipt>, StoreFault> {
+        let (reader, slot) = (self.log.reader(), slot::receipt(&key.short()));
+        let Some(stored) = reader.get(owner, slot)?.map_or_else(|| reader.get(RUNTIME, slot), |it| Ok(Some(it)))?
+        else {
+            return Ok(None);
+        };
+        let receipt = self.codec.read_receipt(&stored.value).map_err(|fault| {
+            tracing::error!(worker_id = %owner, %fault, "a receipt does not decode");
+            StoreFault::Damaged
+        })?;
+        Ok(Some(receipt).filter(|receipt| receipt.key == *key))
     }
 
     fn read(&self, owner: Owner, select: Select, max_count: usize, max_bytes: usize) -> Result<Vec<Frame>, StoreFault> {

@@ -110,7 +110,7 @@ impl Restoring<'_> {
                 let receipt = self.codec.read_receipt(&value)?;
                 // That of a worker that was deleted for its damage is the runtime's own.
                 let is_its = owner == RUNTIME || slot::owner_of_receipt(&receipt) == owner;
-                if slot::receipt(&receipt.key) != slot || !is_its {
+                if slot::receipt(&receipt.key.short()) != slot || !is_its {
                     return other("receipt.key");
                 }
                 restored.receipts.push(receipt);

@@ -164,7 +164,7 @@ impl Salvage<'_> {
             slot::Kind::Origin | slot::Kind::Row => true,
             slot::Kind::Receipt => {
                 let is_its = |it: &Receipt| owner == RUNTIME || slot::owner_of_receipt(it) == owner;
-                self.codec.read_receipt(value).is_ok_and(|it| slot::receipt(&it.key) == slot && is_its(&it))
+                self.codec.read_receipt(value).is_ok_and(|it| slot::receipt(&it.key.short()) == slot && is_its(&it))
             }
             slot::Kind::Bundle => self.codec.read_bundle(value).is_ok_and(|it| slot::bundle(it.digest()) == slot),
             slot::Kind::Unknown => false,

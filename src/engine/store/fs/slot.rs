@@ -3,7 +3,7 @@
 //! A slot's first byte says what it is; where there are many, the first 15 bytes of a SHA-256 follow. The whole of that
 //! is in the value, and is compared when it is read.
 
-use crate::engine::receipts::{Receipt, ReceiptKey};
+use crate::engine::receipts::{Receipt, ShortKey};
 use crate::engine::store::log::{Owner, Slot};
 use crate::model::{BundleDigest, WorkerId};
 
@@ -35,9 +35,8 @@ pub(super) fn kind(slot: Slot) -> Kind {
     }
 }
 
-pub(super) fn receipt(key: &ReceiptKey) -> Slot {
-    let [first @ .., _] = first_16(key.as_bytes());
-    named(3, &first)
+pub(super) fn receipt(key: &ShortKey) -> Slot {
+    named(3, &key.0)
 }
 
 pub(super) fn bundle(digest: &BundleDigest) -> Slot {
@@ -74,12 +73,6 @@ const fn named(kind: u8, rest: &[u8; 15]) -> Slot {
         at += 1;
     }
     Slot(slot)
-}
-
-fn first_16(of: &[u8; 32]) -> [u8; 16] {
-    let mut first = [0; 16];
-    first.copy_from_slice(&of[..16]);
-    first
 }
 
 const fn hex(digit: u8) -> u8 {

@@ -37,7 +37,7 @@ impl Inner {
             changes.of(RUNTIME).deletes.push(bundle(&it.digest));
         }
         for it in receipts {
-            changes.put(owner_of_receipt(&it), receipt(&it.key), self.codec.receipt(&it));
+            changes.put(owner_of_receipt(&it), receipt(&it.key.short()), self.codec.receipt(&it));
         }
         for Forgotten { key, worker_id } in forgotten {
             let (owner, slot) = (worker_id.as_ref().and_then(owner_of).unwrap_or(RUNTIME), receipt(&key));

@@ -87,6 +87,10 @@ impl Store for Reopened {
         Box::pin(async move { now.worker(worker_id).await })
     }
 
+    fn receipt<'a>(&'a self, key: &'a ReceiptKey, worker_id: &'a WorkerId) -> Read<'a, Option<Receipt>> {
+        Box::pin(async move { self.now().receipt(key, worker_id).await })
+    }
+
     fn revision(&self, worker_id: &WorkerId) -> Option<u64> {
         self.now().revision(worker_id)
     }

@@ -107,7 +107,8 @@ async fn many_receipts_of_a_damaged_worker_outlive_it_and_no_submission_holds_al
     let keys: std::collections::HashSet<_> = restored.receipts.iter().map(|receipt| receipt.key).collect();
     assert_eq!((keys.len(), restored.receipts.len()), (RECEIPTS as usize + 1, RECEIPTS as usize + 1));
     // They are forgotten as any other.
-    let forgotten = keys.into_iter().map(|key| Forgotten { key, worker_id: Some(worker_id.clone()) }).collect();
+    let forgotten =
+        keys.into_iter().map(|key| Forgotten { key: key.short(), worker_id: Some(worker_id.clone()) }).collect();
     store.commit(Batch { forgotten, ..Batch::default() }).await.unwrap();
     assert_eq!(restore_all(&store).await.receipts, []);
 }

@@ -271,7 +271,7 @@ async fn receipts_outlive_their_worker_until_they_are_forgotten() {
     drop(store);
     let store = bed.open();
     assert_eq!(kept(restore_all(&store).await), 2);
-    let forget = |key| Forgotten { key: ReceiptKey::from_bytes([key; 32]), worker_id: Some(worker_id.clone()) };
+    let forget = |key| Forgotten { key: ReceiptKey::from_bytes([key; 32]).short(), worker_id: Some(worker_id.clone()) };
     store.commit(Batch { forgotten: vec![forget(1), forget(2)], ..Batch::default() }).await.unwrap();
     assert_eq!(kept(restore_all(&store).await), 0);
 }

@@ -80,7 +80,10 @@ async fn batch(model: &MemoryStore, ids: &[WorkerId], step: &Step) -> Batch {
         }
         Step::Forget { who, key } => {
             let key = ReceiptKey::from_bytes([u8::try_from(who).unwrap() * 16 + key; 32]);
-            Batch { forgotten: vec![Forgotten { key, worker_id: Some(ids[who].clone()) }], ..Batch::default() }
+            Batch {
+                forgotten: vec![Forgotten { key: key.short(), worker_id: Some(ids[who].clone()) }],
+                ..Batch::default()
+            }
         }
         Step::Reopen => Batch::default(),
     }
