@@ -85,7 +85,8 @@ impl ControlPlane {
             control.set_last_act(move || engine.abandon());
         }
         let engine = self.embedded.as_ref().map(LocalRuntime::engine);
-        let standing = Standing::new("control plane", engine, self.storage.logs(), Some(&self.registry));
+        let (logs, tls) = (self.storage.logs(), self.door.tls.clone());
+        let standing = Standing::new("control plane", engine, logs, Some(&self.registry), tls);
         let _metrics = self.observed.serve(standing);
         let (registry, workspace_id) = (self.registry.clone(), self.workspace_id.clone());
         let served = server::control_plane(registry, workspace_id, Arc::new(SystemClock), drain.clone()).await?;
@@ -129,6 +130,7 @@ impl ControlPlane {
     }
 
     fn take(&mut self, config: ServeConfig) -> Result<Changes, AppError> {
+        self.door.may_exchange(&config.server.tls)?;
         let next = self.remotes.next(config.remotes)?;
         let changes = next.changes(&self.remotes);
         self.register(next)?;
