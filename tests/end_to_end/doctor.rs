@@ -367,10 +367,14 @@ async fn where_tls_is_not_meant_alike_the_key_to_set_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_told_by_an_exit_code() {
     let plane = Plane::new().start().await;
+    let made = Certificates::new();
+    made.issue("host", &["localhost"]);
     let host = Host::named("one").start().await;
+    let secure = Host::named("two").set(made.served("host")).start().await;
     let health = async |endpoint: &str, more: &[&str]| {
         let output = run(&[&["health", "--endpoint", endpoint, "--timeout", "5s"], more].concat()).await;
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
     };
     let (plane_at, host_at) = (plane.endpoint(), format!("http://{}", host.address()));
     // It asks for no token.
@@ -378,9 +382,19 @@ async fn health_is_told_by_an_exit_code() {
         assert_eq!(health(endpoint, &[]).await, (Some(0), "SERVING\n".to_owned()));
     }
     assert_eq!(health(&plane_at, &["workplane.v1.WorkerService"]).await.0, Some(0));
-    assert_eq!(health(&plane_at, &["no.such.Service"]).await.0, Some(1));
     let json = health(&host_at, &["--output", "json"]).await;
     assert_eq!(json, (Some(0), "{\n  \"status\": \"SERVING\"\n}\n".to_owned()));
-    let nobody = format!("http://{}", free());
-    assert_eq!(health(&nobody, &[]).await, (Some(1), String::new()));
+    // It may be a host that is asked: nothing is said of control planes.
+    let at = format!("localhost:{}", secure.address().port());
+    let ca = made.named("ca.pem");
+    assert_eq!(health(&format!("https://{at}"), &["--ca-file", &ca]).await, (Some(0), "SERVING\n".to_owned()));
+    for (endpoint, more, told) in [
+        (&plane_at, &["no.such.Service"][..], "the server has no service no.such.Service".to_owned()),
+        (&format!("http://{at}"), &[], format!("use --endpoint https://{at}")),
+        (&format!("https://{at}"), &[], "is --ca-file the authority that signed it".to_owned()),
+        (&format!("http://{}", free()), &[], "is `workplane serve` or `workplane runtime` running there?".to_owned()),
+    ] {
+        let (code, said) = health(endpoint, more).await;
+        assert!(code == Some(1) && said.contains(&told) && !said.contains("control plane"), "{endpoint}: {said}");
+    }
 }
