@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::tls::{CertificateDer, Facts};
 
 /// Less than this is little time to see to another one.
-pub(super) const SOON: Duration = Duration::from_hours(21 * 24);
+const SOON: Duration = Duration::from_hours(21 * 24);
 /// How often it is said.
 const EVERY: Duration = Duration::from_hours(24);
 

@@ -80,8 +80,9 @@ impl WorkerHost {
             tokio::select! {
                 ended = &mut serving => return ended.map_err(AppError::Serving),
                 Some(config) = control.configs.recv() => {
-                    self.follow(config);
-                    watch = Watch::new(self.door.watched());
+                    if self.follow(config) {
+                        watch = Watch::new(self.door.watched());
+                    }
                 }
                 never = watch.follow() => match never {},
                 () = control.drain.cancelled() => break,
@@ -94,13 +95,16 @@ impl WorkerHost {
         ended.map_err(AppError::Serving)
     }
 
-    /// Goes on with the tokens and certificates of another configuration; all else stays until a restart.
-    fn follow(&mut self, config: RuntimeConfig) {
+    /// Goes on with the tokens and certificates of another configuration; all else stays until a restart. Whether it was
+    /// taken.
+    fn follow(&mut self, config: RuntimeConfig) -> bool {
         let (later, server) = (Fixed::from(&config), config.server);
         let taken = self.door.may_exchange(&server.tls).map(|()| {
             self.door.exchange(server.tokens, server.token_file, server.tls);
             Changes::default()
         });
-        reload::report(&self.started, &later, &taken.map_err(Into::into));
+        let taken = taken.map_err(Into::into);
+        reload::report(&self.started, &later, &taken);
+        taken.is_ok()
     }
 }

@@ -102,8 +102,9 @@ impl ControlPlane {
             tokio::select! {
                 ended = &mut serving => return ended.map_err(AppError::Serving),
                 Some(config) = control.configs.recv() => {
-                    self.follow(config);
-                    watch = Watch::new(self.watched());
+                    if self.follow(config) {
+                        watch = Watch::new(self.watched());
+                    }
                 }
                 never = watch.follow() => match never {},
                 never = &mut tending => match never {},
@@ -123,10 +124,12 @@ impl ControlPlane {
     }
 
     /// Goes on with the remote runtimes, tokens and certificates of another configuration; all else stays until a restart.
-    fn follow(&mut self, config: ServeConfig) {
+    /// Whether it was taken.
+    fn follow(&mut self, config: ServeConfig) -> bool {
         let later = Fixed::from(&config);
         let taken = self.take(config);
         reload::report(&self.started, &later, &taken);
+        taken.is_ok()
     }
 
     fn take(&mut self, config: ServeConfig) -> Result<Changes, AppError> {

@@ -46,6 +46,13 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
+    /// A certificate that no authority has signed: it did it itself.
+    pub(crate) fn alone(name: &str) -> Certified {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        Certified { certificate, key: key.serialize_pem() }
+    }
+
     /// A certificate for these names and addresses.
     pub(crate) fn certify(&self, names: &[&str]) -> Certified {
         self.certify_for(Kind::Any, names)

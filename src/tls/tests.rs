@@ -54,6 +54,11 @@ async fn a_client_takes_only_a_certificate_of_its_authority_for_its_name_and_in_
     let expired = server(&ours.certify_expired(&names), None);
     let over = Refused::Certificate("certificate has expired");
     assert_eq!(said(&expired, &client(&ours, "host.test", None)).await, Err(Some(over)));
+    // One that has signed itself vouches for itself.
+    let alone = Authority::alone("host.test");
+    let mut itself = Authority::new();
+    itself.pem.clone_from(&alone.certificate);
+    assert_eq!(said(&server(&alone, None), &client(&itself, "host.test", None)).await, Ok(()));
     // What the doctor says of them.
     for (kind, words) in
         [(Kind::Authority, "certificate cannot be used"), (Kind::Client, "certificate is not for this purpose")]

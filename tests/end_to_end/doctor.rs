@@ -255,6 +255,7 @@ async fn a_certificate_that_does_not_fit_is_told_with_what_to_do() {
     made.issue_for("server", Kind::Server, &["localhost"]);
     made.issue_for("authority", Kind::Authority, &["localhost"]);
     made.issue("nameless", &[]);
+    made.issue_alone("alone", "localhost");
     made.issue("elsewhere", &["192.0.2.1"]);
     let now = SystemTime::now();
     let day = Duration::from_hours(24);
@@ -288,6 +289,7 @@ async fn a_certificate_that_does_not_fit_is_told_with_what_to_do() {
         (serves("nameless"), "fail", "tls_cert", "it has no subjectAltName"),
         (serves("plain"), "warn", "tls_cert", "it is for plane.test, and clients that dial 127."),
         (serves("server") + &ca("ca.pem"), "ok  ", "tls_client_ca", "valid until 4096"),
+        (serves("alone") + &ca("alone.pem"), "ok  ", "tls_client_ca", "alone.pem: valid until"),
         (
             serves("server") + &ca("plain.pem"),
             "fail",

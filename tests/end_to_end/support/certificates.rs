@@ -64,6 +64,11 @@ impl Certificates {
         self.write(file, &self.authority.certify_for(kind, names));
     }
 
+    /// The same of one that no authority has signed.
+    pub(crate) fn issue_alone(&self, file: &str, name: &str) {
+        self.write(file, &Authority::alone(name));
+    }
+
     fn write(&self, file: &str, certified: &Certified) {
         for (suffix, text) in [("pem", &certified.certificate), ("key", &certified.key)] {
             let new = write_secret(self.directory.path(), "new", text);
