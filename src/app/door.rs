@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::watch::Group;
-use crate::config::{Origin, ServerTlsFiles, read_tokens};
+use crate::config::{BadFile, Origin, ServerTlsFiles, read_tokens};
 use crate::model::TokenTable;
 use crate::server::Callers;
 use crate::tls::ServerTls;
@@ -46,6 +46,17 @@ impl Door {
         Self { callers, tls, token_file, tls_files }
     }
 
+    /// Whether it may go on with these certificates.
+    ///
+    /// # Errors
+    /// The time of the one that is shown is over, or has not come.
+    pub(super) fn may_exchange(&self, tls: &Tls) -> Result<(), BadFile> {
+        match (&self.tls, tls) {
+            (Some(ours), Some((files, new))) => files.may_replace(new, &ours.load()),
+            _ => Ok(()),
+        }
+    }
+
     /// Goes on with what another configuration says.
     pub(super) fn exchange(&mut self, tokens: Option<TokenTable>, token_file: Option<(PathBuf, Origin)>, tls: Tls) {
         match (&self.callers, tokens) {
@@ -68,15 +79,19 @@ impl Door {
     pub(super) fn watched(&self) -> Vec<Group> {
         let tokens = self.callers.clone().zip(self.token_file.clone()).map(|(callers, file)| {
             Group::new("token_file", [file.clone()], move || {
-                let (callers, tokens) = (Arc::clone(&callers), read_tokens(&file)?);
+                let tokens = read_tokens(&file).map_err(|said| BadFile::of_tokens(&file, said))?;
+                let callers = Arc::clone(&callers);
                 Ok(Box::new(move || exchange(&callers, tokens)))
             })
         });
         let tls = self.tls.clone().zip(self.tls_files.clone()).map(|(ours, files)| {
-            Group::new("tls_cert", files.paths().cloned().collect::<Vec<_>>(), move || {
-                let (ours, tls) = (Arc::clone(&ours), files.read().map_err(|bad| bad.to_string())?);
+            let (shown, certificate) = (Arc::clone(&ours), files.identity.certificate.clone());
+            let group = Group::new("tls_cert", files.paths().cloned().collect::<Vec<_>>(), move || {
+                let (ours, tls) = (Arc::clone(&ours), files.read()?);
+                files.may_replace(&tls, &ours.load())?;
                 Ok(Box::new(move || ours.store(Arc::new(tls))))
-            })
+            });
+            group.showing(certificate, move || shown.load().certificate().cloned())
         });
         tokens.into_iter().chain(tls).collect()
     }

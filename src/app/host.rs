@@ -64,7 +64,8 @@ impl WorkerHost {
         let drain = Drain::new();
         let engine = self.runtime.engine().clone();
         control.set_last_act(move || engine.abandon());
-        let standing = Standing::new("worker runtime", Some(self.runtime.engine()), self.storage.logs(), None);
+        let (logs, tls) = (self.storage.logs(), self.door.tls.clone());
+        let standing = Standing::new("worker runtime", Some(self.runtime.engine()), logs, None, tls);
         let _metrics = self.observed.serve(standing);
         let backend = self.runtime.engine().parts().store.backend();
         let (runtime, clock) = (Arc::new(self.runtime.clone()), Arc::new(SystemClock));
@@ -79,8 +80,9 @@ impl WorkerHost {
             tokio::select! {
                 ended = &mut serving => return ended.map_err(AppError::Serving),
                 Some(config) = control.configs.recv() => {
-                    self.follow(config);
-                    watch = Watch::new(self.door.watched());
+                    if self.follow(config) {
+                        watch = Watch::new(self.door.watched());
+                    }
                 }
                 never = watch.follow() => match never {},
                 () = control.drain.cancelled() => break,
@@ -93,10 +95,16 @@ impl WorkerHost {
         ended.map_err(AppError::Serving)
     }
 
-    /// Goes on with the tokens and certificates of another configuration; all else stays until a restart.
-    fn follow(&mut self, config: RuntimeConfig) {
+    /// Goes on with the tokens and certificates of another configuration; all else stays until a restart. Whether it was
+    /// taken.
+    fn follow(&mut self, config: RuntimeConfig) -> bool {
         let (later, server) = (Fixed::from(&config), config.server);
-        self.door.exchange(server.tokens, server.token_file, server.tls);
-        reload::report(&self.started, &later, &Ok(Changes::default()));
+        let taken = self.door.may_exchange(&server.tls).map(|()| {
+            self.door.exchange(server.tokens, server.token_file, server.tls);
+            Changes::default()
+        });
+        let taken = taken.map_err(Into::into);
+        reload::report(&self.started, &later, &taken);
+        taken.is_ok()
     }
 }

@@ -9,6 +9,7 @@ mod doctor;
 mod door;
 mod embedded;
 mod ending;
+mod expiry;
 mod host;
 mod limits;
 mod observed;
@@ -49,6 +50,9 @@ pub enum AppError {
     /// A remote runtime could not be made of its configuration.
     #[error("remote runtime {0}: {1}")]
     Remote(crate::model::RuntimeId, #[source] crate::model::Error),
+    /// A certificate cannot take the place of the one in force.
+    #[error(transparent)]
+    Certificate(#[from] crate::config::BadFile),
     /// The address for metrics cannot be had.
     #[error("cannot listen for metrics on {0}: {1}")]
     Metrics(std::net::SocketAddr, #[source] io::Error),

@@ -85,7 +85,8 @@ impl ControlPlane {
             control.set_last_act(move || engine.abandon());
         }
         let engine = self.embedded.as_ref().map(LocalRuntime::engine);
-        let standing = Standing::new("control plane", engine, self.storage.logs(), Some(&self.registry));
+        let (logs, tls) = (self.storage.logs(), self.door.tls.clone());
+        let standing = Standing::new("control plane", engine, logs, Some(&self.registry), tls);
         let _metrics = self.observed.serve(standing);
         let (registry, workspace_id) = (self.registry.clone(), self.workspace_id.clone());
         let served = server::control_plane(registry, workspace_id, Arc::new(SystemClock), drain.clone()).await?;
@@ -101,8 +102,9 @@ impl ControlPlane {
             tokio::select! {
                 ended = &mut serving => return ended.map_err(AppError::Serving),
                 Some(config) = control.configs.recv() => {
-                    self.follow(config);
-                    watch = Watch::new(self.watched());
+                    if self.follow(config) {
+                        watch = Watch::new(self.watched());
+                    }
                 }
                 never = watch.follow() => match never {},
                 never = &mut tending => match never {},
@@ -122,13 +124,16 @@ impl ControlPlane {
     }
 
     /// Goes on with the remote runtimes, tokens and certificates of another configuration; all else stays until a restart.
-    fn follow(&mut self, config: ServeConfig) {
+    /// Whether it was taken.
+    fn follow(&mut self, config: ServeConfig) -> bool {
         let later = Fixed::from(&config);
         let taken = self.take(config);
         reload::report(&self.started, &later, &taken);
+        taken.is_ok()
     }
 
     fn take(&mut self, config: ServeConfig) -> Result<Changes, AppError> {
+        self.door.may_exchange(&config.server.tls)?;
         let next = self.remotes.next(config.remotes)?;
         let changes = next.changes(&self.remotes);
         self.register(next)?;

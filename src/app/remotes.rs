@@ -1,6 +1,7 @@
 //! The remote runtimes of a control plane, as its file has them now. One that stays where it is keeps its connections
 //! and observers when the file is read again, whatever else of it has changed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use http::Uri;
@@ -8,8 +9,8 @@ use tokio::runtime::Handle;
 
 use super::AppError;
 use super::watch::Group;
-use crate::config::{RemoteFiles, RemoteRuntimeConfig};
-use crate::model::RuntimeId;
+use crate::config::{BadFile, RemoteFiles, RemoteRuntimeConfig};
+use crate::model::{Error, RuntimeId};
 use crate::runtime::WorkerRuntime;
 use crate::runtime::remote::{RemoteConfig, RemoteRuntime, RemoteSettings};
 
@@ -47,6 +48,9 @@ impl Remotes {
         let same = self.find(&runtime_id).filter(|ours| ours.endpoint == endpoint);
         let id = runtime_id.clone();
         let config = RemoteConfig { runtime_id, display_name, endpoint: endpoint.to_string(), token, tls, timeout };
+        if let Some(ours) = same {
+            files.may_replace(config.tls.as_ref(), ours.runtime.certificate().as_ref())?;
+        }
         let make = || {
             let settings = RemoteSettings::new(&config)?;
             let runtime = match same {
@@ -104,16 +108,31 @@ impl Remote {
     fn watched(&self) -> Group {
         let (files, config, runtime) = (self.files.clone(), self.config.clone(), Arc::downgrade(&self.runtime));
         let what = format!("a file of the remote runtime {}", config.runtime_id);
-        Group::new(what, files.paths().cloned().collect::<Vec<_>>(), move || {
+        let ours = self.files.tls.as_ref().and_then(|tls| tls.identity.as_ref()).map(|ours| ours.certificate.clone());
+        let showing = {
+            let runtime = runtime.clone();
+            move || runtime.upgrade().and_then(|runtime| runtime.certificate())
+        };
+        let shown = showing.clone();
+        let group = Group::new(what, files.paths().cloned().collect::<Vec<_>>(), move || {
             let (token, tls) = files.read()?;
+            files.may_replace(tls.as_ref(), shown().as_ref())?;
             let settings = RemoteSettings::new(&RemoteConfig { token, tls, ..config.clone() });
-            let (settings, runtime) = (settings.map_err(|error| error.message().to_owned())?, runtime.clone());
+            // All that is left of what can be wrong with it.
+            let bad = |error: Error| {
+                BadFile::of_tokens(files.token.as_deref().unwrap_or(Path::new("")), error.message().to_owned())
+            };
+            let (settings, runtime) = (settings.map_err(bad)?, runtime.clone());
             Ok(Box::new(move || {
                 // One that is gone needs nothing.
                 if let Some(runtime) = runtime.upgrade() {
                     runtime.adopt(settings);
                 }
             }))
-        })
+        });
+        match ours {
+            Some(file) => group.showing(file, showing),
+            None => group,
+        }
     }
 }

@@ -1,5 +1,9 @@
 //! What stands now, for those who ask for metrics: nothing of it is counted, and nobody looks unless somebody asks.
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::storage::Logs;
@@ -9,6 +13,7 @@ use crate::metrics::{Family, Text, families};
 use crate::model::RuntimeId;
 use crate::registry::Registry;
 use crate::runtime::{BreakerState, Reach};
+use crate::tls::{Facts, ServerTls};
 
 /// All that can be looked at.
 pub(super) struct Standing {
@@ -17,12 +22,19 @@ pub(super) struct Standing {
     engine: Option<Engine>,
     logs: Logs,
     registry: Option<Registry>,
+    tls: Option<Arc<ArcSwap<ServerTls>>>,
 }
 
 impl Standing {
     /// Of a process in this role that serves from now on.
-    pub(super) fn new(role: &'static str, engine: Option<&Engine>, logs: Logs, registry: Option<&Registry>) -> Self {
-        Self { role, since: Instant::now(), engine: engine.cloned(), logs, registry: registry.cloned() }
+    pub(super) fn new(
+        role: &'static str,
+        engine: Option<&Engine>,
+        logs: Logs,
+        registry: Option<&Registry>,
+        tls: Option<Arc<ArcSwap<ServerTls>>>,
+    ) -> Self {
+        Self { role, since: Instant::now(), engine: engine.cloned(), logs, registry: registry.cloned(), tls }
     }
 
     /// Writes all of it.
@@ -37,10 +49,27 @@ impl Standing {
             workers(text, engine);
         }
         stores(text, &self.logs.standing());
-        if let Some(registry) = &self.registry {
-            let runtimes = registry.runtimes();
-            let reaches = runtimes.iter().filter_map(|runtime| Some((runtime.id(), runtime.reach()?)));
-            hosts(text, &reaches.collect::<Vec<_>>());
+        let runtimes = self.registry.as_ref().map(Registry::runtimes);
+        let reaches = runtimes.iter().flat_map(|all| all.iter()).filter_map(|it| Some((it.id(), it.reach()?)));
+        let reaches: Vec<_> = reaches.collect();
+        hosts(text, &reaches);
+        self.certificates(text, &reaches);
+    }
+
+    /// Until when what is shown is valid: of what is shown to hosts, the one that ends first.
+    fn certificates(&self, text: &mut Text, hosts: &[(&RuntimeId, Reach)]) {
+        let ours = self.tls.as_ref().and_then(|tls| Facts::of(tls.load().certificate()?));
+        let server = ours.map(|facts| ("server", facts.until));
+        let client = hosts.iter().filter_map(|(_, host)| host.certificate_until).min().map(|until| ("client", until));
+        let all: Vec<_> = server.into_iter().chain(client).collect();
+        if all.is_empty() {
+            return;
+        }
+        let mut samples = text.family(&families::CERTIFICATE_EXPIRY);
+        for (role, until) in all {
+            // One that was over in 1970 is over.
+            let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            samples.sample(&[("role", role)], number(until.as_secs()));
         }
     }
 }

@@ -8,10 +8,15 @@ use std::convert::Infallible;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
+
+use super::expiry::Reminders;
+use crate::config::{BadFile, FileKind};
+use crate::metrics::WatchedFile;
+use crate::tls::CertificateDer;
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_millis(250);
@@ -24,8 +29,12 @@ pub(super) struct Group {
     /// What they are, for people.
     what: String,
     files: Vec<PathBuf>,
-    read: Box<dyn Fn() -> Result<Apply, String> + Send + Sync>,
+    read: Box<dyn Fn() -> Result<Apply, BadFile> + Send + Sync>,
+    showing: Option<(PathBuf, Showing)>,
 }
+
+/// The certificate that is in force.
+type Showing = Box<dyn Fn() -> Option<CertificateDer<'static>> + Send + Sync>;
 
 /// What tells that a file is another one than before: who it is, how long, and when it and its mode were changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +50,15 @@ struct Known {
     read: Option<Stamps>,
     /// As they were at the last look.
     seen: Stamps,
+    /// When they are read once more, changed or not: they were too early.
+    again: Option<SystemTime>,
 }
 
 /// A look at one group.
 struct Look {
     seen: Stamps,
     /// Where it was time to read.
-    read: Option<Result<Apply, String>>,
+    read: Option<Result<Apply, BadFile>>,
 }
 
 /// Looks after groups of files.
@@ -55,6 +66,7 @@ pub(super) struct Watch {
     groups: Arc<Vec<Group>>,
     known: Vec<Known>,
     due: Instant,
+    reminders: Reminders,
     /// Whether it was said that it has begun.
     told: bool,
 }
@@ -64,14 +76,24 @@ impl Group {
     pub(super) fn new(
         what: impl Into<String>,
         files: impl Into<Vec<PathBuf>>,
-        read: impl Fn() -> Result<Apply, String> + Send + Sync + 'static,
+        read: impl Fn() -> Result<Apply, BadFile> + Send + Sync + 'static,
     ) -> Self {
-        Self { what: what.into(), files: files.into(), read: Box::new(read) }
+        Self { what: what.into(), files: files.into(), read: Box::new(read), showing: None }
+    }
+
+    /// The certificate of this file is shown: it is told in time that it runs out.
+    pub(super) fn showing(
+        self,
+        file: PathBuf,
+        showing: impl Fn() -> Option<CertificateDer<'static>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { showing: Some((file, Box::new(showing))), ..self }
     }
 
     fn look(&self, known: &Known) -> Look {
         let seen = self.stamps();
-        if known.seen != seen || known.read.as_ref() == Some(&seen) {
+        let is_due = known.again.is_some_and(|at| at <= SystemTime::now());
+        if known.seen != seen || known.read.as_ref() == Some(&seen) && !is_due {
             return Look { seen, read: None };
         }
         let read = (self.read)();
@@ -103,7 +125,7 @@ impl Watch {
     /// Looks after these. They are all read once at the beginning: what changed since they were read before is not missed.
     pub(super) fn new(groups: Vec<Group>) -> Self {
         let known = vec![Known::default(); groups.len()];
-        Self { groups: Arc::new(groups), known, due: Instant::now(), told: false }
+        Self { groups: Arc::new(groups), known, due: Instant::now(), reminders: Reminders::default(), told: false }
     }
 
     /// Goes on for ever. Where it is dropped it may be called again, and nothing is missed.
@@ -117,8 +139,20 @@ impl Watch {
             for ((group, known), look) in self.groups.iter().zip(&mut self.known).zip(looks) {
                 known.take(group, look);
             }
+            self.remind();
             self.tell();
             self.due = Instant::now() + EVERY;
+        }
+    }
+
+    /// Says which certificates run out.
+    fn remind(&mut self) {
+        for group in self.groups.iter() {
+            if let Some((file, showing)) = &group.showing
+                && let Some(certificate) = showing()
+            {
+                self.reminders.tell(&group.what, file, &certificate);
+            }
         }
     }
 
@@ -138,6 +172,7 @@ impl Known {
         let Some(read) = read else { return };
         let is_first = self.read.replace(self.seen.clone()).is_none();
         let what = &group.what;
+        self.again = None;
         match read {
             Ok(apply) => {
                 apply();
@@ -145,10 +180,20 @@ impl Known {
                     tracing::info!(what, "a file has changed, and was read again");
                 }
             }
-            Err(problem) => {
-                tracing::error!(what, problem, "a file cannot be used: what was read before stays in force");
+            Err(bad) => {
+                self.again = bad.usable_from;
+                counted(bad.kind).refused();
+                tracing::error!(what, problem = %bad, "a file cannot be used: what was read before stays in force");
             }
         }
+    }
+}
+
+fn counted(kind: FileKind) -> WatchedFile {
+    match kind {
+        FileKind::Tokens => WatchedFile::Tokens,
+        FileKind::Certificate => WatchedFile::Certificate,
+        FileKind::Authority => WatchedFile::Authority,
     }
 }
 
@@ -174,9 +219,15 @@ mod tests {
         Group::new("a file", [file.to_owned()], move || {
             *told.reads.lock() += 1;
             told.news.notify_one();
-            let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+            let bad = |said: String| BadFile::of_tokens(&path, said);
+            let text = fs::read_to_string(&path).map_err(|error| bad(error.to_string()))?;
             if text.is_empty() {
-                return Err("is empty".to_owned());
+                return Err(bad("is empty".to_owned()));
+            }
+            if text == "early" && *told.reads.lock() < 2 {
+                let mut early = bad("is early".to_owned());
+                early.usable_from = Some(SystemTime::UNIX_EPOCH);
+                return Err(early);
             }
             let told = Arc::clone(&told);
             Ok(Box::new(move || {
@@ -235,5 +286,18 @@ mod tests {
         let looks = [Some("a"), Some("ab"), Some("abc"), None, None, Some("b"), None, None].map(&mut look);
         assert_eq!(looks, [false, false, false, true, false, false, true, false]);
         assert_eq!(*told.in_force.lock(), ["abc", "b"]);
+    }
+    #[test]
+    fn what_was_read_too_early_is_read_again_once_its_time_has_come() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "early").unwrap();
+        let told = Arc::new(Told::default());
+        let (group, mut known) = (group(&file, &told), Known::default());
+        for _ in 0..4 {
+            let look = group.look(&known);
+            known.take(&group, look);
+        }
+        assert_eq!((&*told.in_force.lock(), *told.reads.lock()), (&vec!["early".to_owned()], 2));
     }
 }

@@ -1,8 +1,6 @@
 //! How commands reach a control plane: its endpoint, the token that is shown to it, and which runtime is meant.
 
-use std::io::Write as _;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Uri;
@@ -15,7 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
-use super::dial::dial;
+use super::dial::{Line, Whom};
 use super::failure::Failure;
 use super::output::{Format, plain, print_diagnostics};
 use crate::config::{
@@ -29,7 +27,7 @@ use crate::proto::v1::runtime_service_client::RuntimeServiceClient;
 use crate::proto::v1::transcript_service_client::TranscriptServiceClient;
 use crate::proto::v1::worker_service_client::WorkerServiceClient;
 use crate::proto::v1::{Diagnostic, DiagnosticSeverity, GetWorkerRequest, ListRuntimesRequest, Runtime};
-use crate::tls::{ClientTls, Refused};
+use crate::tls::ClientTls;
 
 /// How long a call may take; gRPC's own header ends not far beyond.
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -76,16 +74,20 @@ pub(super) struct ClientFlags {
 }
 
 impl ClientFlags {
-    /// Connects.
+    /// Connects to a control plane.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        self.connect_to(Whom::ControlPlane).await
+    }
+
+    /// Connects.
+    pub(super) async fn connect_to(&self, whom: Whom) -> Result<Client, Failure> {
         let uri = parse_endpoint(&self.endpoint).map_err(|problem| Failure::Usage(format!("--endpoint: {problem}")))?;
         let (credential, tls) = (self.credential()?, self.tls(&uri)?);
         if credential.0.is_some() && tls.is_none() && !self.allow_plaintext && !stays_on_this_machine(&uri) {
             return Err(Failure::Usage(format!("--endpoint: {TOKEN_IN_CLEAR}")));
         }
-        let refused = Arc::default();
-        let channel = dial(uri, tls, &refused).await?;
-        Ok(Client { channel, credential, timeout: self.timeout, remarks: Mutex::default(), refused })
+        let line = Line::dial(uri, tls, whom).await?;
+        Ok(Client { line, credential, timeout: self.timeout, remarks: Mutex::default() })
     }
 
     /// How the endpoint is spoken to over TLS, where it is.
@@ -145,52 +147,50 @@ impl Interceptor for Credential {
 }
 
 /// A channel that shows the token.
-pub(super) type Authorised = InterceptedService<Channel, Credential>;
+pub(super) type Authorised = InterceptedService<Line, Credential>;
 
 /// A connection to a control plane: hands out a typed client of each service.
 pub(super) struct Client {
-    channel: Channel,
+    line: Line,
     credential: Credential,
     timeout: Duration,
     /// What is to be said on standard error when all else has been: it is not what was asked for.
     remarks: Mutex<Vec<Diagnostic>>,
-    /// Why the control plane refused us over TLS, if it did: that may come only with the first call.
-    refused: Arc<OnceLock<Refused>>,
 }
 
 impl Client {
     /// A client without a credential on a channel that is there.
     pub(super) fn open(channel: Channel, timeout: Duration) -> Self {
-        Self { channel, credential: Credential(None), timeout, remarks: Mutex::default(), refused: Arc::default() }
+        Self { line: Line::open(channel), credential: Credential(None), timeout, remarks: Mutex::default() }
     }
 
     pub(super) fn runtimes(&self) -> RuntimeServiceClient<Authorised> {
-        RuntimeServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+        RuntimeServiceClient::with_interceptor(self.line.clone(), self.credential.clone())
     }
 
     pub(super) fn hosts(&self) -> HostServiceClient<Authorised> {
-        HostServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+        HostServiceClient::with_interceptor(self.line.clone(), self.credential.clone())
     }
 
     pub(super) fn workers(&self) -> WorkerServiceClient<Authorised> {
-        WorkerServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+        WorkerServiceClient::with_interceptor(self.line.clone(), self.credential.clone())
     }
 
     pub(super) fn transcripts(&self) -> TranscriptServiceClient<Authorised> {
-        TranscriptServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+        TranscriptServiceClient::with_interceptor(self.line.clone(), self.credential.clone())
     }
 
     pub(super) fn observations(&self) -> ObservationServiceClient<Authorised> {
-        ObservationServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+        ObservationServiceClient::with_interceptor(self.line.clone(), self.credential.clone())
     }
 
     pub(super) fn bundles(&self) -> ConfigBundleServiceClient<Authorised> {
-        ConfigBundleServiceClient::with_interceptor(self.channel.clone(), self.credential.clone())
+        ConfigBundleServiceClient::with_interceptor(self.line.clone(), self.credential.clone())
     }
 
     /// The connection, for services that everybody may call.
-    pub(super) fn channel(&self) -> Channel {
-        self.channel.clone()
+    pub(super) fn line(&self) -> Line {
+        self.line.clone()
     }
 
     /// A call that may take as long as was asked for.
@@ -246,9 +246,6 @@ impl Drop for Client {
     fn drop(&mut self) {
         // Where standard error is gone there is nobody to tell.
         let _ = print_diagnostics(&self.remarks.lock());
-        if let Some(why) = self.refused.get() {
-            let _ = writeln!(std::io::stderr(), "workplane: TLS failed: {}", why.told("the control plane"));
-        }
     }
 }
 

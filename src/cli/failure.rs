@@ -6,6 +6,7 @@ use std::io;
 use tonic::Status;
 use tonic_types::{ErrorInfo, StatusExt};
 
+use super::dial::Mismatch;
 use super::output::plain;
 use crate::config::ConfigError;
 use crate::proto::v1::Diagnostic;
@@ -52,7 +53,11 @@ impl Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self::Status(Box::new(status))
+        // It was never answered, and why is known.
+        match std::error::Error::source(&status).and_then(|source| source.downcast_ref()) {
+            Some(Mismatch(words)) => Self::Other(words.clone()),
+            None => Self::Status(Box::new(status)),
+        }
     }
 }
 

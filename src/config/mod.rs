@@ -36,7 +36,7 @@ pub use runtime::RuntimeConfig;
 pub use secret::{first_token, read_tokens};
 pub use serve::{EMBEDDED_RUNTIME, EmbeddedConfig, ServeConfig, default_workspace};
 pub use server::ServerConfig;
-pub use tls::{BadFile, ClientTlsFiles, IdentityFiles, ServerTlsFiles, server_name};
+pub use tls::{BadFile, ClientTlsFiles, FileKind, IdentityFiles, ServerTlsFiles, server_name};
 pub use traces::TracesConfig;
 
 use document::Document;

@@ -12,9 +12,9 @@ use super::error::{ConfigError, Given};
 use super::host::duration;
 use super::secret::first_token;
 use super::server::{is_loopback, resolve};
-use super::tls::{ClientTlsFiles, IdentityFiles, server_name};
+use super::tls::{BadFile, ClientTlsFiles, IdentityFiles, server_name};
 use crate::model::RuntimeId;
-use crate::tls::ClientTls;
+use crate::tls::{CertificateDer, ClientTls};
 
 /// A runtime on another host, as the control plane is told of it.
 #[derive(Clone)]
@@ -49,10 +49,22 @@ impl RemoteFiles {
     ///
     /// # Errors
     /// Names the file that cannot be read, or is not what it should be.
-    pub fn read(&self) -> Result<(Option<SecretString>, Option<ClientTls>), String> {
-        let token = self.token.as_deref().map(first_token).transpose()?;
-        let tls = self.tls.as_ref().map(ClientTlsFiles::read).transpose().map_err(|bad| bad.to_string())?;
+    pub fn read(&self) -> Result<(Option<SecretString>, Option<ClientTls>), BadFile> {
+        let token = |path: &PathBuf| first_token(path).map_err(|said| BadFile::of_tokens(path, said));
+        let token = self.token.as_ref().map(token).transpose()?;
+        let tls = self.tls.as_ref().map(ClientTlsFiles::read).transpose()?;
         Ok((token, tls))
+    }
+
+    /// Whether what was read may take the place of what shows this certificate.
+    ///
+    /// # Errors
+    /// As [`ClientTlsFiles::may_replace`].
+    pub fn may_replace(&self, new: Option<&ClientTls>, old: Option<&CertificateDer<'_>>) -> Result<(), BadFile> {
+        match (&self.tls, new) {
+            (Some(files), Some(new)) => files.may_replace(new, old),
+            _ => Ok(()),
+        }
     }
 
     /// All of them.

@@ -61,12 +61,12 @@ impl ServerConfig {
             None => DRAIN_PAUSE,
         };
         let metrics_listen = layers.text("metrics_listen", flags.metrics_listen.as_ref())?;
-        let metrics_listen = metrics_listen.map(|given| given.parse(|text| parse_listen(text))).transpose()?;
         let traces = read_traces(layers.file)?;
         let data_dir = layers.text("data_dir", flags.data_dir.as_ref())?;
         let data_dir = data_dir.map(|given| resolve(&given, directory));
         let log = LogConfig::read(layers, flags)?;
         let address = listen.as_ref().map_or(Ok(default_listen), |given| given.parse(|text| parse_listen(text)))?;
+        let metrics_listen = metrics_listen.map(|given| metrics_address(&given, address)).transpose()?;
         let tokens = token_file.as_ref().map(|given| given.parse(|_| read_tokens(&resolve(given, directory))));
         let tokens = tokens.transpose()?;
         let tls = read_tls(layers, flags, directory)?;
@@ -141,6 +141,18 @@ fn parse_listen(text: &str) -> Result<SocketAddr, &'static str> {
         Some(port) => port.parse().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).map_err(|_| problem),
         None => text.parse().map_err(|_| problem),
     }
+}
+
+/// Where metrics are served: not where calls are.
+fn metrics_address(given: &Given<String>, listen: SocketAddr) -> Result<SocketAddr, ConfigError> {
+    let address = given.parse(|text| parse_listen(text))?;
+    // An address of all takes the port of each.
+    let is_all = address.ip().is_unspecified() || listen.ip().is_unspecified();
+    let is_same = address.port() == listen.port() && (is_all || address.ip() == listen.ip());
+    if is_same && address.port() != 0 {
+        return Err(given.refuse(format!("is the address of `listen` ({listen}): name another port")));
+    }
+    Ok(address)
 }
 
 /// A path as it is meant: one in a file starts from the file's directory, any other from the working directory.

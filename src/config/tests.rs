@@ -145,6 +145,12 @@ fn every_refusal_names_file_line_and_field() {
         ("token_file = 'absent'", "w.toml:1: token_file: absent cannot be read"),
         ("data_dir = ''", "w.toml:1: data_dir: must not be empty"),
         ("metrics_listen = 'here'", "w.toml:1: metrics_listen: must be an address and a port"),
+        ("metrics_listen = '127.0.0.1:7400'", "w.toml:1: metrics_listen: is the address of `listen` (127.0.0.1:7400)"),
+        ("metrics_listen = '[::]:7400'", "w.toml:1: metrics_listen: is the address of `listen`"),
+        (
+            "listen = '127.0.0.2:9'\nmetrics_listen = '127.0.0.2:9'",
+            "w.toml:2: metrics_listen: is the address of `listen`",
+        ),
         ("[traces]\nsample = 0.5", "w.toml:1: traces.endpoint: is required"),
         ("[traces]\nendpoint = 'here:4317'", "w.toml:2: traces.endpoint: must be http"),
         ("[traces]\nendpoint = 'http://c:4317'\nsample = 1.5", "w.toml:3: traces.sample: must be a number from 0 to 1"),

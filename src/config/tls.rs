@@ -1,6 +1,7 @@
 //! The files that TLS is made of, on either side; they can be read again at any time.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use secrecy::ExposeSecret as _;
 
@@ -8,8 +9,8 @@ use super::error::{ConfigError, Given};
 use super::secret::{read_public, read_secret};
 use super::server::resolve;
 use crate::tls::{
-    BadPem, CertificateDer, ClientTls, Identity, PrivateKeyDer, RootCertStore, ServerName, ServerTls, certificates,
-    private_key, roots,
+    BadPem, CertificateDer, ClientTls, Facts, Identity, PrivateKeyDer, RootCertStore, ServerName, ServerTls,
+    certificates, private_key, roots,
 };
 
 /// A certificate and its key.
@@ -41,22 +42,43 @@ pub struct ClientTlsFiles {
     pub identity: Option<IdentityFiles>,
 }
 
+/// What is in a file that may change while a server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Tokens.
+    Tokens,
+    /// A certificate, or its key.
+    Certificate,
+    /// Certificates of authorities.
+    Authority,
+}
+
 /// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{said}")]
 pub struct BadFile {
+    /// What is in it.
+    pub kind: FileKind,
     path: PathBuf,
     /// What is wrong; names the file.
     said: String,
+    /// From when on it can be used, where it is only too early.
+    pub usable_from: Option<SystemTime>,
 }
 
 impl BadFile {
-    fn new(path: &Path, said: String) -> Self {
-        Self { path: path.to_owned(), said }
+    fn new(kind: FileKind, path: &Path, said: String) -> Self {
+        Self { kind, path: path.to_owned(), said, usable_from: None }
     }
 
-    fn because(path: &Path, problem: &str) -> Self {
-        Self::new(path, format!("{} {problem}", path.display()))
+    fn because(kind: FileKind, path: &Path, problem: &str) -> Self {
+        Self::new(kind, path, format!("{} {problem}", path.display()))
+    }
+
+    /// A file of tokens.
+    #[must_use]
+    pub fn of_tokens(path: &Path, said: String) -> Self {
+        Self::new(FileKind::Tokens, path, said)
     }
 
     /// The error about the value that names this file: one of `others`, else the `first`.
@@ -82,13 +104,32 @@ impl IdentityFiles {
         let certificate = self.certificate.display();
         match error {
             rustls::Error::InconsistentKeys(_) => {
-                BadFile::because(&self.key, &format!("is not the key of {certificate}"))
+                BadFile::because(FileKind::Certificate, &self.key, &format!("is not the key of {certificate}"))
             }
-            rustls::Error::InvalidCertificate(_) => {
-                BadFile::because(&self.certificate, "has a certificate in it that cannot be used")
-            }
-            _ => BadFile::because(&self.key, "has a key in it that cannot be used"),
+            rustls::Error::InvalidCertificate(_) => BadFile::because(
+                FileKind::Certificate,
+                &self.certificate,
+                "has a certificate in it that cannot be used",
+            ),
+            _ => BadFile::because(FileKind::Certificate, &self.key, "has a key in it that cannot be used"),
         }
+    }
+
+    /// A certificate that comes in the place of another one must be one of now: it is refused where its time is over, or
+    /// has not come.
+    fn check_time(&self, new: Option<&CertificateDer<'_>>, old: Option<&CertificateDer<'_>>) -> Result<(), BadFile> {
+        let facts = new.filter(|new| old.is_some_and(|old| *new != old)).and_then(Facts::of);
+        let Some(Facts { from, until, .. }) = facts else { return Ok(()) };
+        let (now, day) = (SystemTime::now(), humantime::format_rfc3339_seconds);
+        let bad = |problem: &str| BadFile::because(FileKind::Certificate, &self.certificate, problem);
+        if now > until {
+            return Err(bad(&format!("has a certificate in it that expired at {}", day(until))));
+        }
+        if now < from {
+            let bad = bad(&format!("has a certificate in it that is not valid before {}", day(from)));
+            return Err(BadFile { usable_from: Some(from), ..bad });
+        }
+        Ok(())
     }
 
     fn paths(&self) -> impl Iterator<Item = &PathBuf> {
@@ -104,6 +145,14 @@ impl ServerTlsFiles {
     pub fn read(&self) -> Result<ServerTls, BadFile> {
         let clients = self.client_ca.as_deref().map(authorities).transpose()?;
         ServerTls::new(self.identity.read()?, clients).map_err(|error| self.identity.refused(&error))
+    }
+
+    /// Whether what was read may take the place of what is in force.
+    ///
+    /// # Errors
+    /// It shows another certificate, whose time is over or has not come.
+    pub fn may_replace(&self, new: &ServerTls, old: &ServerTls) -> Result<(), BadFile> {
+        self.identity.check_time(new.certificate(), old.certificate())
     }
 
     /// All of them.
@@ -125,8 +174,16 @@ impl ClientTlsFiles {
         let identity = self.identity.as_ref().map(IdentityFiles::read).transpose()?;
         ClientTls::new(roots, self.server_name.clone(), identity).map_err(|error| match &self.identity {
             Some(files) => files.refused(&error),
-            None => BadFile::new(Path::new(""), "TLS cannot be spoken".to_owned()),
+            None => BadFile::new(FileKind::Authority, Path::new(""), "TLS cannot be spoken".to_owned()),
         })
+    }
+
+    /// As [`ServerTlsFiles::may_replace`], for the certificate that is shown where it is asked for.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn may_replace(&self, new: &ClientTls, old: Option<&CertificateDer<'_>>) -> Result<(), BadFile> {
+        self.identity.as_ref().map_or(Ok(()), |files| files.check_time(new.certificate(), old))
     }
 
     /// All of them.
@@ -145,21 +202,22 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, &'static str> {
 }
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, BadFile> {
-    parse_public(path, certificates)
+    parse_public(FileKind::Certificate, path, certificates)
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, BadFile> {
-    parse_public(path, roots)
+    parse_public(FileKind::Authority, path, roots)
 }
 
-fn parse_public<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, BadPem>) -> Result<T, BadFile> {
-    let text = read_public(path).map_err(|said| BadFile::new(path, said))?;
-    parse(text.as_bytes()).map_err(|bad| BadFile::because(path, &bad.to_string()))
+fn parse_public<T>(kind: FileKind, path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, BadPem>) -> Result<T, BadFile> {
+    let text = read_public(path).map_err(|said| BadFile::new(kind, path, said))?;
+    parse(text.as_bytes()).map_err(|bad| BadFile::because(kind, path, &bad.to_string()))
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, BadFile> {
-    let text = read_secret(path).map_err(|said| BadFile::new(path, said))?;
-    private_key(text.expose_secret().as_bytes()).map_err(|bad| BadFile::because(path, &bad.to_string()))
+    const KIND: FileKind = FileKind::Certificate;
+    let text = read_secret(path).map_err(|said| BadFile::new(KIND, path, said))?;
+    private_key(text.expose_secret().as_bytes()).map_err(|bad| BadFile::because(KIND, path, &bad.to_string()))
 }
 
 /// What the system trusts, and not a list that was built in: it has the company's own authorities, and is kept up to date
@@ -169,7 +227,7 @@ fn those_of_this_machine() -> Result<RootCertStore, BadFile> {
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         let said = "this machine has no certificates of authorities: name a file of those that are trusted";
-        return Err(BadFile::new(Path::new(""), said.to_owned()));
+        return Err(BadFile::new(FileKind::Authority, Path::new(""), said.to_owned()));
     }
     Ok(roots)
 }

@@ -39,6 +39,13 @@ families! {
     CONNECTIONS_ACCEPTED: Kind::Counter, "workplane_connections_accepted_total", "Connections that were accepted";
     CONNECTIONS_ENDED: Kind::Counter, "workplane_connections_ended_total",
         "Connections that were turned away or ended from here, by why";
+    HANDSHAKES_FAILED: Kind::Counter, "workplane_tls_handshakes_failed_total",
+        "Handshakes of TLS with clients that failed, by why";
+
+    CERTIFICATE_EXPIRY: Kind::Gauge, "workplane_certificate_expiry_timestamp_seconds",
+        "When the certificate that is shown expires, in seconds since 1970; of several in one role the first";
+    FILES_REFUSED: Kind::Counter, "workplane_files_refused_total",
+        "Files of tokens and certificates that have changed and cannot be used, by what they are";
 
     OBSERVERS: Kind::Gauge, "workplane_observers", "Readers of workers' streams";
     FRAMES_SENT: Kind::Counter, "workplane_frames_sent_total", "Frames that were handed to observers' streams";

@@ -76,6 +76,8 @@ pub fn begin() {
         counter.increment(0);
     }
     LazyLock::force(&SHED);
+    LazyLock::force(&HANDSHAKES_FAILED);
+    LazyLock::force(&FILES_REFUSED);
     families::CONNECTIONS_ENDED.counter(&[("why", NOT_ACCEPTED)]).increment(0);
 }
 
@@ -143,6 +145,72 @@ impl Shed {
     /// One more.
     pub fn count(self) {
         SHED[self as usize].increment(1);
+    }
+}
+
+/// Why a handshake of TLS with a client fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// The client does not speak TLS.
+    NotTls,
+    /// It showed no certificate, and must.
+    NoCertificate,
+    /// The certificate that it showed is not taken.
+    Certificate,
+    /// It does not take ours.
+    RefusedByClient,
+    /// There is no version or protocol that both speak.
+    Protocol,
+    /// It took too long.
+    TooLong,
+    /// It gave way to newer ones.
+    GaveWay,
+    /// The connection ended.
+    BrokenOff,
+}
+
+static HANDSHAKES_FAILED: LazyLock<[Counter; 8]> = LazyLock::new(|| {
+    // In the order of the variants.
+    let names = [
+        "not_tls",
+        "no_certificate",
+        "certificate",
+        "refused_by_client",
+        "protocol",
+        "too_long",
+        "gave_way",
+        "broken_off",
+    ];
+    names.map(|why| families::HANDSHAKES_FAILED.counter(&[("why", why)]))
+});
+
+impl HandshakeFailure {
+    /// One more.
+    pub fn count(self) {
+        HANDSHAKES_FAILED[self as usize].increment(1);
+    }
+}
+
+/// A file that is looked after while a server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchedFile {
+    /// Of tokens.
+    Tokens,
+    /// Of a certificate, or of its key.
+    Certificate,
+    /// Of authorities.
+    Authority,
+}
+
+static FILES_REFUSED: LazyLock<[Counter; 3]> = LazyLock::new(|| {
+    // In the order of the variants.
+    ["tokens", "certificate", "authority"].map(|kind| families::FILES_REFUSED.counter(&[("kind", kind)]))
+});
+
+impl WatchedFile {
+    /// One more of them has changed and cannot be used.
+    pub fn refused(self) {
+        FILES_REFUSED[self as usize].increment(1);
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a runtime on another host is reached, for those who watch it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What stands between this process and a host.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Reach {
     pub in_flight: usize,
     /// Attempts under way that wait for something to happen on the host.
     pub waiting: usize,
+    /// Until when the certificate that is shown to it is valid, if one is.
+    pub certificate_until: Option<SystemTime>,
 }
 
 /// The state of a breaker.

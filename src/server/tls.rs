@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 use super::connection::Connection;
 use super::edge::Edge;
 use super::seldom::Seldom;
+use crate::metrics::HandshakeFailure;
 use crate::tls::{Refused, ServerTls};
 
 /// How long one that was refused may take to read why.
@@ -65,7 +66,7 @@ impl Handshakes {
             && let Some((oldest, _)) = self.order.pop_front()
         {
             oldest.abort();
-            say(&self.failed, Some(Refused::Because("it gave way to newer ones")));
+            say(&self.failed, HandshakeFailure::GaveWay, "it gave way to newer ones");
         }
         // What is in force now, for all of it.
         let (tls, limit, failed) = (self.tls.load_full(), self.timeout, Arc::clone(&self.failed));
@@ -73,10 +74,12 @@ impl Handshakes {
             match timeout(limit, tls.accept(io)).await {
                 Ok(Ok(io)) => return Some((io, connection)),
                 Ok(Err((error, io))) => {
-                    say(&failed, Refused::find(&error));
+                    let why = Refused::find(&error);
+                    let words = why.map_or_else(|| "the connection ended".to_owned(), |why| why.told("us"));
+                    say(&failed, failure(why), &words);
                     part(io).await;
                 }
-                Err(_) => say(&failed, Some(Refused::Because("it took too long"))),
+                Err(_) => say(&failed, HandshakeFailure::TooLong, "it took too long"),
             }
             None
         });
@@ -105,9 +108,20 @@ async fn part(mut io: TcpStream) {
     _ = timeout(PARTING, parting).await;
 }
 
-fn say(failed: &Seldom, last: Option<Refused>) {
+fn failure(why: Option<Refused>) -> HandshakeFailure {
+    match why {
+        None => HandshakeFailure::BrokenOff,
+        Some(Refused::InClear | Refused::Secured) => HandshakeFailure::NotTls,
+        Some(Refused::NoCertificate) => HandshakeFailure::NoCertificate,
+        Some(Refused::Certificate(_) | Refused::OtherName) => HandshakeFailure::Certificate,
+        Some(Refused::Ours | Refused::Asked) => HandshakeFailure::RefusedByClient,
+        Some(Refused::Because(_)) => HandshakeFailure::Protocol,
+    }
+}
+
+fn say(failed: &Seldom, why: HandshakeFailure, last: &str) {
+    why.count();
     if let Some(handshakes) = failed.count() {
-        let last = last.map_or_else(|| "the connection ended".to_owned(), |why| why.told("us"));
         tracing::info!(handshakes, last, "TLS handshakes failed");
     }
 }

@@ -18,6 +18,7 @@ use super::{HTTP_2, Identity, Refused, provider};
 #[derive(Clone)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
+    certificate: Option<CertificateDer<'static>>,
     name: ServerName<'static>,
 }
 
@@ -34,18 +35,25 @@ impl ClientTls {
     ) -> Result<Self, rustls::Error> {
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
         let builder = builder.with_root_certificates(roots);
+        let certificate = identity.as_ref().and_then(|(chain, _)| chain.first().cloned());
         let mut config = match identity {
             Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![HTTP_2.to_vec()];
-        Ok(Self { config: Arc::new(config), name })
+        Ok(Self { config: Arc::new(config), certificate, name })
     }
 
     /// The name that the server must have.
     #[must_use]
     pub fn name(&self) -> String {
         self.name.to_str().into_owned()
+    }
+
+    /// The certificate that it shows where it is asked for one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
     }
 
     /// Shakes hands with a server. How long that may take is the caller's to bound. What it is `refused` for is noted

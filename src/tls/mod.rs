@@ -4,15 +4,18 @@
 //! dial. HTTP/2 is all that is spoken, over TLS 1.3 or 1.2.
 
 mod client;
+mod der;
+mod facts;
 mod pem;
+mod plain;
 mod server;
-mod validity;
 mod words;
 
 pub use client::{ClientTls, Secured};
+pub use facts::{Facts, Purpose, is_valid_for};
 pub use pem::{BadPem, certificates, private_key, roots};
+pub use plain::Plain;
 pub use server::ServerTls;
-pub use validity::valid_until;
 pub use words::Refused;
 
 pub use rustls::RootCertStore;

@@ -10,12 +10,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{HTTP_2, Identity, provider};
+use super::{CertificateDer, HTTP_2, Identity, provider};
 
 /// One side of a handshake. Another certificate is another one of these, with sessions of its own: nobody resumes what
 /// was begun under a certificate or an authority that is gone.
 #[derive(Clone)]
-pub struct ServerTls(Arc<ServerConfig>);
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    certificate: Option<CertificateDer<'static>>,
+}
 
 impl ServerTls {
     /// It shows this identity. Where `clients` are said, each must show a certificate of one of them.
@@ -31,9 +34,16 @@ impl ServerTls {
             }
             None => builder.with_no_client_auth(),
         };
+        let certificate = chain.first().cloned();
         let mut config = builder.with_single_cert(chain, key)?;
         config.alpn_protocols = vec![HTTP_2.to_vec()];
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), certificate })
+    }
+
+    /// The certificate that it shows.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
     }
 
     /// Shakes hands with a client. How long that may take is the caller's to bound.
@@ -42,7 +52,7 @@ impl ServerTls {
     /// When the client does not speak TLS, shows no certificate that it must, or goes away. The connection comes back: it
     /// was told so, and may not have read it yet.
     pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(&self, io: IO) -> Result<TlsStream<IO>, (io::Error, IO)> {
-        TlsAcceptor::from(Arc::clone(&self.0)).accept(io).into_fallible().await
+        TlsAcceptor::from(Arc::clone(&self.config)).accept(io).into_fallible().await
     }
 }
 

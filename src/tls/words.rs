@@ -8,8 +8,20 @@ use rustls::{AlertDescription, CertificateError, Error};
 /// Why a handshake failed. What a certificate says of itself is left out: it is the other side's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
+    /// The other side does not speak TLS.
+    InClear,
+    /// The other side speaks TLS, and was spoken to in clear.
+    Secured,
     /// The certificate that was shown is not one of who was meant.
     OtherName,
+    /// What else is wrong with the certificate that was shown.
+    Certificate(&'static str),
+    /// The other side showed none.
+    NoCertificate,
+    /// The other side asks for one, and was shown none.
+    Asked,
+    /// The other side refused the one that it was shown.
+    Ours,
     /// All else, in words.
     Because(&'static str),
 }
@@ -36,26 +48,32 @@ impl Refused {
     /// The same as a sentence; `name` is who was meant.
     #[must_use]
     pub fn told(self, name: &str) -> String {
-        match self {
-            Self::OtherName => format!("certificate is not valid for {name}"),
-            Self::Because(words) => words.to_owned(),
-        }
+        let words = match self {
+            Self::OtherName => return format!("certificate is not valid for {name}"),
+            Self::InClear => "the other side does not speak TLS",
+            Self::Secured => "the other side speaks TLS, and was spoken to in clear",
+            Self::NoCertificate => "the other side showed no certificate",
+            Self::Asked => "the other side asks for a client certificate",
+            Self::Ours => "the other side refused the certificate that it was shown",
+            Self::Certificate(words) | Self::Because(words) => words,
+        };
+        words.to_owned()
     }
 
     fn of(error: &Error) -> Self {
-        Self::Because(match error {
+        match error {
             Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            ) => return Self::OtherName,
-            Error::InvalidCertificate(refused) => certificate(refused),
+            ) => Self::OtherName,
+            Error::InvalidCertificate(refused) => Self::Certificate(certificate(refused)),
             Error::AlertReceived(alert) => alerted(*alert),
-            Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => "the other side does not speak TLS",
-            Error::NoCertificatesPresented => "the other side showed no certificate",
+            Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => Self::InClear,
+            Error::NoCertificatesPresented => Self::NoCertificate,
             Error::PeerIncompatible(_) | Error::NoApplicationProtocol => {
-                "the other side speaks no version that is spoken here"
+                Self::Because("the other side speaks no version that is spoken here")
             }
-            _ => "the handshake failed",
-        })
+            _ => Self::Because("the handshake failed"),
+        }
     }
 }
 
@@ -76,9 +94,9 @@ fn certificate(refused: &CertificateError) -> &'static str {
 }
 
 /// What the other side says of us.
-fn alerted(alert: AlertDescription) -> &'static str {
+fn alerted(alert: AlertDescription) -> Refused {
     match alert {
-        AlertDescription::CertificateRequired => "the other side asks for a client certificate",
+        AlertDescription::CertificateRequired => Refused::Asked,
         AlertDescription::BadCertificate
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateRevoked
@@ -86,8 +104,8 @@ fn alerted(alert: AlertDescription) -> &'static str {
         | AlertDescription::DecryptError
         | AlertDescription::UnknownCA
         | AlertDescription::UnsupportedCertificate
-        | AlertDescription::AccessDenied => "the other side refused the certificate that it was shown",
-        AlertDescription::NoApplicationProtocol => "the other side does not speak HTTP/2",
-        _ => "the other side ended the handshake",
+        | AlertDescription::AccessDenied => Refused::Ours,
+        AlertDescription::NoApplicationProtocol => Refused::Because("the other side does not speak HTTP/2"),
+        _ => Refused::Because("the other side ended the handshake"),
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Answer, Certificates, Host, Hostile, Plane, Profile, Running, hello, run, write_secret};
+use crate::support::{Answer, Certificates, Host, Hostile, Kind, Plane, Profile, Running, hello, run, write_secret};
 
 /// What was said, and what it ended with.
 #[derive(Debug)]
@@ -57,6 +57,11 @@ fn remote(id: &str, address: impl std::fmt::Display, token_file: &Path) -> Strin
         "\n[[remote_runtimes]]\nruntime_id = {id:?}\nendpoint = \"http://{address}\"\ntoken_file = \"{}\"\n",
         token_file.display()
     )
+}
+
+/// Values as a configuration has them.
+fn lines(values: &[(String, String)]) -> String {
+    values.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect::<Vec<_>>().concat()
 }
 
 /// What is in a directory, and when each of it was changed last.
@@ -227,7 +232,7 @@ async fn certificates_are_told_with_their_end() {
              ca_file = {ca:?}\nserver_name = {name:?}\n"
         )
     };
-    let served = made.served("plane").map(|(key, file)| format!("{key} = {file:?}\n")).concat();
+    let served = lines(&made.served("plane"));
     let head = format!("listen = {:?}\n{served}", free());
     let file = write(directory.path(), &(head.clone() + &entry("one", "localhost") + &entry("two", "elsewhere")));
     let said = doctor("serve", &file).await;
@@ -243,12 +248,135 @@ async fn certificates_are_told_with_their_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_does_not_fit_is_told_with_what_to_do() {
+    let made = Certificates::new();
+    made.issue("plain", &["plane.test"]);
+    made.issue_for("client", Kind::Client, &["localhost"]);
+    made.issue_for("server", Kind::Server, &["localhost"]);
+    made.issue_for("authority", Kind::Authority, &["localhost"]);
+    made.issue("nameless", &[]);
+    made.issue_alone("alone", "localhost");
+    made.issue("elsewhere", &["192.0.2.1"]);
+    let now = SystemTime::now();
+    let day = Duration::from_hours(24);
+    made.issue_within("soon", &(now - day..now + day), &["localhost"]);
+    made.issue_within("early", &(now + day..now + 2 * day), &["localhost"]);
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = write_secret(directory.path(), "tokens", "aaa\n");
+    let serves = |file: &str| lines(&made.served(file));
+    let (here, nowhere) = (free(), free());
+    let on = |listen: &str, text: String| format!("listen = {listen:?}\ntoken_file = {tokens:?}\n{text}");
+    let ca = |file: &str| format!("tls_client_ca = {:?}\n", made.named(file));
+    let shows = |file: &str| {
+        let shown = lines(&made.shown(file));
+        let ca = made.named("ca.pem");
+        format!(
+            "[[remote_runtimes]]\nruntime_id = \"one\"\nendpoint = \"https://{nowhere}\"\nca_file = {ca:?}\n{shown}"
+        )
+    };
+    // What is looked at before a host is.
+    for (text, verdict, what, told) in [
+        (serves("server"), "ok  ", "tls_cert", "valid until 4000"),
+        (serves("soon"), "warn", "tls_cert", "in time"),
+        (serves("early"), "fail", "tls_cert", "not valid before"),
+        (
+            serves("client"),
+            "fail",
+            "tls_cert",
+            "no serverAuth: the other side refuses it; make it with extendedKeyUsage",
+        ),
+        (serves("authority"), "fail", "tls_cert", "(CA:TRUE)"),
+        (serves("nameless"), "fail", "tls_cert", "it has no subjectAltName"),
+        (serves("plain"), "warn", "tls_cert", "it is for plane.test, and clients that dial 127."),
+        (serves("server") + &ca("ca.pem"), "ok  ", "tls_client_ca", "valid until 4096"),
+        (serves("alone") + &ca("alone.pem"), "ok  ", "tls_client_ca", "alone.pem: valid until"),
+        (
+            serves("server") + &ca("plain.pem"),
+            "fail",
+            "tls_client_ca",
+            "no authority's (CA:TRUE); name the certificate of",
+        ),
+        (shows("server"), "fail", "client_cert of one", "no clientAuth: the other side refuses it"),
+        (shows("client"), "ok  ", "client_cert of one", "valid until 4000"),
+        (shows("client").replace("ca.pem", "plain.pem"), "fail", "ca_file of one", "no authority's"),
+    ] {
+        let said = doctor("serve", &write(directory.path(), &on(&here, text.clone()))).await;
+        let found =
+            said.lines.iter().any(|line| line.starts_with(&format!("{verdict} {what}: ")) && line.contains(told));
+        assert!(found, "{text}{told}\n{said:#?}");
+    }
+    // Which addresses a name leads to is not known here; an address is one or is not.
+    for (listen, file, is_warned) in
+        [("0.0.0.0:9", "elsewhere", false), ("192.0.2.2:9", "plain", false), ("192.0.2.2:9", "elsewhere", true)]
+    {
+        let said = doctor("serve", &write(directory.path(), &on(listen, serves(file)))).await;
+        assert_eq!(said.lines.iter().any(|line| line.starts_with("warn tls_cert: ")), is_warned, "{listen} {said:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_tls_is_not_meant_alike_the_key_to_set_is_told() {
+    let (made, other) = (Certificates::new(), Certificates::new());
+    made.issue("host", &["localhost"]);
+    made.issue("plane", &["plane.test"]);
+    other.issue("plane", &["plane.test"]);
+    let clear = Host::named("clear").start().await;
+    let secure = Host::named("secure").set(made.served("host")).start().await;
+    let asks = ("tls_client_ca".to_owned(), made.named("ca.pem"));
+    let asking = Host::named("asking").set(made.served("host")).set([asks]).start().await;
+    let entry = |host: &Host, id: &str, scheme: &str, more: &[(String, String)]| {
+        let (port, token) = (host.address().port(), host.token_file());
+        let more = lines(more);
+        format!(
+            "\n[[remote_runtimes]]\nruntime_id = {id:?}\nendpoint = \"{scheme}://localhost:{port}\"\ntoken_file = {token:?}\n{more}"
+        )
+    };
+    let trusted = made.trusted();
+    let with = |of: &Certificates| [trusted.clone(), of.shown("plane")].concat();
+    let name = [trusted.clone(), vec![("server_name".to_owned(), "other.test".to_owned())]].concat();
+    let remotes = [
+        entry(&secure, "one", "http", &[]),
+        entry(&clear, "two", "https", &trusted),
+        entry(&secure, "three", "https", &other.trusted()),
+        entry(&secure, "four", "https", &name),
+        entry(&asking, "five", "https", &trusted),
+        entry(&asking, "six", "https", &with(&other)),
+        entry(&asking, "asking", "https", &with(&made)),
+        entry(&secure, "secure", "https", &trusted),
+        entry(&clear, "clear", "http", &[]),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let said =
+        doctor("serve", &write(directory.path(), &(format!("listen = {:?}\n", free()) + &remotes.concat()))).await;
+    let secured = format!("set `endpoint = \"https://localhost:{}\"` in its entry", secure.address().port());
+    let in_clear = format!("set `endpoint = \"http://localhost:{}\"` in its entry", clear.address().port());
+    for (begins, seen, told) in [
+        ("fail host one: ", "speaks TLS", secured.as_str()),
+        ("fail host two: ", "does not speak TLS", &in_clear),
+        ("fail host three: ", "of no authority that is trusted here", "set `ca_file`"),
+        ("fail host four: ", "not valid for other.test", "set `server_name`"),
+        ("fail host five: ", "asks for a client certificate", "set `client_cert` and `client_key`"),
+        ("fail host six: ", "refused the certificate that it was shown", "tls_client_ca"),
+        ("ok   host asking: ", "lets us in", ""),
+        ("ok   host secure: ", "lets us in", ""),
+        ("ok   host clear: ", "lets us in", ""),
+    ] {
+        let line = said.line(begins);
+        assert!(line.contains(seen) && line.contains(told), "{begins}: {said:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_is_told_by_an_exit_code() {
     let plane = Plane::new().start().await;
+    let made = Certificates::new();
+    made.issue("host", &["localhost"]);
     let host = Host::named("one").start().await;
+    let secure = Host::named("two").set(made.served("host")).start().await;
     let health = async |endpoint: &str, more: &[&str]| {
         let output = run(&[&["health", "--endpoint", endpoint, "--timeout", "5s"], more].concat()).await;
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
     };
     let (plane_at, host_at) = (plane.endpoint(), format!("http://{}", host.address()));
     // It asks for no token.
@@ -256,9 +384,19 @@ async fn health_is_told_by_an_exit_code() {
         assert_eq!(health(endpoint, &[]).await, (Some(0), "SERVING\n".to_owned()));
     }
     assert_eq!(health(&plane_at, &["workplane.v1.WorkerService"]).await.0, Some(0));
-    assert_eq!(health(&plane_at, &["no.such.Service"]).await.0, Some(1));
     let json = health(&host_at, &["--output", "json"]).await;
     assert_eq!(json, (Some(0), "{\n  \"status\": \"SERVING\"\n}\n".to_owned()));
-    let nobody = format!("http://{}", free());
-    assert_eq!(health(&nobody, &[]).await, (Some(1), String::new()));
+    // It may be a host that is asked: nothing is said of control planes.
+    let at = format!("localhost:{}", secure.address().port());
+    let ca = made.named("ca.pem");
+    assert_eq!(health(&format!("https://{at}"), &["--ca-file", &ca]).await, (Some(0), "SERVING\n".to_owned()));
+    for (endpoint, more, told) in [
+        (&plane_at, &["no.such.Service"][..], "the server has no service no.such.Service".to_owned()),
+        (&format!("http://{at}"), &[], format!("use --endpoint https://{at}")),
+        (&format!("https://{at}"), &[], "is --ca-file the authority that signed it".to_owned()),
+        (&format!("http://{}", free()), &[], "is `workplane serve` or `workplane runtime` running there?".to_owned()),
+    ] {
+        let (code, said) = health(endpoint, more).await;
+        assert!(code == Some(1) && said.contains(&told) && !said.contains("control plane"), "{endpoint}: {said}");
+    }
 }

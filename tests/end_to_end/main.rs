@@ -11,6 +11,7 @@ mod bad_usage;
 mod broken_answers;
 mod bundles;
 mod canaries;
+mod certificates;
 mod command_line;
 mod configuration;
 mod conversation;

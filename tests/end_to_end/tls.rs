@@ -39,7 +39,7 @@ async fn a_client_that_trusts_the_authority_is_served_and_all_others_are_told_wh
         ("https", &["--ca-file", &*ca, "--server-name", "a b"], 2, "--server-name: must be a DNS name"),
         ("https", &["--ca-file", "absent"], 2, "absent cannot be read"),
         ("https", &["--ca-file", &*ca, "--client-cert", "x"], 2, "--client-cert: needs --client-key"),
-        ("http", &[], 1, ""),
+        ("http", &[], 1, "the other side speaks TLS, and was spoken to in clear: use --endpoint https://127.0.0.1:"),
     ] {
         let (ended, said) = runtimes(&plane, scheme, arguments).await;
         assert!(ended == Some(code) && said.contains(words), "{arguments:?}: {ended:?} {said}");
@@ -50,7 +50,8 @@ async fn a_client_that_trusts_the_authority_is_served_and_all_others_are_told_wh
     assert!(code == Some(1) && said.contains("certificate has expired"), "{said}");
     let clear = Plane::new().start().await;
     let (code, said) = runtimes(&clear, "https", &["--ca-file", &ca]).await;
-    assert!(code == Some(1) && said.contains("does not speak TLS"), "{said}");
+    let words = "the other side does not speak TLS: use --endpoint http://127.0.0.1:";
+    assert!(code == Some(1) && said.contains(words) && said.lines().count() == 1, "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +66,13 @@ async fn where_clients_must_show_certificates_a_token_alone_opens_nothing() {
     let (code, said) = runtimes(&plane, "https", &shown).await;
     assert!(code == Some(0) && said.contains("embedded-worker-runtime"), "{said}");
     let (code, said) = runtimes(&plane, "https", &["--ca-file", &ca]).await;
-    assert!(code == Some(1) && said.contains("the other side asks for a client certificate"), "{said}");
+    let words = "the other side asks for a client certificate: show one with --client-cert and --client-key";
+    assert!(code == Some(1) && said.contains(words) && said.lines().count() == 1, "{said}");
+    let (certificate, key) = (ours.named("plane.pem"), ours.named("plane.key"));
+    let wrong = ["--ca-file", &ca, "--client-cert", &certificate, "--client-key", &key];
+    let (code, said) = runtimes(&plane, "https", &wrong).await;
+    let words = "refused the certificate that it was shown: is --client-cert one for clients";
+    assert!(code == Some(1) && said.contains(words) && said.lines().count() == 1, "{said}");
     // A certificate opens nothing without a token.
     let nobody = Client::over(ours.channel(plane.address(), "127.0.0.1", None), Some(TOKEN));
     nobody.runtimes().list_runtimes(v1::ListRuntimesRequest::default()).await.unwrap_err();
@@ -155,6 +162,20 @@ async fn a_host_is_reached_over_tls_with_a_certificate_of_the_control_plane() {
         assert_eq!(told, 1, "{log}");
         plane.remove(&wrong.runtime_id);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_host_speaks_tls_is_told_where_it_was_spoken_to_in_clear() {
+    let ours = Certificates::new();
+    ours.issue("host", &["127.0.0.1"]);
+    let host = Host::named("one").set(ours.served("host")).start().await;
+    let plane = Plane::new().host(&host).start().await;
+    until("the line of the log", async || {
+        let log = plane.log();
+        let line = log.lines().find(|line| line.contains("TLS with a host failed"))?;
+        line.contains("the other side speaks TLS, and was spoken to in clear").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 """Drives every method of workplane.v1 with a client that this project did not write: stubs as grpcio-tools makes them
-from proto/, against a real control plane with an embedded runtime and a real host.
+from proto/, against a real control plane with an embedded runtime and a real host: in clear, and once more over mutual TLS.
 
     python cross_check.py WORKPLANE_BINARY
 
@@ -9,6 +9,7 @@ It fails when an answer is not what the contract says, and when a method of the 
 import hashlib
 import importlib
 import re
+import subprocess
 import sys
 import tempfile
 import uuid
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import grpc
 
-from servers import CONTROL_PLANE_TOKEN, EMBEDDED, HOST, generate_stubs, servers
+from servers import CONTROL_PLANE_TOKEN, EMBEDDED, HOST, generate_stubs, servers, told
 
 # Methods that are to come: they must say so, each with its reason. One that is served must be driven below instead.
 LATER = {
@@ -264,20 +265,54 @@ def later(client):
             check(refused[:2] == ("UNIMPLEMENTED", "NOT_YET"), f"{method} is to come; if it has, drive it", refused)
 
 
+def drive(channel):
+    """Everything there is, on one channel."""
+    stranger = Client(channel, None).refused("RuntimeService", "ListRuntimes")
+    check(stranger[:2] == ("UNAUTHENTICATED", "UNAUTHENTICATED"), "without a token", stranger)
+    client = Client(channel, CONTROL_PLANE_TOKEN)
+    fleet(client)
+    for runtime_id in (EMBEDDED, HOST):
+        life(client, runtime_id)
+        bundles(client, runtime_id)
+    later(client)
+    check(not client.not_driven(), "every method of workplane.v1 is driven", client.not_driven())
+    return len(client.driven)
+
+
+def over_tls(binary, directory, address):
+    """What a client with and without a certificate comes to."""
+    read = lambda name: (directory / "tls" / name).read_bytes()
+    port = address.rsplit(":", 1)[1]
+    ours = grpc.ssl_channel_credentials(read("ca.pem"), read("ada.key"), read("ada.pem"))
+    with grpc.secure_channel(f"localhost:{port}", ours) as channel:
+        driven = drive(channel)
+    for shown in ([], [read("host-a.key"), read("host-a.pem")]):
+        credentials = grpc.ssl_channel_credentials(read("ca.pem"), *shown)
+        with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
+            try:
+                Client(channel, CONTROL_PLANE_TOKEN).call("RuntimeService", "ListRuntimes")
+                sys.exit(f"a token opened it, with {len(shown)} files of no client")
+            except grpc.RpcError as error:
+                check(error.code() == grpc.StatusCode.UNAVAILABLE, "the handshake is refused", error)
+    # The command line, as it is told there.
+    (directory / "tokens").touch(mode=0o600)
+    (directory / "tokens").write_text(CONTROL_PLANE_TOKEN)
+    command = told("call-over-tls").replace("workplane", str(Path(binary).resolve()), 1).replace(":7400", f":{port}")
+    said = subprocess.run(["bash", "-euc", command], cwd=directory, capture_output=True, text=True)
+    check(said.returncode == 0 and HOST in said.stdout, "the command line is let in", said)
+    return driven
+
+
 def main(binary):
     with tempfile.TemporaryDirectory() as directory:
         sys.path.insert(0, generate_stubs(Path(directory)))
-        with servers(binary, Path(directory)) as endpoint, grpc.insecure_channel(endpoint) as channel:
-            stranger = Client(channel, None).refused("RuntimeService", "ListRuntimes")
-            check(stranger[:2] == ("UNAUTHENTICATED", "UNAUTHENTICATED"), "without a token", stranger)
-            client = Client(channel, CONTROL_PLANE_TOKEN)
-            fleet(client)
-            for runtime_id in (EMBEDDED, HOST):
-                life(client, runtime_id)
-                bundles(client, runtime_id)
-            later(client)
-            check(not client.not_driven(), "every method of workplane.v1 is driven", client.not_driven())
-            print(f"{len(client.driven)} methods driven")
+        in_clear, secured = Path(directory, "in-clear"), Path(directory, "secured")
+        in_clear.mkdir()
+        with servers(binary, in_clear, secured=False) as address, grpc.insecure_channel(address) as channel:
+            print(f"{drive(channel)} methods driven")
+        secured.mkdir()
+        with servers(binary, secured, secured=True) as address:
+            print(f"{over_tls(binary, secured, address)} methods driven over TLS, with a certificate and a token")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""A real control plane and a real host for cross_check.py, on ports of their own, and stubs of the protos."""
+"""A real control plane and a real host for cross_check.py, on ports of their own, in clear or over TLS, and stubs of the
+protos."""
 
+import re
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -9,7 +11,9 @@ EMBEDDED = "embedded-worker-runtime"
 HOST = "host-a"
 CONTROL_PLANE_TOKEN = "a-token-of-the-cross-check"
 HOST_TOKEN = "a-token-of-the-host"
-PROTO = Path(__file__).resolve().parents[2] / "proto"
+ROOT = Path(__file__).resolve().parents[2]
+PROTO = ROOT / "proto"
+OPERATIONS = ROOT / "docs" / "operations.md"
 PROFILE = """
 [profiles."builtin:coder"]
 protocol = "lines"
@@ -51,16 +55,29 @@ def running(binary, role, directory, configuration):
         log.close()
 
 
+def told(name):
+    """A block of docs/operations.md, as it stands there."""
+    found = re.search(rf"<!-- commands: {name} -->\n```\w+\n(.*?)```", OPERATIONS.read_text(), re.S)
+    return found.group(1)
+
+
 @contextmanager
-def servers(binary, directory):
-    """A host, and a control plane that knows it; the control plane's address."""
+def servers(binary, directory, secured):
+    """A host, and a control plane that knows it; the control plane's address. Over TLS, both ask for certificates, as
+    docs/operations.md says."""
     for name, token in [("host.tokens", HOST_TOKEN), ("plane.tokens", CONTROL_PLANE_TOKEN)]:
         file = directory / name
         file.touch(mode=0o600)
         file.write_text(f"check {token}\n")
+    if secured:
+        made = subprocess.run(["bash", "-euc", told("certificates")], cwd=directory, capture_output=True, text=True)
+        if made.returncode != 0:
+            sys.exit(f"the certificates of docs/operations.md are not made:\n{made.stderr}")
+    host, plane, entry = [told(f"{of}-over-tls") if secured else "" for of in ("host", "plane", "entry")]
     with ExitStack() as stack:
-        host = f'runtime_id = "{HOST}"\nlisten = "127.0.0.1:0"\ntoken_file = "host.tokens"\n{PROFILE}'
+        host = f'runtime_id = "{HOST}"\nlisten = "127.0.0.1:0"\ntoken_file = "host.tokens"\n{host}{PROFILE}'
         address = stack.enter_context(running(binary, "runtime", directory, host))
-        remote = f'[[remote_runtimes]]\nruntime_id = "{HOST}"\nendpoint = "http://{address}"\ntoken_file = "host.tokens"\n'
-        plane = f'listen = "127.0.0.1:0"\ntoken_file = "plane.tokens"\n{PROFILE}\n{remote}'
+        scheme = "https" if secured else "http"
+        remote = f'[[remote_runtimes]]\nruntime_id = "{HOST}"\nendpoint = "{scheme}://{address}"\ntoken_file = "host.tokens"\n{entry}'
+        plane = f'listen = "127.0.0.1:0"\ntoken_file = "plane.tokens"\n{plane}{PROFILE}\n{remote}'
         yield stack.enter_context(running(binary, "serve", directory, plane))

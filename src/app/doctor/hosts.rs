@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::Finding;
-use super::certificates::until;
+use super::certificates::term;
 use super::tokens::many;
 use crate::config::{RemoteRuntimeConfig, default_workspace};
 use crate::model::{CallContext, Diagnostic, Host, RuntimeInfo, Severity};
 use crate::runtime::WorkerRuntime as _;
 use crate::runtime::remote::{Dial as _, RemoteConfig, RemoteRuntime, TcpDial};
+use crate::tls::{ClientTls, Plain, Refused};
 
 /// How long a connection may take: as long as it may for a server.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long a host may take to its first word, which comes at once.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// How often a host is looked at, each time for a second at most, until it has said who it is.
 const LOOKS: usize = 5;
 
@@ -29,7 +33,7 @@ pub(super) async fn of(remotes: &[RemoteRuntimeConfig]) -> Vec<Finding> {
 async fn of_one(remote: &RemoteRuntimeConfig) -> Vec<Finding> {
     let what = format!("host {}", remote.runtime_id);
     let place = remote.endpoint.authority().map(ToString::to_string).unwrap_or_default();
-    let mut findings = match timeout(CONNECT, reach(&what, &place, remote)).await {
+    let mut findings = match timeout(CONNECT + FIRST_WORD, reach(&what, &place, remote)).await {
         Ok(Ok(secured)) => secured,
         Ok(Err(failed)) => return vec![failed],
         Err(_) => {
@@ -57,18 +61,61 @@ async fn reach(what: &str, place: &str, remote: &RemoteRuntimeConfig) -> Result<
         };
         Finding::fail(what, format!("{place} is not reached: {error}"), advice)
     })?;
-    let Some(tls) = &remote.tls else { return Ok(Vec::new()) };
     let refused = Arc::default();
-    let secured = tls.connect(io, &refused).await.map_err(|_| {
-        let why = refused.get().map_or_else(|| "the handshake broke off".to_owned(), |why| why.told(&tls.name()));
-        let advice = "see `ca_file`, `server_name` and `client_cert` of its entry, and the certificate of the host";
-        Finding::fail(what, format!("TLS with {place} failed: {why}"), advice)
+    let Some(tls) = &remote.tls else {
+        let mut io = Plain::new(io, &refused);
+        heard(&mut io).await;
+        return refused.get().map_or_else(|| Ok(Vec::new()), |why| Err(mismatch(what, place, *why, remote)));
+    };
+    let mut secured = tls.connect(io, &refused).await.map_err(|_| {
+        let broken = || Finding::fail(what, format!("TLS with {place} broke off"), "look at its log");
+        refused.get().map_or_else(broken, |why| mismatch(what, place, *why, remote))
     })?;
-    Ok(secured
-        .shown()
-        .map(|shown| until(&format!("certificate of {}", remote.runtime_id), place, shown))
-        .into_iter()
-        .collect())
+    let shown = secured.shown().map(|shown| term(&format!("certificate of {}", remote.runtime_id), place, shown));
+    // A host that does not take our certificate may say so only now.
+    heard(&mut secured).await;
+    refused.get().map_or_else(|| Ok(shown.into_iter().collect()), |why| Err(mismatch(what, place, *why, remote)))
+}
+
+/// Waits for the first word of a host, which a server of HTTP/2 says by itself once it was greeted.
+async fn heard(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let greeted = async {
+        io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
+        io.flush().await?;
+        io.read(&mut [0; 16]).await
+    };
+    // What it says is looked at below; one that says nothing is told of later on.
+    _ = timeout(FIRST_WORD, greeted).await;
+}
+
+/// Here and there TLS is not meant alike: what to change here.
+fn mismatch(what: &str, place: &str, why: Refused, remote: &RemoteRuntimeConfig) -> Finding {
+    let name = remote.tls.as_ref().map(ClientTls::name).unwrap_or_default();
+    let advice = match why {
+        Refused::Secured => format!(
+            "set `endpoint = \"https://{place}\"` in its entry, and `ca_file` unless this machine trusts its authority"
+        ),
+        Refused::InClear => format!(
+            "set `endpoint = \"http://{place}\"` in its entry, without ca_file and the like, or give the host tls_cert and \
+             tls_key"
+        ),
+        Refused::OtherName => format!(
+            "set `server_name` in its entry to a name that its certificate has, or give the host one for {name}"
+        ),
+        Refused::Certificate(_) => {
+            "set `ca_file` in its entry to the authority that signed the host's certificate, or \
+                                    exchange that one: tls_cert of the host"
+                .to_owned()
+        }
+        Refused::Asked => "set `client_cert` and `client_key` in its entry: the host has tls_client_ca, and wants a \
+                           certificate of it"
+            .to_owned(),
+        Refused::Ours => "set `client_cert` in its entry to a certificate for clients that an authority of the host's \
+                          tls_client_ca has signed"
+            .to_owned(),
+        Refused::NoCertificate | Refused::Because(_) => "see what serves there, and its log".to_owned(),
+    };
+    Finding::fail(what, format!("TLS with {place} failed: {}", why.told(&name)), advice)
 }
 
 /// What a host that is there says of itself.

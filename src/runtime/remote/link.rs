@@ -32,7 +32,7 @@ use crate::proto::host_client::{Hello, hello};
 use crate::proto::runtime_v1::GetRuntimeRequest;
 use crate::proto::runtime_v1::worker_runtime_service_client::WorkerRuntimeServiceClient;
 use crate::proto::status::{Marking, from_status};
-use crate::tls::{ClientTls, Refused, in_clear};
+use crate::tls::{ClientTls, Plain, Refused, in_clear};
 
 /// How long a connection may take to come to be (robustness.md).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -163,21 +163,21 @@ impl Line {
         let channel = channel(&self.endpoint, io, gone.clone()).await.map_err(|_| unreachable(&self.runtime_id))?;
         let client = WorkerRuntimeServiceClient::new(Marking(channel)).max_decoding_message_size(MAX_MESSAGE);
         let greeted = self.greet(client.clone(), Instant::now() + GREETING_TIMEOUT).await;
-        // A host that does not trust us may say so only now.
+        // A host that does not trust us, or speaks TLS where we do not, may say so only now.
         let hello = greeted.map_err(|error| refused.get().map_or(error, |why| self.untrusted(*why)))?;
         *self.untrusted.lock() = None;
         let features = hello.features.into();
         Ok(Connection { client, incarnation: hello.incarnation, features, gone, broke: Arc::default() })
     }
 
-    /// A connection that has shaken hands, where it is one of TLS.
+    /// A connection that has shaken hands, where it is one of TLS. What it is `refused` for is noted there.
     async fn dialled(&self, refused: &Arc<OnceLock<Refused>>) -> Result<Box<dyn Io>> {
         let tls = self.settings.load().tls.clone();
         if tls.is_none() && self.endpoint.scheme_str() != Some("http") {
             return Err(unreachable(&self.runtime_id));
         }
         let io = self.dial.dial(&self.endpoint).await.map_err(|_| unreachable(&self.runtime_id))?;
-        let Some(tls) = tls else { return Ok(io) };
+        let Some(tls) = tls else { return Ok(Box::new(Plain::new(io, refused))) };
         match tls.connect(io, refused).await {
             Ok(io) => Ok(Box::new(io)),
             Err(_) => Err(refused.get().map_or_else(|| unreachable(&self.runtime_id), |why| self.untrusted(*why))),
@@ -195,7 +195,7 @@ impl Line {
                 let words = "the host's certificate is not valid for the host that is registered";
                 Error::new(Reason::RemoteRuntimeWrongIdentity, words).with("runtime_id", &self.runtime_id)
             }
-            Refused::Because(_) => unreachable(&self.runtime_id).because(Fault::Untrusted),
+            _ => unreachable(&self.runtime_id).because(Fault::Untrusted),
         }
     }
 

@@ -34,6 +34,7 @@ use crate::proto::host_client::{self, request};
 use crate::proto::runtime_v1::RemoveConfigBundleResponse;
 use crate::runtime::budget::budget;
 use crate::runtime::{Reach, WorkerRuntime, diagnose};
+use crate::tls::{CertificateDer, Facts};
 
 /// How long a description waits for the first attempt to reach the host.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -99,6 +100,12 @@ impl RemoteRuntime {
         if before.authorization != core.settings.load().authorization {
             core.look_again.notify_one();
         }
+    }
+
+    /// The certificate that is shown to it where it asks for one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.core.settings.load().tls.as_ref()?.certificate().cloned()
     }
 
     /// Another runtime takes its place, at another endpoint: who still waits for something of this one when it is
@@ -204,6 +211,7 @@ impl WorkerRuntime for RemoteRuntime {
             retry_tokens,
             in_flight: IN_FLIGHT - self.core.in_flight.available_permits(),
             waiting: WAITING - self.core.waiting.available_permits(),
+            certificate_until: self.certificate().and_then(|it| Facts::of(&it)).map(|facts| facts.until),
         })
     }
 

@@ -18,12 +18,13 @@ use workplane::proto::v1::{StopMode, WorkerState};
 use workplane::proto::{FILE_DESCRIPTOR_SET, v1};
 
 use self::promql::Asked;
-use crate::support::{Client, EMBEDDED, Host, Plane, Profile, Remote, Scrape, Worker, until};
+use crate::support::{Certificates, Client, EMBEDDED, Host, Plane, Profile, Remote, Scrape, Worker, until};
 
 /// A control plane with a host, and another one that is away. All that can happen has happened.
 struct Busy {
     plane: Plane,
     host: Host,
+    _certificates: Certificates,
 }
 
 impl Busy {
@@ -32,14 +33,17 @@ impl Busy {
         // It fails at its first input, and goes on with the second.
         let failing = Profile::script("read line && exit 1").restarting();
         let host = Host::named("one").profile("builtin:coder", cat()).profile("builtin:reviewer", failing);
-        let host = host.durable().metrics().start().await;
-        let away = Remote {
-            runtime_id: "away".to_owned(),
-            address: "127.0.0.1:1".parse().unwrap(),
+        let certificates = Certificates::new();
+        certificates.issue("host", &["localhost", "127.0.0.1"]);
+        certificates.issue("plane", &["plane.test"]);
+        let host = host.set(certificates.served("host")).durable().metrics().start().await;
+        let entry = Remote {
+            tls: [certificates.trusted(), certificates.shown("plane")].concat(),
             ..host.entry(host.address())
         };
-        let plane = Plane::new().profile("builtin:coder", cat()).host(&host).remote(away);
-        let busy = Self { plane: plane.durable().metrics().start().await, host };
+        let away = Remote { runtime_id: "away".to_owned(), address: "127.0.0.1:1".parse().unwrap(), ..entry.clone() };
+        let plane = Plane::new().profile("builtin:coder", cat()).remote(entry).remote(away);
+        let busy = Self { plane: plane.durable().metrics().start().await, host, _certificates: certificates };
         busy.happen().await;
         busy
     }

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
@@ -16,6 +18,7 @@ use super::write_secret;
 #[path = "../../../src/tls/test_certificates.rs"]
 mod made;
 
+pub(crate) use made::Kind;
 use made::{Authority, Certified};
 
 /// An authority with a directory for what it signs.
@@ -51,6 +54,21 @@ impl Certificates {
         self.write(file, &self.authority.certify_expired(names));
     }
 
+    /// The same of one that is valid in this time.
+    pub(crate) fn issue_within(&self, file: &str, time: &Range<SystemTime>, names: &[&str]) {
+        self.write(file, &self.authority.certify_within(time, names));
+    }
+
+    /// The same of one that says what it is for.
+    pub(crate) fn issue_for(&self, file: &str, kind: Kind, names: &[&str]) {
+        self.write(file, &self.authority.certify_for(kind, names));
+    }
+
+    /// The same of one that no authority has signed.
+    pub(crate) fn issue_alone(&self, file: &str, name: &str) {
+        self.write(file, &Authority::alone(name));
+    }
+
     fn write(&self, file: &str, certified: &Certified) {
         for (suffix, text) in [("pem", &certified.certificate), ("key", &certified.key)] {
             let new = write_secret(self.directory.path(), "new", text);
@@ -69,12 +87,23 @@ impl Certificates {
         vec![("ca_file".to_owned(), self.named("ca.pem"))]
     }
 
+    /// What a control plane is told to show a host.
+    pub(crate) fn shown(&self, file: &str) -> Vec<(String, String)> {
+        [("client_cert", "pem"), ("client_key", "key")]
+            .map(|(key, suffix)| (key.to_owned(), self.named(&format!("{file}.{suffix}"))))
+            .to_vec()
+    }
+
     /// Connections to what listens at `address`, as soon as they are needed: it must have this name.
     pub(crate) fn channel(&self, address: SocketAddr, name: &str, shows: Option<&str>) -> Channel {
-        let read = |file: String| fs::read(self.path(&file)).unwrap();
-        let identity = shows.map(|file| {
-            let (chain, key) = (read(format!("{file}.pem")), read(format!("{file}.key")));
-            (certificates(&chain).unwrap(), private_key(&key).unwrap())
+        self.channel_showing(address, name, shows.map(|file| (self, file)))
+    }
+
+    /// The same, with a certificate that another authority may have signed.
+    pub(crate) fn channel_showing(&self, address: SocketAddr, name: &str, shows: Option<(&Self, &str)>) -> Channel {
+        let identity = shows.map(|(of, file)| {
+            let read = |suffix: &str| fs::read(of.path(&format!("{file}.{suffix}"))).unwrap();
+            (certificates(&read("pem")).unwrap(), private_key(&read("key")).unwrap())
         });
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let tls = ClientTls::new(roots(self.authority.pem.as_bytes()).unwrap(), name, identity).unwrap();

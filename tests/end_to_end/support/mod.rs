@@ -33,7 +33,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use both::{both, codes, plane_and_host};
-pub(crate) use certificates::Certificates;
+pub(crate) use certificates::{Certificates, Kind};
 pub(crate) use client::{Client, Refusal, refusal};
 pub(crate) use collector::{Collector, attribute};
 pub(crate) use configuration::{Profile, Remote, write_secret};
