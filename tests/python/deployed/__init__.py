@@ -27,7 +27,7 @@ def role_of(text):
     return "runtime" if re.search(r'^listen = ".*:7500"', text, re.M) else "serve"
 
 
-def readme(heading):
-    """The commands that the README has under a heading."""
+def readme(heading, language="sh"):
+    """The blocks of commands, or of another language, that the README has under a heading."""
     section = (DEPLOY / "README.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"^```sh\n(.*?)^```$", section, re.M | re.S)
+    return re.findall(rf"^```{language}\n(.*?)^```$", section, re.M | re.S)

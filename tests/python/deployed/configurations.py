@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 
-from . import DEPLOY, ROOT, SECRETS, Failures, role_of
+from . import DEPLOY, ROOT, SECRETS, Failures, readme, role_of
 
 
 def loads(binary, role, text, where, certificates):
@@ -48,8 +48,8 @@ def commented(text):
 
 
 def check(binary, built):
-    """Those of files, and those within ConfigMaps."""
-    failures, found = Failures(), []
+    """Those of files, of the README, and within ConfigMaps."""
+    failures, found = Failures(), [("README.md", text) for text in readme("systemd", "toml")]
     for file in sorted(DEPLOY.rglob("*.toml")):
         if file.name != "bundle.toml":
             found.append((file.relative_to(ROOT), file.read_text()))
