@@ -19,12 +19,12 @@ USER = 10001
 PATIENCE = 120
 
 
-def until(what, holds):
+def until(holds, what):
     """Waits until it holds: what other processes do tells itself in no other way."""
     end = time.monotonic() + PATIENCE
     while not holds():
         if time.monotonic() > end:
-            raise ValueError(f"in vain: {what}")
+            raise ValueError(f"in vain: {what()}")
         time.sleep(0.1)
 
 
@@ -32,14 +32,15 @@ class Server:
     """A role that runs, with secrets where its container has them."""
 
     def __init__(self, binary, role, text, mounts, env, place):
-        self.binary, self.log = binary, (place / f"{role}.log").open("w+")
+        self.binary, self.log = binary, place / f"{role}.log"
         text = re.sub(r'^(listen|metrics_listen) = ".*"', r'\1 = "127.0.0.1:0"', text, flags=re.M)
         text = re.sub(r'^data_dir = ".*"', f'data_dir = "{place}/data/{role}"', text, flags=re.M)
         self.mounts = mounts
         (place / f"{role}.toml").write_text(self.here(text))
         self.env = {"PATH": os.environ["PATH"], **{key: self.here(value) for key, value in env.items()}}
         command = [binary, role, "--config", str(place / f"{role}.toml")]
-        self.process = self.run(subprocess.Popen, command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        with self.log.open("w") as log:
+            self.process = self.run(subprocess.Popen, command, stdout=subprocess.PIPE, stderr=log, text=True)
         ready = self.process.stdout.readline().split()
         if ready[:2] != ["listening", "on"]:
             raise ValueError(f"workplane {role} does not serve: {self.said()}")
@@ -62,13 +63,11 @@ class Server:
         return self.run(subprocess.run, command, capture_output=True, text=True)
 
     def said(self):
-        self.log.seek(0)
-        return self.log.read()
+        return self.log.read_text()
 
     def end(self):
         self.process.terminate()
         self.process.wait(60)
-        self.log.close()
 
 
 @contextmanager
@@ -92,25 +91,23 @@ def own(path):
 def serves(servers, probe, tokens, runtime_id):
     """Both are well by their probes, and the control plane reaches its host."""
     for server in servers:
-        until(f"{probe} of {server.address}", lambda server=server: server.client(*probe).returncode == 0)
-    plane = servers[1]
+        until(lambda: server.client(*probe).returncode == 0, lambda: f"{probe}: {server.client(*probe)}")
 
-    def reached():
-        said = plane.client("runtimes", "--token-file", tokens)
-        return any(re.search(rf"\b{runtime_id}\b.*\brunning\b", line) for line in said.stdout.splitlines())
+    def runtimes():
+        return servers[1].client("runtimes", "--token-file", tokens)
 
-    until(f"{runtime_id} to be reached: {plane.client('runtimes', '--token-file', tokens)}", reached)
+    until(lambda: re.search(rf"^{runtime_id} .*\brunning\b", runtimes().stdout, re.M), runtimes)
 
 
 def tried(servers, probe, tokens, runtime_id, exchange):
     failures = Failures()
     serves(servers, probe, tokens, runtime_id)
     for server in servers:
-        until("its files to be looked after", lambda: "files are looked after" in server.said())
+        until(lambda: "files are looked after" in server.said(), server.said)
     exchange()
     for server in servers:
         # Tokens, and certificates.
-        until(f"what has changed to be read, see {server.log.name}", lambda: server.said().count("was read again") >= 2)
+        until(lambda: server.said().count("was read again") >= 2, server.said)
     serves(servers, probe, tokens, runtime_id)
     failures.check(all(server.process.poll() is None for server in servers), "they have ended")
     return failures
