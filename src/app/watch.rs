@@ -200,6 +200,7 @@ fn counted(kind: FileKind) -> WatchedFile {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     use parking_lot::Mutex;
     use tokio::sync::Notify;
@@ -265,6 +266,46 @@ mod tests {
         fs::write(&other, "two").unwrap();
         fs::rename(&other, &file).unwrap();
         told.until(|told| *told.in_force.lock() == ["one", "two"]).await;
+        watching.abort();
+    }
+
+    /// Puts these files where they are looked for, as the kubelet puts a Secret there: all of them at once.
+    fn mount(mounted: &Path, generation: &str, files: &[(&str, &str)]) {
+        let (data, next, made) = (mounted.join("..data"), mounted.join("..data_tmp"), format!("..{generation}"));
+        fs::create_dir(mounted.join(&made)).unwrap();
+        for (name, text) in files {
+            fs::write(mounted.join(&made).join(name), text).unwrap();
+            // It is there from the first time on.
+            _ = symlink(Path::new("..data").join(name), mounted.join(name));
+        }
+        let before = fs::read_link(&data);
+        symlink(&made, &next).unwrap();
+        fs::rename(&next, &data).unwrap();
+        if let Ok(before) = before {
+            fs::remove_dir_all(mounted.join(before)).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_kubernetes_mounts_is_followed_and_files_of_one_secret_are_exchanged_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = directory.path().to_owned();
+        mount(&mounted, "1", &[("tls.crt", "one"), ("tls.key", "one")]);
+        let told = Arc::new(Told::default());
+        let (files, telling) = (["tls.crt", "tls.key"].map(|name| mounted.join(name)), Arc::clone(&told));
+        let group = Group::new("a pair", files.clone(), move || {
+            let [certificate, key] = files.clone().map(|file| fs::read_to_string(file).unwrap_or_default());
+            let told = Arc::clone(&telling);
+            Ok(Box::new(move || {
+                told.in_force.lock().push(format!("{certificate} {key}"));
+                told.news.notify_one();
+            }))
+        });
+        let mut watch = Watch::new(vec![group]);
+        let watching = tokio::spawn(async move { watch.follow().await });
+        told.until(|told| *told.in_force.lock() == ["one one"]).await;
+        mount(&mounted, "2", &[("tls.crt", "two"), ("tls.key", "two")]);
+        told.until(|told| *told.in_force.lock() == ["one one", "two two"]).await;
         watching.abort();
     }
 

@@ -1,10 +1,12 @@
 //! Files that are read beside the configuration: tokens and keys, and who else may read them; certificates, which
 //! anybody may.
 
+use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::process::geteuid;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::model::TokenTable;
@@ -33,19 +35,29 @@ fn read_token_file(path: &Path) -> Result<SecretString, String> {
     Ok(text)
 }
 
-/// Reads a file that nobody but its owner may read. The error names the file and never what is in it.
+/// Reads a file that nobody but its owner may read; of one that root lends us, its group may, too. The error names the file and
+/// never what is in it.
 ///
 /// # Errors
-/// When it cannot be read, and when others than its owner may read or change it.
+/// When it cannot be read, and when others may read or change it.
 pub(super) fn read_secret(path: &Path) -> Result<SecretString, String> {
-    let closed = |mode: u32| {
-        if mode & 0o077 != 0 {
-            let name = path.display();
-            return Err(format!("{name} is open to others than its owner (mode {mode:04o}): make it 0600"));
+    let check = |found: &Metadata| {
+        let mode = found.mode() & 0o7777;
+        if is_closed(mode, found.uid(), geteuid().as_raw()) {
+            return Ok(());
         }
-        Ok(())
+        let name = path.display();
+        Err(format!("{name} is open to others than its owner (mode {mode:04o}): make it 0600"))
     };
-    read(path, closed).map(SecretString::from)
+    read(path, check).map(SecretString::from)
+}
+
+/// Whether nobody reads a file of this mode and owner for whom it is not. What Kubernetes mounts is root's, and ours to read
+/// by our group alone (ADR 22).
+fn is_closed(mode: u32, owner: u32, we: u32) -> bool {
+    const ROOT: u32 = 0;
+    let to_others = if owner == ROOT && we != ROOT { 0o037 } else { 0o077 };
+    mode & to_others == 0
 }
 
 /// Reads a file that anybody may read.
@@ -56,7 +68,7 @@ pub(super) fn read_public(path: &Path) -> Result<String, String> {
     read(path, |_| Ok(()))
 }
 
-fn read(path: &Path, check_mode: impl FnOnce(u32) -> Result<(), String>) -> Result<String, String> {
+fn read(path: &Path, check: impl FnOnce(&Metadata) -> Result<(), String>) -> Result<String, String> {
     let name = path.display();
     let unreadable = |error: std::io::Error| format!("{name} cannot be read: {error}");
     // Asked first, since to open a pipe is to wait for who writes to it.
@@ -65,7 +77,7 @@ fn read(path: &Path, check_mode: impl FnOnce(u32) -> Result<(), String>) -> Resu
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     // Of the open file, so that it cannot be exchanged between the look and the reading.
-    check_mode(file.metadata().map_err(unreadable)?.mode() & 0o7777)?;
+    check(&file.metadata().map_err(unreadable)?)?;
     let mut text = String::new();
     file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     if text.len() as u64 > MAX_BYTES {
@@ -118,6 +130,23 @@ mod tests {
         for mode in [0o600, 0o400] {
             let (_dir, path) = file("ops s3cret\n", mode);
             assert!(read_token_file(&path).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_root_lends_to_our_group_is_closed_and_what_anybody_else_does_is_not() {
+        for (mode, owner, we, closed) in [
+            (0o440, 0, 10001, true),
+            (0o640, 0, 10001, true),
+            (0o660, 0, 10001, false),
+            (0o444, 0, 10001, false),
+            (0o440, 10001, 10001, false),
+            (0o440, 10002, 10001, false),
+            (0o400, 10001, 10001, true),
+            (0o440, 0, 0, false),
+            (0o600, 0, 0, true),
+        ] {
+            assert_eq!(is_closed(mode, owner, we), closed, "{mode:o} of {owner}, read by {we}");
         }
     }
 
