@@ -130,8 +130,8 @@ async fn asked_to_end_with_hundreds_of_streams_it_tells_every_reader_and_nothing
     let observers = readers(
         || Plane::client_at(address),
         move |client| {
-            let observer = observed.through(client);
-            async move { observer.observe().await }
+            let worker = observed.through(client);
+            async move { worker.observe().await }
         },
     )
     .await;

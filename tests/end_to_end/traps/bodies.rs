@@ -23,7 +23,7 @@ async fn bodies_that_never_end_end_with_their_deadline() {
         let mut calls = Vec::new();
         for n in 0..64 {
             let mut call = asking.begin(if n % 2 == 0 { METHOD } else { BUNDLE }, &[]).await;
-            call.say(&message(0, 200_000, &[b'x'; 50_000]));
+            call.say(&message(0, 200_000, &vec![b'x'; 50_000]));
             calls.push(call);
         }
         calls
