@@ -241,6 +241,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_flood_has_its_turn_and_then_it_is_that_of_others() {
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        let flood = [&[b'x'; PREFACE][..], &ping.repeat(5_000)].concat();
+        let (mut client, io) = tokio::io::duplex(flood.len());
+        client.write_all(&flood).await.unwrap();
+        let connections = Connections::new(&Edge::control_plane());
+        let room = connections.room().await.unwrap();
+        let mut server = Accepted::new(io, connections.take(([192, 0, 2, 1], 1).into(), room).unwrap());
+        let (mut piece, mut left) = ([0; 1024], flood.len());
+        while left > 0 {
+            tokio::task::yield_now().await;
+            // As much as there is for it in one turn.
+            let before = left;
+            std::future::poll_fn(|cx| {
+                let mut buf = ReadBuf::new(&mut piece);
+                while left > 0 && Pin::new(&mut server).poll_read(cx, &mut buf).map(Result::unwrap).is_ready() {
+                    left -= buf.filled().len();
+                    buf.clear();
+                }
+                Poll::Ready(())
+            })
+            .await;
+            assert!(before - left < 200 * ping.len(), "{} bytes in one turn", before - left);
+        }
+    }
+
+    #[tokio::test]
     async fn no_more_connections_are_taken_than_there_is_room_for() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
