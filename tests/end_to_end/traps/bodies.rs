@@ -19,22 +19,30 @@ type Case = (&'static str, &'static [(&'static str, &'static str)], Vec<u8>);
 async fn bodies_that_never_end_end_with_their_deadline() {
     // It holds for the calls of the client that goes on, too.
     let scene = Scene::with(&[("default_deadline", "\"10s\"")]).await;
-    let begin = async |asking: &Asking| {
+    let begin = async |asking: &Asking, headers: &[(&str, &str)]| {
         let mut calls = Vec::new();
         for n in 0..64 {
-            let mut call = asking.begin(if n % 2 == 0 { METHOD } else { BUNDLE }, &[]).await;
+            let mut call = asking.begin(if n % 2 == 0 { METHOD } else { BUNDLE }, headers).await;
             call.say(&message(0, 200_000, &vec![b'x'; 50_000]));
             calls.push(call);
         }
         calls
     };
     let asking = Asking::at(scene.plane.address()).await;
-    for call in begin(&asking).await {
+    for call in begin(&asking, &[]).await {
         assert_eq!(call.told().await.0, Code::DeadlineExceeded);
     }
     assert_eq!(asking.told(LIST, &[], message(0, 0, &[])).await.0, Code::Ok, "and all the room is there again");
     scene.end("endless bodies").await;
-    beside("endless bodies", async |server| drop(begin(&Asking::at(server).await).await)).await;
+    beside("endless bodies", async |server| {
+        let asking = Asking::at(server).await;
+        loop {
+            for call in begin(&asking, &[("grpc-timeout", "100m")]).await {
+                call.told().await;
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
