@@ -41,12 +41,26 @@ enum Target {
 const ORDER: [Target; 6] =
     [Target::Nobody, Target::Same, Target::Another, Target::Nobody, Target::Another, Target::Same];
 
+/// How often it is measured before it is held against the server: a busy machine makes it longer, and never shorter for
+/// long. Each is printed.
+const TRIES: usize = 3;
+
 /// In the long form: lets `offend` happen to a control plane again and again, as soon as it is over, and holds how long
 /// another client's calls take.
 pub(crate) async fn beside(what: &str, offend: impl AsyncFn(SocketAddr)) {
     if !is_long() {
         return;
     }
+    let mut waits = Vec::new();
+    while waits.len() < TRIES && waits.iter().all(|waits| *waits >= MOST) {
+        waits.push(measure(what, &offend).await);
+    }
+    let held = waits.iter().any(|waits| *waits < MOST);
+    assert!(cfg!(debug_assertions) || held, "{what}: another client waits {waits:.2?} times as long");
+}
+
+/// How many times as long another client's calls take as beside another server that is offended.
+async fn measure(what: &str, offend: impl AsyncFn(SocketAddr)) -> f64 {
     let (mut same, another) = (Plane::new().start().await, Plane::new().start().await);
     let phase = Arc::new(AtomicUsize::new(NONE));
     let calls = honest(same.address(), Arc::clone(&phase));
@@ -80,8 +94,7 @@ pub(crate) async fn beside(what: &str, offend: impl AsyncFn(SocketAddr)) {
         grown >> 10,
     );
     assert!(grown <= GROWTH, "{what}: the server has grown by {} MiB", grown >> 20);
-    let waits = ratio(beside);
-    assert!(cfg!(debug_assertions) || waits < MOST, "{what}: another client waits {waits:.2} times as long");
+    ratio(beside)
 }
 
 /// All phases, by number.
