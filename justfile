@@ -31,12 +31,13 @@ proto-land:
     .ci/protos land
 
 # The long forms: a million requests, ten thousand seeds of the log's simulations, the tests of chance again and again,
-# each time with another seed, hostile clients and ten times as many callers for longer, and a list over 32 hosts, which may take at most 1.3 times as long
+# each time with another seed, hostile clients (with an optimised build, since how long others wait for them is held) and
+# ten times as many callers for longer, and a list over 32 hosts, which may take at most 1.3 times as long
 # as one over a single one.
 nightly times="20": fuzz
     WORKPLANE_SEEDS=10000 cargo test --lib simulations -- --nocapture
     for n in $(seq {{times}}); do cargo test --test end_to_end -- resumption conversation --nocapture || exit 1; done
-    WORKPLANE_TRAPS=long cargo test --test end_to_end -- traps drain --nocapture --test-threads 1
+    WORKPLANE_TRAPS=long cargo test --release --test end_to_end -- traps drain --nocapture --test-threads 1
     WORKPLANE_OVERLOAD=60 cargo bench --bench overload -- target
     WORKPLANE_FAN_OUT_MOST=1.3 cargo bench --bench fan_out
 

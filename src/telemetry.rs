@@ -22,8 +22,9 @@ use crate::model::{is_plain, truncate_at_char};
 /// The longest line, in bytes.
 const MAX_LINE: usize = 8 * 1024;
 
-/// The libraries beneath are quiet, unless a directive of `RUST_LOG` names one of them: it comes later and wins.
-const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn";
+/// The libraries beneath are quiet, unless a directive of `RUST_LOG` names one of them: it comes later and wins. What h2 warns
+/// of is what a peer does, as often as that likes.
+const QUIET: &str = "h2=error,hyper=warn,hyper_util=warn,tonic=warn,tower=warn";
 /// And in no case do they say more than this: at their lower levels they print what passes through them, a host's words,
 /// say, which are in no log.
 const LIBRARIES: LevelFilter = LevelFilter::INFO;

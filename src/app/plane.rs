@@ -94,21 +94,24 @@ impl ControlPlane {
         let incoming = server::accept(listener, Connections::new(&edge), self.door.tls.clone());
         let serving = server::serve(incoming, served.routes, &edge, self.door.callers.clone(), drain.clone());
         let mut serving = pin!(serving);
-        let tended = self.registry.clone();
-        let mut tending = pin!(tended.tend());
         served.health.serving().await;
         let mut watch = Watch::new(self.watched());
-        loop {
-            tokio::select! {
-                ended = &mut serving => return ended.map_err(AppError::Serving),
-                Some(config) = control.configs.recv() => {
-                    if self.follow(config) {
-                        watch = Watch::new(self.watched());
+        {
+            // A drain does without: old notes may wait for the next start. Hosts are looked after by tasks of their own.
+            let tended = self.registry.clone();
+            let mut tending = pin!(tended.tend());
+            loop {
+                tokio::select! {
+                    ended = &mut serving => return ended.map_err(AppError::Serving),
+                    Some(config) = control.configs.recv() => {
+                        if self.follow(config) {
+                            watch = Watch::new(self.watched());
+                        }
                     }
+                    never = watch.follow() => match never {},
+                    never = &mut tending => match never {},
+                    () = control.drain.cancelled() => break,
                 }
-                never = watch.follow() => match never {},
-                never = &mut tending => match never {},
-                () = control.drain.cancelled() => break,
             }
         }
         let engine = self.embedded.as_ref().map(LocalRuntime::engine);

@@ -11,6 +11,9 @@ const BYTES_EACH: u64 = 32;
 /// How many for each request or piece of one: it may be given up.
 const EACH_REQUEST: u64 = 2;
 
+/// How many of them a request is worth, or a piece of one, in what there is to do for it.
+const WORTH: u64 = 4;
+
 /// The length, kind, flags and stream of a frame.
 const HEAD: usize = 9;
 const DATA: u8 = 0;
@@ -41,8 +44,9 @@ impl Chatter {
         self.sent += bytes as u64;
     }
 
-    /// Hears what came by `now`, in milliseconds; whether that is borne.
-    pub(super) fn bears(&mut self, mut came: &[u8], now: u64) -> bool {
+    /// Hears what came by `now`, in milliseconds: where that is borne, how much there is to do for it, in frames that ask for
+    /// nothing.
+    pub(super) fn hear(&mut self, mut came: &[u8], now: u64) -> Option<u64> {
         let (mut idle, mut asking) = (0, 0);
         while !came.is_empty() {
             let skipped = self.skip.min(came.len());
@@ -74,7 +78,7 @@ impl Chatter {
         }
         let borne = self.left.checked_sub(idle);
         self.left = borne.unwrap_or_default();
-        borne.is_some()
+        borne.map(|_| idle + asking * WORTH)
     }
 }
 
@@ -90,7 +94,7 @@ mod tests {
     /// Hears it in pieces of this length.
     fn hear(chatter: &mut Chatter, came: &[u8], piece: usize, now: u64, sent: usize) -> bool {
         chatter.answered(sent);
-        came.chunks(piece).all(|came| chatter.bears(came, now))
+        came.chunks(piece).all(|came| chatter.hear(came, now).is_some())
     }
 
     #[test]

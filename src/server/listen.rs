@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::coop;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -128,7 +129,7 @@ impl<T> Accepted<T> {
         Self { io: Gather::new(io), connection, preface: PREFACE, chatter: Chatter::after(PREFACE) }
     }
 
-    fn heard(&mut self, came: &[u8]) {
+    fn heard(&mut self, came: &[u8], cx: &mut Context<'_>) {
         if self.preface > 0 {
             self.preface = self.preface.saturating_sub(came.len());
             if self.preface == 0 {
@@ -136,8 +137,9 @@ impl<T> Accepted<T> {
             }
         }
         let Self { connection, chatter, .. } = self;
-        if !chatter.bears(came, connection.now()) {
-            connection.end("it sends little but what asks for nothing");
+        match chatter.hear(came, connection.now()) {
+            Some(done) => count(done, cx),
+            None => connection.end("it sends little but what asks for nothing"),
         }
     }
 
@@ -147,6 +149,15 @@ impl<T> Accepted<T> {
             self.chatter.answered(*bytes);
         }
         written
+    }
+}
+
+/// Counts what is done with what came as tokio counts what a task does: after so much it is the turn of others. What is at
+/// hand of a flood is far more than that.
+fn count(done: u64, cx: &mut Context<'_>) {
+    for _ in 0..done {
+        let Poll::Ready(one) = coop::poll_proceed(cx) else { return };
+        one.made_progress();
     }
 }
 
@@ -164,7 +175,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Accepted<T> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() {
-            self.heard(&buf.filled()[before..]);
+            self.heard(&buf.filled()[before..], cx);
         }
         read
     }
@@ -226,6 +237,33 @@ mod tests {
             // Nothing more is said for longer than a preface is waited for.
             let more = tokio::time::timeout(edge.preface_timeout * 2, server.read_u8()).await;
             assert_eq!(more.is_err(), kept, "{said}: {more:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_has_its_turn_and_then_it_is_that_of_others() {
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        let flood = [&[b'x'; PREFACE][..], &ping.repeat(5_000)].concat();
+        let (mut client, io) = tokio::io::duplex(flood.len());
+        client.write_all(&flood).await.unwrap();
+        let connections = Connections::new(&Edge::control_plane());
+        let room = connections.room().await.unwrap();
+        let mut server = Accepted::new(io, connections.take(([192, 0, 2, 1], 1).into(), room).unwrap());
+        let (mut piece, mut left) = ([0; 1024], flood.len());
+        while left > 0 {
+            tokio::task::yield_now().await;
+            // As much as there is for it in one turn.
+            let before = left;
+            std::future::poll_fn(|cx| {
+                let mut buf = ReadBuf::new(&mut piece);
+                while left > 0 && Pin::new(&mut server).poll_read(cx, &mut buf).map(Result::unwrap).is_ready() {
+                    left -= buf.filled().len();
+                    buf.clear();
+                }
+                Poll::Ready(())
+            })
+            .await;
+            assert!(before - left < 200 * ping.len(), "{} bytes in one turn", before - left);
         }
     }
 

@@ -1,17 +1,22 @@
 //! How a server with many streams ends: everybody who reads is told where it stands, and goes on elsewhere as if nothing
-//! had been; who does not read holds nobody up.
+//! had been; who does not read holds nobody up. The long form (`WORKPLANE_TRAPS=long`) has a thousand streams.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::client::Grpc;
+use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_prost::ProstCodec;
+use workplane::proto::raw::ObserveWorkerResponse;
 use workplane::proto::v1::RuntimeStatus;
 use workplane::proto::{runtime_v1, v1};
 
@@ -20,6 +25,8 @@ use crate::traps::times;
 
 /// A drain is over after this long, whatever happens.
 const HARD_END: Duration = Duration::from_secs(30);
+/// How hosts call what one worker's stream is.
+const AT_HOST: &str = "/workplane.runtime.v1.WorkerRuntimeService/ObserveWorker";
 /// More than what stands in all the buffers between a server and a client that does not read.
 const LARGE: usize = 100 * 1024;
 
@@ -56,6 +63,42 @@ async fn until_the_drain(mut stream: Stream) -> Told {
     }
 }
 
+/// Readers over nine connections, a few in the short form and nine hundred in the long one. All of them are open when this
+/// returns; they read until the drain.
+async fn readers<S>(client: impl Fn() -> Client, observe: impl Fn(Client) -> S) -> JoinSet<Told>
+where
+    S: Future<Output = Stream> + Send + 'static,
+{
+    let number = 9 * times(10, 100);
+    let (opened, mut openings) = mpsc::channel(number);
+    let mut observers = JoinSet::new();
+    for _ in 0..9 {
+        let client = client();
+        for _ in 0..number / 9 {
+            let (stream, opened) = (observe(client.clone()), opened.clone());
+            observers.spawn(async move {
+                let mut stream = stream.await;
+                stream.frame().await;
+                opened.send(()).await.unwrap();
+                until_the_drain(stream).await
+            });
+        }
+    }
+    for _ in 0..number {
+        within("a stream to be opened", openings.recv()).await;
+    }
+    observers
+}
+
+/// A worker's stream at its host, which on the wire is as that of a control plane.
+async fn observe_at_host(client: Client, request: runtime_v1::ObserveWorkerRequest) -> Stream {
+    let mut grpc = Grpc::new(client.transport());
+    within("a connection", grpc.ready()).await.unwrap();
+    let codec = ProstCodec::<_, ObserveWorkerResponse>::default();
+    let stream = grpc.server_streaming(Request::new(request), PathAndQuery::from_static(AT_HOST), codec);
+    Stream::new(within("an observation", stream).await.unwrap().into_inner())
+}
+
 /// What comes after a cursor at a server.
 async fn next_after(worker: &Worker, cursor: &str) -> Frame {
     worker.try_resume(cursor).await.unwrap().first("the next event", Frame::is_durable).await
@@ -82,24 +125,16 @@ async fn asked_to_end_with_hundreds_of_streams_it_tells_every_reader_and_nothing
     let _mute = Mute::open(first.address(), path, "token-of-the-tests", &loud.observation(), 100).await;
     loud.send(&"x".repeat(LARGE)).await;
     // And others that are; a server has seconds to tell them, however busy its machine is.
-    let readers = 9 * times(10, 100);
-    let (opened, mut openings) = mpsc::channel(readers);
-    let mut observers = JoinSet::new();
-    for _ in 0..9 {
-        let client = Plane::client_at(first.address());
-        for _ in 0..readers / 9 {
-            let (observer, opened) = (quiet.through(client.clone()), opened.clone());
-            observers.spawn(async move {
-                let mut stream = observer.observe().await;
-                stream.frame().await;
-                opened.send(()).await.unwrap();
-                until_the_drain(stream).await
-            });
-        }
-    }
-    for _ in 0..readers {
-        within("a stream to be opened", openings.recv()).await;
-    }
+    let address = first.address();
+    let observed = quiet.clone();
+    let observers = readers(
+        || Plane::client_at(address),
+        move |client| {
+            let worker = observed.through(client);
+            async move { worker.observe().await }
+        },
+    )
+    .await;
     // What is said meanwhile goes on.
     let (talking, quiet) = (Arc::new(AtomicBool::new(true)), quiet.through(second.client()));
     let talk = {
@@ -118,7 +153,7 @@ async fn asked_to_end_with_hundreds_of_streams_it_tells_every_reader_and_nothing
     assert!(asked.elapsed() < HARD_END, "{:?}", asked.elapsed());
     talking.store(false, Ordering::Relaxed);
     talk.await.unwrap();
-    println!("{readers} observers were told; it took {:?}", asked.elapsed());
+    println!("{} observers of a control plane were told; it took {:?}", told.len(), asked.elapsed());
 
     quiet.send("the last").await;
     let events = all(&quiet, "the last").await;
@@ -165,8 +200,9 @@ async fn a_host_that_is_asked_to_end_does_so_whoever_does_not_read_and_its_obser
         start: v1::ObserveStart::Beginning.into(),
         ..Default::default()
     };
-    let path = "/workplane.runtime.v1.WorkerRuntimeService/ObserveWorker";
-    let _mute = Mute::open(host.address(), path, "token-of-one", &request, 100).await;
+    let _mute = Mute::open(host.address(), AT_HOST, "token-of-one", &request, 100).await;
+    let asked_for = request.clone();
+    let observers = readers(|| host.client(), move |client| observe_at_host(client, asked_for.clone())).await;
     let mut watch = HealthClient::new(Client::new(host.address(), None).channel());
     let mut watch = watch.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     watch.message().await.unwrap().expect("it is well");
@@ -175,13 +211,20 @@ async fn a_host_that_is_asked_to_end_does_so_whoever_does_not_read_and_its_obser
 
     let asked = Instant::now();
     host.process().signal(Signal::TERM);
+    let told = within("all observers to be told", observers.join_all()).await;
     assert_eq!(host.process().ended().await.code(), Some(0));
     assert!(asked.elapsed() < HARD_END, "{:?}", asked.elapsed());
+    println!("{} observers of a host were told; it took {:?}", told.len(), asked.elapsed());
     // It was told that the server is not well, and then that it goes.
     watch.message().await.unwrap().expect("it is not well");
     assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
 
     host.start_again().await;
+    for Told { last, cursor } in told {
+        let request = runtime_v1::ObserveWorkerRequest { cursor: Some(cursor), ..request.clone() };
+        let next = observe_at_host(host.client(), request).await.first("the next event", Frame::is_durable).await;
+        assert_eq!(next.sequence, last + 1);
+    }
     frames.extend(stream.rest().await);
     let sequences: Vec<_> = frames.iter().filter(|frame| frame.is_durable()).map(|frame| frame.sequence).collect();
     assert!(sequences.iter().copied().eq(1..=sequences.len() as u64), "{sequences:?}");

@@ -3,6 +3,7 @@
 use tonic::Code;
 
 use super::ask::Asking;
+use super::beside::beside;
 use super::scene::{Scene, TOKEN};
 use super::wire::{DATA, END_HEADERS, END_STREAM, HEADERS, call, frame, message};
 use crate::support::until;
@@ -18,18 +19,30 @@ type Case = (&'static str, &'static [(&'static str, &'static str)], Vec<u8>);
 async fn bodies_that_never_end_end_with_their_deadline() {
     // It holds for the calls of the client that goes on, too.
     let scene = Scene::with(&[("default_deadline", "\"10s\"")]).await;
+    let begin = async |asking: &Asking, headers: &[(&str, &str)]| {
+        let mut calls = Vec::new();
+        for n in 0..64 {
+            let mut call = asking.begin(if n % 2 == 0 { METHOD } else { BUNDLE }, headers).await;
+            call.say(&message(0, 200_000, &vec![b'x'; 50_000]));
+            calls.push(call);
+        }
+        calls
+    };
     let asking = Asking::at(scene.plane.address()).await;
-    let mut calls = Vec::new();
-    for n in 0..64 {
-        let mut call = asking.begin(if n % 2 == 0 { METHOD } else { BUNDLE }, &[]).await;
-        call.say(&message(0, 200_000, &"x".repeat(50_000).into_bytes()));
-        calls.push(call);
-    }
-    for call in calls {
+    for call in begin(&asking, &[]).await {
         assert_eq!(call.told().await.0, Code::DeadlineExceeded);
     }
     assert_eq!(asking.told(LIST, &[], message(0, 0, &[])).await.0, Code::Ok, "and all the room is there again");
     scene.end("endless bodies").await;
+    beside("endless bodies", async |server| {
+        let asking = Asking::at(server).await;
+        loop {
+            for call in begin(&asking, &[("grpc-timeout", "100m")]).await {
+                call.told().await;
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,12 @@
 //! More of something than anybody needs, as fast as it goes.
 
+use super::beside::beside;
 use super::scene::{Scene, TOKEN, times};
 use super::wire::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RESET, SETTINGS, WINDOW_UPDATE, Wire, block,
     call, frame,
 };
+use crate::support::{EMBEDDED, Mute, Plane, Profile, TOKEN as TOKEN_ALONE};
 
 const METHOD: &str = "/workplane.v1.WorkerService/SendInput";
 /// How many frames are written at once.
@@ -17,12 +19,18 @@ fn streams(batch: usize) -> impl Iterator<Item = u32> {
 }
 
 /// Floods a server with what is made for each batch of streams, until it ends the connection, which it must.
-async fn flood(what: &str, frames: usize, mut batch: impl FnMut(usize) -> Vec<u8>) {
+async fn flood(what: &str, frames: usize, batch: impl Fn(usize) -> Vec<u8>) {
     let scene = Scene::with(&[]).await;
     let mut wire = scene.wire().await;
-    let sent = wire.flood(frames / BATCH, &mut batch).await * BATCH;
+    let sent = wire.flood(frames / BATCH, &batch).await * BATCH;
     println!("{what}: ended after {sent} of {frames}, {:?}", wire.closed().await);
+    // Who floods fills no log either: it may come again as often as it likes.
+    assert!(!scene.plane.log().contains("h2::"), "{what} is in the log");
     scene.end(what).await;
+    beside(what, async |server| {
+        Wire::open(server).await.flood(frames / BATCH, &batch).await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,14 +79,12 @@ async fn headers_that_unpack_to_megabytes_take_no_room() {
     let mut bomb = call(METHOD, TOKEN, &[]);
     let kept = block(&[("x", &"y".repeat(3_000))]);
     bomb.extend([&[0x40], &kept[1..], &[0xbe; 8_000]].concat());
-    let sent = wire
-        .flood(times(200, 2_000), |stream| {
-            frame(HEADERS, END_HEADERS | END_STREAM, u32::try_from(2 * stream + 1).unwrap(), &bomb)
-        })
-        .await;
+    let bombs = |stream| frame(HEADERS, END_HEADERS | END_STREAM, u32::try_from(2 * stream + 1).unwrap(), &bomb);
+    let sent = wire.flood(times(200, 2_000), bombs).await;
     println!("packed headers: {sent} were read");
     drop(wire);
     scene.end("packed headers").await;
+    beside("packed headers", async |server| _ = Wire::open(server).await.flood(2_000, bombs).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,13 +106,38 @@ async fn who_sends_what_asks_for_nothing_all_the_time_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_and_never_reads_is_ended() {
+async fn who_has_no_token_and_asks_all_the_time_holds_nobody_up() {
+    let head = call(METHOD, "Bearer of-nobody", &[]);
+    let ask = |batch| {
+        streams(batch).flat_map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &head)).collect::<Vec<_>>()
+    };
+    let scene = Scene::with(&[]).await;
+    // Each batch is answered before the next: more at once is not let in anyway.
+    let guess = async |server, batches| {
+        let mut wire = Wire::open(server).await;
+        for batch in 0..batches {
+            _ = wire.send(&ask(batch)).await;
+            wire.until("answers", |heard| heard.answers + heard.resets >= (batch + 1) * BATCH).await;
+        }
+    };
+    guess(scene.plane.address(), times(10, 1_000)).await;
+    scene.end("guessed tokens").await;
+    beside("guessed tokens", async |server| guess(server, 1_000).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_nothing_at_all_is_ended() {
     // They hold for the client that goes on, too: it has seconds to answer.
-    let scene = Scene::with(&[("keepalive_interval", "\"1s\""), ("keepalive_timeout", "\"8s\"")]).await;
-    let mut wire = Wire::deaf(scene.plane.address()).await;
-    let pings = frame(PING, 0, 0, &[7; 8]).repeat(BATCH);
-    // It is written until neither side has room, and then the server ends it.
-    let sent = wire.flood(usize::MAX, |_| pings.clone()).await;
-    println!("unread: ended after {} pings", sent * BATCH);
+    let plane = Plane::new().metrics().limit("keepalive_interval", "\"1s\"").limit("keepalive_timeout", "\"8s\"");
+    let plane = plane.profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let worker = plane.spawn(EMBEDDED, "builtin:coder").await;
+    let scene = Scene::at(plane).await;
+    // It lets as much be sent as there can be, and takes nothing of it: more than stands in all buffers on the way.
+    let path = "/workplane.v1.ObservationService/ObserveWorker";
+    let _mute = Mute::open(scene.plane.address(), path, TOKEN_ALONE, &worker.observation(), 20).await;
+    for _ in 0..3 {
+        worker.send(&"x".repeat(100 * 1024)).await;
+    }
+    scene.ended("it reads nothing at all", 1).await;
     scene.end("unread").await;
 }

@@ -2,6 +2,7 @@
 //! more than 64 MiB, another client's calls go on, and who did it is ended. `WORKPLANE_TRAPS=long` has the long forms.
 
 mod ask;
+mod beside;
 mod bodies;
 mod crowds;
 mod descriptors;

@@ -3,6 +3,7 @@
 use tonic::Code;
 
 use super::ask::Asking;
+use super::beside::beside;
 use super::scene::Scene;
 use super::wire::message;
 use crate::support::Host;
@@ -38,6 +39,15 @@ async fn a_path_is_a_method_or_nothing() {
         assert_eq!(code, refused, "{trick}");
     }
     scene.end("paths").await;
+    beside("paths", async |server| {
+        let asking = Asking::at(server).await;
+        for _ in 0..100 {
+            for trick in TRICKS {
+                asking.told(trick, &[], message(0, 0, &[])).await;
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,18 +8,23 @@ use tokio_util::sync::CancellationToken;
 use workplane::proto::v1::ListRuntimesRequest;
 
 use super::wire::Wire;
-use crate::support::{Client, Plane, within};
+use crate::support::{Client, Plane, until, within};
 
 /// The token of the tests, as a header has it.
 pub(crate) const TOKEN: &str = "Bearer token-of-the-tests";
 /// How much the server may grow, whatever is done to it.
-const GROWTH: u64 = 64 << 20;
+pub(crate) const GROWTH: u64 = 64 << 20;
 /// How many calls are measured before.
 const CALLS: usize = 200;
 
 /// How often something is done: so often in CI, and so often in the long form.
 pub(crate) fn times(short: usize, long: usize) -> usize {
-    if std::env::var_os("WORKPLANE_TRAPS").is_some_and(|form| form == "long") { long } else { short }
+    if is_long() { long } else { short }
+}
+
+/// Whether this is the long form.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("WORKPLANE_TRAPS").is_some_and(|form| form == "long")
 }
 
 /// A control plane, and a client of it that calls all the time.
@@ -61,6 +66,19 @@ impl Scene {
         Wire::open(self.plane.address()).await
     }
 
+    /// Waits until so many connections were ended for this reason, and sees that none was for another; the control plane
+    /// serves metrics.
+    pub(crate) async fn ended(&self, why: &str, connections: u32) {
+        const ENDED: &str = "workplane_connections_ended_total";
+        let wanted = f64::from(connections);
+        let scrape = until(&format!("{connections} connections to end: {why}"), || async {
+            let scrape = self.plane.scrape().await;
+            (scrape.sum(ENDED, &[("why", why)]) >= wanted).then_some(scrape)
+        })
+        .await;
+        assert!(scrape.sum(ENDED, &[]) <= wanted, "{:?}", scrape.series);
+    }
+
     /// The attack is over: the other client was served all the time, and the server has not grown.
     pub(crate) async fn end(mut self, what: &str) {
         self.over.cancel();
@@ -78,13 +96,13 @@ impl Scene {
 }
 
 /// How long a call takes that must succeed.
-async fn call(client: &Client) -> Duration {
+pub(crate) async fn call(client: &Client) -> Duration {
     let began = Instant::now();
     within("a call", client.runtimes().list_runtimes(ListRuntimesRequest::default())).await.unwrap();
     began.elapsed()
 }
 
-fn p99(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn p99(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() * 99 / 100]
 }

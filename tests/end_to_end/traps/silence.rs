@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
+use super::beside::beside;
 use super::scene::{Scene, TOKEN};
 use super::wire::{END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, Wire, call, frame, message};
 use crate::support::{EMBEDDED, Plane, Profile, until};
@@ -32,6 +33,17 @@ async fn who_does_not_get_to_the_point_is_let_go() {
     let heard = wire.until("an answer", |heard| heard.answers > 0).await;
     println!("refused: {heard:?}, and then {:?}", wire.closed().await);
     scene.end("silence").await;
+    beside("silence", async |server| {
+        for said in [&b""[..], &PREFACE[..12], PREFACE, &settings] {
+            let mut wires = Vec::new();
+            for _ in 0..16 {
+                let mut wire = Wire::silent(server).await;
+                wire.send(said).await;
+                wires.push(wire);
+            }
+        }
+    })
+    .await;
 }
 
 /// An address of this machine that is not loopback. Nothing is sent to find it.
@@ -79,7 +91,7 @@ async fn one_address_has_so_many_connections_without_a_token_and_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_read_an_answer_or_a_stream_is_ended_and_who_waits_for_more_is_not() {
     let plane = Plane::new().profile("builtin:coder", Profile::text(["cat"]));
-    let plane = plane.limit("stalled_stream_timeout", "\"1s\"").start().await;
+    let plane = plane.limit("stalled_stream_timeout", "\"1s\"").metrics().start().await;
     let worker = plane.spawn(EMBEDDED, "builtin:coder").await;
     let mut observed = worker.observe_now().await;
     observed.frame().await;
@@ -98,6 +110,7 @@ async fn who_does_not_read_an_answer_or_a_stream_is_ended_and_who_waits_for_more
     for wire in wires {
         wire.closed().await;
     }
+    scene.ended("an answer or a stream on it is not read", 2).await;
     worker.send("still there").await;
     observed.first("what was sent", |frame| frame.item().is_some_and(|item| item.content == "still there")).await;
     scene.end("unread answers").await;

@@ -82,8 +82,6 @@ pub(crate) fn message(compressed: u8, length: u32, bytes: &[u8]) -> Vec<u8> {
 pub(crate) struct Wire {
     write: OwnedWriteHalf,
     heard: watch::Receiver<Heard>,
-    /// What nobody reads.
-    _unread: Option<(OwnedReadHalf, watch::Sender<Heard>)>,
 }
 
 /// What came over a connection.
@@ -102,19 +100,12 @@ impl Wire {
         let (read, write) = connect(address).await;
         let (tell, heard) = watch::channel(Heard::default());
         tokio::spawn(listen(read, tell));
-        Self { write, heard, _unread: None }
+        Self { write, heard }
     }
 
     /// A connection that speaks HTTP/2.
     pub(crate) async fn open(address: SocketAddr) -> Self {
         Self::silent(address).await.greet().await
-    }
-
-    /// One that speaks and never reads.
-    pub(crate) async fn deaf(address: SocketAddr) -> Self {
-        let (read, write) = connect(address).await;
-        let (tell, heard) = watch::channel(Heard::default());
-        Self { write, heard, _unread: Some((read, tell)) }.greet().await
     }
 
     async fn greet(mut self) -> Self {
