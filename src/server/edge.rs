@@ -84,7 +84,8 @@ pub struct Edge {
     /// How long an answer or a stream may have something to say that its reader, alive otherwise, does not take; then
     /// the connection ends. 5 min: longer than a person thinks, and what is held for it is bounded (1 MiB).
     pub stalled_stream_timeout: Duration,
-    /// Unary calls in flight in all; the next is `OVERLOADED`. 1,024.
+    /// Unary calls in flight in all; the next is `OVERLOADED`. 1,024; while calls wait more than 1 ms for their first turn, fewer,
+    /// down to 256: more would only wait for each other.
     pub max_unary: usize,
     /// Unary calls in flight on one connection, until their answers were read; the next is `OVERLOADED`, but for Get,
     /// Stop and Cancel. 64; a host allows its control plane 1,024: all clients' calls come over that one.

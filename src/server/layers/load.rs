@@ -12,9 +12,10 @@ use tonic::body::Body;
 
 use super::held::held;
 use super::methods::{OURS, is_open, is_stream};
+use super::pace::Pace;
 use super::return_times::{ReturnTimes, SOONEST};
 use super::until::Until;
-use super::wrap::{Inner, Wrap, ask};
+use super::wrap::{Arrived, Inner, Wrap, ask};
 use crate::metrics::Shed;
 use crate::model::{Caller, Error, Reason};
 use crate::proto::status::to_status;
@@ -30,6 +31,8 @@ const LANE: [&str; 3] = ["Get", "Stop", "Cancel"];
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Load {
     unary: Arc<Semaphore>,
+    max_unary: usize,
+    pace: Arc<Pace>,
     lane: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     open_unary: Arc<Semaphore>,
@@ -45,6 +48,8 @@ impl Load {
         let of = |most| Arc::new(Semaphore::new(most));
         Self {
             unary: of(edge.max_unary),
+            max_unary: edge.max_unary,
+            pace: Arc::new(Pace::new(edge.max_unary)),
             lane: of(edge.max_unary_lane),
             streams: of(edge.max_streams),
             open_unary: of(edge.max_open),
@@ -71,11 +76,13 @@ impl Load {
         Some((self.streams.clone().try_acquire_owned().ok()?, counted))
     }
 
-    fn unary(&self, path: &str) -> Option<OwnedSemaphorePermit> {
+    fn unary(&self, path: &str, waited: Duration) -> Option<OwnedSemaphorePermit> {
         if is_open(path) {
             return self.open_unary.clone().try_acquire_owned().ok();
         }
-        let permit = self.unary.clone().try_acquire_owned().ok();
+        let in_flight = self.max_unary - self.unary.available_permits();
+        let fits = in_flight < self.pace.after(waited);
+        let permit = if fits { self.unary.clone().try_acquire_owned().ok() } else { None };
         permit.or_else(|| if is_in_lane(path) { self.lane.clone().try_acquire_owned().ok() } else { None })
     }
 
@@ -112,7 +119,10 @@ impl Wrap for Load {
             },
             None => None,
         };
-        let Some(_room) = self.unary(path) else { return self.overloaded(why(path, Shed::Unary)) };
+        let waited = request.extensions().get::<Arrived>().map(|arrived| arrived.0.elapsed());
+        let Some(_room) = self.unary(path, waited.unwrap_or_default()) else {
+            return self.overloaded(why(path, Shed::Unary));
+        };
         // Nobody waits for the health of a server that ends.
         let _call = (!is_open(path)).then(|| self.drain.call());
         let response = ask(inner, request).await;

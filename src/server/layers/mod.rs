@@ -8,6 +8,7 @@ mod held;
 mod load;
 mod measures;
 mod methods;
+mod pace;
 mod panics;
 mod protocol;
 mod refusals;
