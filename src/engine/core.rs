@@ -39,6 +39,8 @@ pub(super) struct Inner {
     pub workers: RwLock<BTreeMap<WorkerId, Slot>>,
     pub receipts: Receipts,
     pub known_logs: KnownLogs,
+    /// One looks for what may go at a time: two would cut the same log for the same bytes.
+    pub retaining: tokio::sync::Mutex<()>,
     pub bundles: Bundles,
     /// What was found damaged at the start and belongs to no worker.
     pub warnings: RwLock<Vec<Diagnostic>>,
@@ -83,6 +85,7 @@ impl Engine {
             workers: RwLock::default(),
             receipts,
             known_logs: KnownLogs::default(),
+            retaining: tokio::sync::Mutex::default(),
             bundles: Bundles::default(),
             warnings: RwLock::default(),
             live,

@@ -69,6 +69,7 @@ pub(super) async fn run(engine: Weak<Inner>) {
 impl Engine {
     /// Removes what need not be kept by the rules of this engine. What cannot be removed now may be the next time.
     pub async fn retain(&self) {
+        let _alone = self.0.retaining.lock().await;
         let Retention { max_age, max_worker_bytes, max_bytes, ended_workers_max_age } = self.0.parts.limits.retention;
         let now = self.0.parts.clock.now();
         {

@@ -131,7 +131,8 @@ async fn noisy_neighbour_keeps_cursors_when_all_of_it_must_shrink() {
         [&quiet, &noisy, &loud].map(|worker| stage.parts.store.worker_bytes(&worker.worker_id)).iter().sum::<u64>()
     };
     assert!(all(&stage) > 1 << 20);
-    stage.engine.retain().await;
+    // Its own pass may come at the same time: the second finds nothing to do.
+    tokio::join!(stage.engine.retain(), stage.engine.retain());
     assert!(all(&stage) <= 1 << 20);
     assert_eq!(stage.now(&quiet).first_sequence, 1, "who says little keeps it");
     let [one, other] = [&noisy, &loud].map(|worker| stage.parts.store.worker_bytes(&worker.worker_id));
