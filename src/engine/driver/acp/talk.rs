@@ -129,7 +129,7 @@ where
 }
 
 /// What an agent is answered that asks for leave: always the narrowest of the answers it offers.
-fn leave(asked: &RequestPermissionRequest, permissions: Permissions) -> RequestPermissionOutcome {
+pub(super) fn leave(asked: &RequestPermissionRequest, permissions: Permissions) -> RequestPermissionOutcome {
     let kinds = match permissions {
         Permissions::Deny => [PermissionOptionKind::RejectOnce, PermissionOptionKind::RejectAlways],
         Permissions::Allow => [PermissionOptionKind::AllowOnce, PermissionOptionKind::AllowAlways],

@@ -86,3 +86,21 @@ async fn an_error_in_the_handshake_is_told_in_one_bounded_line() {
     assert!(broken.starts_with("the agent did not agree to initialize: log in"), "{broken}");
     assert!(broken.len() < 700 && broken.chars().all(is_plain), "{broken}");
 }
+
+#[test]
+fn leave_is_answered_as_narrowly_as_the_agent_lets_it_be() {
+    let outcome = |kinds: &[&str], permissions| {
+        let option = |kind: &&str| serde_json::json!({"optionId": kind, "name": "x", "kind": kind});
+        let options: Vec<_> = kinds.iter().map(option).collect();
+        let asked = serde_json::json!({"sessionId": "s", "toolCall": {"toolCallId": "c"}, "options": options});
+        let answer = talk::leave(&serde_json::from_value(asked).unwrap(), permissions);
+        let answer = serde_json::to_value(answer).unwrap();
+        answer["optionId"].as_str().or(answer["outcome"].as_str()).unwrap().to_owned()
+    };
+    let all = ["allow_always", "allow_once", "reject_always", "reject_once"];
+    assert_eq!(outcome(&all, Permissions::Deny), "reject_once");
+    assert_eq!(outcome(&all, Permissions::Allow), "allow_once");
+    assert_eq!(outcome(&all[..1], Permissions::Allow), "allow_always");
+    assert_eq!(outcome(&all[..2], Permissions::Deny), "cancelled");
+    assert_eq!(outcome(&all[2..], Permissions::Allow), "cancelled");
+}
