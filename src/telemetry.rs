@@ -53,7 +53,11 @@ fn filter(config: &LogConfig) -> EnvFilter {
 
 /// What is given at most.
 fn capped() -> Targets {
-    Targets::new().with_default(LIBRARIES).with_target("workplane", LevelFilter::TRACE)
+    Targets::new()
+        .with_default(LIBRARIES)
+        .with_target("workplane", LevelFilter::TRACE)
+        // It names what an agent sent: its ids and methods.
+        .with_target("agent_client_protocol", LevelFilter::OFF)
 }
 
 /// Makes every event one clean line. The formatter writes an event at once, so that one write is one event.

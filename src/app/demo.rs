@@ -12,7 +12,7 @@ use super::plane::ControlPlane;
 use crate::cli::Failure;
 use crate::cli::demo::{PROFILE, converse};
 use crate::config::{EMBEDDED_RUNTIME, EmbeddedConfig, ServeConfig, ServeFlags};
-use crate::engine::{EngineLimits, InputForm, Profile, Profiles, Protocol, Restart};
+use crate::engine::{EngineLimits, InputForm, Permissions, Profile, Profiles, Protocol, Restart};
 use crate::model::{ProfileSelector, RuntimeId};
 
 /// How long what was typed last may take, once the input has ended.
@@ -51,6 +51,7 @@ fn shell() -> Profiles {
         cwd: None,
         env: BTreeMap::new(),
         restart: Restart::Never,
+        permissions: Permissions::Deny,
     };
     Profiles::from_iter([(ProfileSelector::Builtin(PROFILE.to_owned()), profile)])
 }

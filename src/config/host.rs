@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::document::Section;
 use super::error::{ConfigError, Given};
 use super::server::resolve;
-use crate::engine::{InputForm, Profile, Profiles, Protocol, Restart, Retention};
+use crate::engine::{InputForm, Permissions, Profile, Profiles, Protocol, Restart, Retention};
 use crate::model::ProfileSelector;
 
 /// More than anybody keeps anything: a hundred years.
@@ -36,27 +36,31 @@ fn read_profile(mut section: Section<'_>, directory: &Path) -> Result<Profile, C
     let protocol = protocol.parse(|text| match text.as_str() {
         "lines" => Ok(Protocol::Lines),
         "catalog" => Ok(Protocol::Catalog),
-        "acp" => Err("acp is not spoken by this version yet"),
-        _ => Err("must be lines or catalog"),
+        "acp" => Ok(Protocol::Acp),
+        _ => Err("must be lines, acp or catalog"),
     })?;
     let command = section.texts("command")?;
     let input = section.text("input")?;
     let cwd = section.text("cwd")?;
     let env = section.text_map("env")?;
     let restart = section.text("restart")?;
-    if let Some(given) = section.text("permissions")? {
-        return Err(given.refuse("is not heeded by this version yet: leave it out"));
+    let permissions = section.text("permissions")?;
+    if let (Protocol::Lines, Some(given)) = (protocol, &permissions) {
+        return Err(given.refuse("only an acp profile has it: nothing else asks for leave"));
+    }
+    if let (Protocol::Acp, Some(given)) = (protocol, &input) {
+        return Err(given.refuse("only a lines profile has it: leave it out"));
     }
     let profile = match protocol {
         Protocol::Catalog => {
-            let texts = [input, cwd, restart].into_iter().flatten().map(|given| given.origin);
+            let texts = [input, cwd, restart, permissions].into_iter().flatten().map(|given| given.origin);
             let mut program = command.map(|c| c.origin).into_iter().chain(env.map(|e| e.origin)).chain(texts);
             match program.next() {
                 Some(origin) => return Err(ConfigError::new(&origin, "a catalog profile runs nothing: leave it out")),
                 None => Profile::catalog(),
             }
         }
-        Protocol::Lines => Profile {
+        Protocol::Lines | Protocol::Acp => Profile {
             protocol,
             command: command.ok_or_else(|| section.missing("command"))?.parse(|words| program(words))?,
             input: input.map(|given| given.parse(|text| input_form(text))).transpose()?.unwrap_or_default(),
@@ -75,6 +79,7 @@ fn read_profile(mut section: Section<'_>, directory: &Path) -> Result<Profile, C
                 None => BTreeMap::new(),
             },
             restart: restart.map(|given| given.parse(|text| restarts(text))).transpose()?.unwrap_or_default(),
+            permissions: permissions.map(|given| given.parse(|text| leave(text))).transpose()?.unwrap_or_default(),
         },
     };
     section.finish()?;
@@ -101,6 +106,15 @@ fn restarts(text: &str) -> Result<Restart, &'static str> {
         "never" => Ok(Restart::Never),
         "on-failure" => Ok(Restart::OnFailure),
         _ => Err("must be never or on-failure"),
+    }
+}
+
+fn leave(text: &str) -> Result<Permissions, &'static str> {
+    match text {
+        "deny" => Ok(Permissions::Deny),
+        "allow" => Ok(Permissions::Allow),
+        "ask" => Err("ask is not there yet: must be deny or allow"),
+        _ => Err("must be deny or allow"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is refused and where it is said to stand; which layer wins; what is never printed.
 
 mod certificates;
+mod profiles;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -220,45 +221,6 @@ fn every_refusal_names_file_line_and_field() {
         assert!(!refused.contains("s3cret") && !refused.contains("pass"), "{refused}");
         assert!(!refused.contains('\n'), "{refused}");
     }
-}
-
-#[test]
-fn a_profile_that_cannot_be_is_refused_by_its_place() {
-    let profile = "[profiles.\"builtin:coder\"]\n";
-    let at = "profiles.\"builtin:coder\"";
-    for (rest, error) in [
-        ("", format!("w.toml:1: {at}.protocol: is required")),
-        ("protocol = 'acp'", format!("w.toml:2: {at}.protocol: acp is not spoken by this version yet")),
-        ("protocol = 'smtp'", format!("w.toml:2: {at}.protocol: must be lines or catalog")),
-        ("protocol = 'lines'", format!("w.toml:1: {at}.command: is required")),
-        ("protocol = 'lines'\ncommand = []", format!("w.toml:3: {at}.command: must be a program")),
-        ("protocol = 'lines'\ncommand = 'cat'", format!("w.toml:3: {at}.command: must be a list of texts")),
-        ("protocol = 'lines'\ncommand = ['cat']\ninput = 'xml'", format!("w.toml:4: {at}.input: must be json or text")),
-        (
-            "protocol = 'lines'\ncommand = ['cat']\nenv = { A = 1 }",
-            format!("w.toml:4: {at}.env: must be a table of texts"),
-        ),
-        ("protocol = 'lines'\ncommand = ['cat']\nenv = { 'A=B' = '' }", format!("w.toml:4: {at}.env: has a name")),
-        (
-            "protocol = 'lines'\ncommand = ['cat']\nrestart = 'always'",
-            format!("w.toml:4: {at}.restart: must be never or on-failure"),
-        ),
-        (
-            "protocol = 'catalog'\nrestart = 'on-failure'",
-            format!("w.toml:3: {at}.restart: a catalog profile runs nothing"),
-        ),
-        ("protocol = 'lines'\ncommand = ['cat']\npermissions = 'ask'", format!("w.toml:4: {at}.permissions: is not")),
-        ("protocol = 'catalog'\ncommand = ['cat']", format!("w.toml:3: {at}.command: a catalog profile runs nothing")),
-        ("protocol = 'catalog'\nshell = 'sh'", format!("w.toml:3: {at}.shell: is not known here")),
-    ] {
-        let files = Files::new(&format!("{profile}{rest}\n"));
-        for refused in [files.serve().map(|_| ()), files.runtime().map(|_| ())] {
-            let refused = refused.unwrap_err();
-            assert!(refused.starts_with(&error), "{rest}\n  {refused}\n  {error}");
-        }
-    }
-    let refused = Files::new("[profiles.'a b']\nprotocol = 'catalog'").runtime().map(|_| ()).unwrap_err();
-    assert!(refused.starts_with("w.toml:1: profiles.\"a b\": a profile's name must be"), "{refused}");
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub use frame::{Envelope, Frame, FrameCodec, Published, StoredInput};
 pub use observe::{History, Observation, ObserveFrom, Observed, SnapshotView};
 pub use parts::{EngineLimits, EngineParts};
 pub use process::{CgroupRoot, Chance, Machine, control_group_root};
-pub use profile::{InputForm, Profile, Profiles, Protocol, Restart};
+pub use profile::{InputForm, Permissions, Profile, Profiles, Protocol, Restart};
 pub use read::TranscriptRead;
 pub use receipts::{Outcome, Receipt, ReceiptKey, ShortKey};
 pub use restarts::Restarts;

@@ -14,11 +14,13 @@ pub enum Protocol {
     Catalog,
     /// An input is a line on standard input, a line of output is an item.
     Lines,
+    /// The Agent Client Protocol over standard input and output.
+    Acp,
 }
 
 impl Protocol {
     /// Every protocol there is.
-    pub const ALL: [Self; 2] = [Self::Catalog, Self::Lines];
+    pub const ALL: [Self; 3] = [Self::Catalog, Self::Lines, Self::Acp];
 
     /// Its name in a configuration.
     #[must_use]
@@ -26,6 +28,7 @@ impl Protocol {
         match self {
             Self::Catalog => "catalog",
             Self::Lines => "lines",
+            Self::Acp => "acp",
         }
     }
 }
@@ -55,6 +58,18 @@ pub struct Profile {
     pub env: BTreeMap<String, String>,
     /// What follows when it has failed.
     pub restart: Restart,
+    /// What an `acp` program is answered that asks for leave.
+    pub permissions: Permissions,
+}
+
+/// What an agent is answered that asks whether it may use a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Permissions {
+    /// No.
+    #[default]
+    Deny,
+    /// Yes.
+    Allow,
 }
 
 /// What follows when a program has failed: when it exited with a code other than 0, was killed, or lost its runtime.
@@ -78,6 +93,7 @@ impl Profile {
             cwd: None,
             env: BTreeMap::new(),
             restart: Restart::Never,
+            permissions: Permissions::Deny,
         }
     }
 }

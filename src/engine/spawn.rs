@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::core::{Engine, Slot, answered};
-use super::driver::{Exit, Link, start_lines};
+use super::driver::{Exit, Link, start};
 use super::frame::Frame;
 use super::in_step::in_step;
 use super::profile::{Profile, Protocol};
@@ -96,10 +96,10 @@ impl Engine {
         let (mut row, input) = self.row(ctx, request, profile.protocol);
         let link = match profile.protocol {
             Protocol::Catalog => None,
-            Protocol::Lines => {
+            Protocol::Lines | Protocol::Acp => {
                 failpoint!("spawn-before-exec");
-                let start = parts.start(&profile, &row);
-                Some(start_lines(start).await.map_err(|fault| start_failed(&row.origin.profile, &fault))?)
+                let link = start(parts.start(&profile, &row)).await;
+                Some(link.map_err(|fault| start_failed(&row.origin.profile, &fault))?)
             }
         };
         failpoint!("spawn-before-record");

@@ -40,6 +40,18 @@ pub enum TurnEndReason {
     NotDelivered,
     /// The input was picked up, and it cannot be known what became of it.
     RuntimeLost,
+    /// The program has answered.
+    EndTurn,
+    /// The program stopped at a number of tokens.
+    MaxTokens,
+    /// The program stopped at a number of its own requests.
+    MaxTurnRequests,
+    /// The program refused to go on.
+    Refusal,
+    /// The turn was broken off.
+    Cancelled,
+    /// The program answered with an error, or ended before it answered.
+    Failed,
 }
 
 impl TurnEndReason {
@@ -50,6 +62,12 @@ impl TurnEndReason {
             Self::Written => "written",
             Self::NotDelivered => "NOT_DELIVERED",
             Self::RuntimeLost => "RUNTIME_LOST",
+            Self::EndTurn => "end_turn",
+            Self::MaxTokens => "max_tokens",
+            Self::MaxTurnRequests => "max_turn_requests",
+            Self::Refusal => "refusal",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
         }
     }
 }
@@ -112,6 +130,45 @@ impl InProgress {
     }
 }
 
+/// How the use of a tool goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolStatus {
+    /// It has not begun.
+    Pending,
+    /// It is under way.
+    InProgress,
+    /// It is done.
+    Completed,
+    /// It has failed.
+    Failed,
+}
+
+impl ToolStatus {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A worker uses a tool, or that use has another status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// The turn it belongs to; may be empty.
+    pub turn_id: TurnId,
+    /// The use, unique for the turn: 1 to 128 visible characters of ASCII.
+    pub call_id: Arc<str>,
+    /// What it is, in the worker's words.
+    pub title: String,
+    /// How it goes.
+    pub status: ToolStatus,
+}
+
 /// A change of a live worker's activity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActivityChange {
@@ -151,6 +208,8 @@ pub enum Event {
         /// How.
         reason: TurnEndReason,
     },
+    /// Durable: the worker uses a tool, or that use has another status.
+    ToolCall(ToolCall),
     /// Durable, the last of all: the worker has ended.
     End(Termination),
     /// Not kept: a piece of an item in the making.
@@ -245,6 +304,7 @@ impl Event {
             Self::ItemAppended(_) => EventKind::ItemAppended,
             Self::TurnStarted { .. } => EventKind::TurnStarted,
             Self::TurnEnded { .. } => EventKind::TurnEnded,
+            Self::ToolCall(_) => EventKind::ToolCall,
             Self::End(_) => EventKind::End,
             Self::OutputDelta(_) => EventKind::OutputDelta,
             Self::ActivityChanged(_) => EventKind::ActivityChanged,

@@ -32,7 +32,8 @@ pub use cursor::{Cursor, CursorFault, Incarnation};
 pub use diagnostic::{Diagnostic, Severity};
 pub use error::{Error, ErrorClass, Fault, FieldViolation, QUARANTINED, Reason, Result};
 pub use event::{
-    Activity, ActivityChange, DeltaChannel, Event, EventKind, GapReason, InProgress, OutputDelta, TurnEndReason, TurnId,
+    Activity, ActivityChange, DeltaChannel, Event, EventKind, GapReason, InProgress, OutputDelta, ToolCall, ToolStatus,
+    TurnEndReason, TurnId,
 };
 pub use id::{BundleId, HostId, IdKind, InvalidIdentifier, RequestId, RuntimeId, WorkerId, WorkspaceId, derive_id};
 pub use intent::{SpawnIntent, SpawnWorker, TicketWorkerRole};

@@ -141,7 +141,8 @@ mod tests {
     use super::*;
     use crate::model::{
         Activity, ActivityChange, Cursor, DeltaChannel, Diagnostic, Incarnation, OutputDelta, RequestId, Role,
-        RuntimeId, Termination, TerminationReason, TranscriptItem, TurnEndReason, WorkerId, WorkerState,
+        RuntimeId, Termination, TerminationReason, ToolCall, ToolStatus, TranscriptItem, TurnEndReason, WorkerId,
+        WorkerState,
     };
     use crate::proto::{FILE_DESCRIPTOR_SET, v1, walk};
 
@@ -170,6 +171,10 @@ mod tests {
             ),
             Just(Event::TurnStarted { turn_id: "t".into(), request_id: request_id() }),
             Just(Event::TurnEnded { turn_id: "".into(), reason: TurnEndReason::NotDelivered }),
+            any::<String>().prop_map(|title| {
+                let (turn_id, call_id, status) = ("t".into(), "call-1".into(), ToolStatus::InProgress);
+                Event::ToolCall(ToolCall { turn_id, call_id, title, status })
+            }),
             any::<String>().prop_map(|message| {
                 Event::End(Termination {
                     reason: TerminationReason::Exited,

@@ -19,7 +19,9 @@ mod refusals;
 
 use super::{Callers, Connections, Drain, Edge, Health, Served, accept, control_plane, serve, worker_runtime};
 use crate::engine::store::MemoryStore;
-use crate::engine::{Engine, EngineLimits, EngineParts, InputForm, Profile, Profiles, Protocol, Restart, SystemClock};
+use crate::engine::{
+    Engine, EngineLimits, EngineParts, InputForm, Permissions, Profile, Profiles, Protocol, Restart, SystemClock,
+};
 use crate::model::{ProfileSelector, RuntimeId, TokenTable, WorkspaceId};
 use crate::proto::runtime_v1;
 use crate::proto::runtime_v1::worker_runtime_service_client::WorkerRuntimeServiceClient;
@@ -154,6 +156,7 @@ async fn runtime() -> Arc<dyn WorkerRuntime> {
         cwd: None,
         env: BTreeMap::new(),
         restart: Restart::Never,
+        permissions: Permissions::Deny,
     };
     let selector = ProfileSelector::builtin("builtin:cat".to_owned()).unwrap();
     let parts = EngineParts {

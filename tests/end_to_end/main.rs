@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
 
+mod acp;
 mod after_a_kill;
 mod authentication;
 mod bad_usage;

@@ -41,13 +41,17 @@ pub(crate) struct Exit {
     pub unheard: bool,
     /// It could not be executed.
     pub refused: bool,
+    /// How it broke its protocol, if it did and was killed for that.
+    pub broken: Option<String>,
+    /// What it was at, and what it last did, if it was at something.
+    pub doing: Option<String>,
 }
 
 impl Exit {
     /// Whether a program that is to go on has failed, so that another run may do better.
     pub(crate) fn is_failure(&self) -> bool {
         let by_itself = self.signal.is_some() || self.code.is_some_and(|code| code != 0);
-        (self.lost || self.refused || by_itself) && !self.unheard
+        (self.lost || self.refused || self.broken.is_some() || by_itself) && !self.unheard
     }
 }
 
@@ -210,7 +214,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::engine::profile::{InputForm, Protocol, Restart};
+    use crate::engine::profile::{InputForm, Permissions, Protocol, Restart};
     use crate::model::{Incarnation, WorkerId};
 
     fn supervised(launched: Launched) -> Supervised {
@@ -227,6 +231,7 @@ mod tests {
             cwd: None,
             env: std::collections::BTreeMap::new(),
             restart: Restart::Never,
+            permissions: Permissions::Deny,
         };
         let run = Run { incarnation: Incarnation::generate(), worker_id: WorkerId::generate(), generation: 1 };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::child::{Launched, Supervised, supervise};
 use super::output::{Line, Lines, Meter, may_be_json, utterances};
-use super::{DELIVERY_WINDOW, Delivery, Link, REPORTS, Report, Start, StartFault};
+use super::pipe::{Output, keep_end};
+use super::{DELIVERY_WINDOW, Delivery, Fact, Link, REPORTS, Report, Start, StartFault};
 use crate::engine::profile::InputForm;
 use crate::model::{DeltaChannel, InputKind, OutputDelta, StopMode, TurnEndReason, TurnId};
 
@@ -22,20 +23,9 @@ const READ: usize = 64 * 1024;
 const COALESCE: Duration = Duration::from_millis(20);
 /// How much of a piece is told at once without waiting.
 const COALESCE_BYTES: usize = 4 * 1024;
-/// How much of standard error is kept for the cause of death.
-const STDERR_KEPT: usize = 2 * 1024;
-/// How long the output of what has ended may be silent before it is given up: something that left the group holds it.
-const SILENCE: Duration = Duration::from_secs(2);
-/// How much is read of what has ended: more than any pipe holds, so that more is not the program's own.
-const LEFT_IN_PIPE: usize = 1024 * 1024;
-
 /// Executes the profile's program and starts to speak with it.
-pub(in crate::engine) async fn start(start: Start<'_>) -> Result<Link, StartFault> {
-    let (profile, run, machine) = (start.profile.clone(), start.run, start.machine.clone());
-    let form = profile.input;
-    let launched = start.handle.spawn_blocking(move || Launched::launch(&profile, &run, &machine)).await;
-    let launched = launched.map_err(|_| std::io::Error::other("the runtime is shutting down"))??;
-    Ok(speak(launched, form, start.grace, start.handle))
+pub(super) async fn start(start: Start<'_>) -> Result<Link, StartFault> {
+    Ok(speak(start.launch().await?, start.profile.input, start.grace, start.handle))
 }
 
 fn speak(launched: Launched, form: InputForm, grace: Duration, handle: &tokio::runtime::Handle) -> Link {
@@ -171,7 +161,7 @@ async fn read<R: AsyncRead + Unpin>(mut stdout: Output<R>, report: mpsc::Sender<
 
 async fn say(line: Line, report: &mpsc::Sender<Report>) -> Result<(), mpsc::error::SendError<Report>> {
     for utterance in utterances(line) {
-        report.send(Report::Said(utterance)).await?;
+        report.send(Report::Told(Fact::Said(utterance))).await?;
     }
     Ok(())
 }
@@ -217,47 +207,6 @@ fn whole_characters(bytes: &[u8]) -> usize {
         // Without a length the error is an unfinished end; with one, the bytes are not UTF-8 and will not be.
         Err(error) if error.error_len().is_none() => error.valid_up_to(),
         Ok(_) | Err(_) => bytes.len(),
-    }
-}
-
-/// The last few KiB of what a program writes to its standard error.
-async fn keep_end<R: AsyncRead + Unpin>(mut stderr: Output<R>) -> String {
-    let mut kept: Vec<u8> = Vec::new();
-    let mut buffer = vec![0; STDERR_KEPT];
-    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
-        kept.extend_from_slice(&buffer[..count]);
-        let surplus = kept.len().saturating_sub(STDERR_KEPT);
-        kept.drain(..surplus);
-    }
-    let text = String::from_utf8_lossy(&kept);
-    text[text.ceil_char_boundary(text.len().saturating_sub(STDERR_KEPT))..].trim().to_owned()
-}
-
-/// A program's output: once the program has ended, only what it left in the pipe.
-struct Output<R> {
-    pipe: R,
-    ended: CancellationToken,
-    left: usize,
-}
-
-impl<R: AsyncRead + Unpin> Output<R> {
-    fn new(pipe: R, ended: CancellationToken) -> Self {
-        Self { pipe, ended, left: LEFT_IN_PIPE }
-    }
-
-    /// The next bytes; 0 at the end. Dropped while it waits, it has read nothing.
-    async fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if !self.ended.is_cancelled() {
-            tokio::select! {
-                biased;
-                read = self.pipe.read(buffer) => return read,
-                () = self.ended.cancelled() => {}
-            }
-        }
-        let room = buffer.len().min(self.left);
-        let read = timeout(SILENCE, self.pipe.read(&mut buffer[..room])).await.unwrap_or(Ok(0));
-        self.left -= read.as_ref().map_or(0, |count| *count);
-        read
     }
 }
 

@@ -3,9 +3,11 @@
 //!
 //! `catalog` has no driver: nothing runs.
 
+mod acp;
 mod child;
 mod lines;
 mod output;
+mod pipe;
 
 use std::time::Duration;
 
@@ -13,15 +15,15 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 pub(super) use child::Exit;
-pub(super) use lines::start as start_lines;
+use child::Launched;
 
 use super::process::{Machine, Run};
-use super::profile::Profile;
+use super::profile::{Profile, Protocol};
 use super::row::ProcessRecord;
-use crate::model::{InputKind, OutputDelta, Role, StopMode, TurnEndReason, TurnId};
+use crate::model::{InputKind, OutputDelta, Role, StopMode, ToolCall, TurnEndReason, TurnId};
 
-/// How many inputs may be on their way to a program at once.
-pub(super) const DELIVERY_WINDOW: usize = 64;
+/// How many inputs may be on their way to a program of lines at once.
+const DELIVERY_WINDOW: usize = 64;
 /// How many reports may wait for the worker's task; more hold the program's output back.
 const REPORTS: usize = 32;
 
@@ -33,6 +35,25 @@ pub(super) struct Utterance {
     pub turn_id: TurnId,
     pub continues: bool,
     pub truncated_bytes: u64,
+}
+
+/// What a program said or did, which is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fact {
+    /// An item.
+    Said(Utterance),
+    /// It uses a tool.
+    Tool(ToolCall),
+}
+
+impl Fact {
+    /// What it takes to hold it, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Said(utterance) => utterance.content.len(),
+            Self::Tool(call) => call.title.len(),
+        }
+    }
 }
 
 /// An input on its way to the program.
@@ -50,8 +71,8 @@ pub(super) struct Delivery {
 pub(super) enum Report {
     /// The turn is over.
     TurnEnded(TurnId, TurnEndReason),
-    /// The program said something.
-    Said(Utterance),
+    /// The program said or did something.
+    Told(Fact),
     /// The program is saying something.
     Delta(OutputDelta),
     /// The program is gone, and all it said was reported.
@@ -90,6 +111,33 @@ pub(super) enum StartFault {
     /// The system refused.
     #[error("the program cannot be executed: {0}")]
     Refused(#[from] std::io::Error),
+}
+
+/// Executes the program of a profile and starts to speak with it.
+pub(super) async fn start(start: Start<'_>) -> Result<Link, StartFault> {
+    match start.profile.protocol {
+        Protocol::Catalog => Err(StartFault::NoCommand),
+        Protocol::Lines => lines::start(start).await,
+        Protocol::Acp => acp::start(start).await,
+    }
+}
+
+/// How many inputs may be on their way to a program at once.
+pub(super) const fn window(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Catalog | Protocol::Lines => DELIVERY_WINDOW,
+        // An agent works on one prompt at a time.
+        Protocol::Acp => acp::WINDOW,
+    }
+}
+
+impl Start<'_> {
+    /// Executes the program.
+    async fn launch(&self) -> Result<Launched, StartFault> {
+        let (profile, run, machine) = (self.profile.clone(), self.run.clone(), self.machine.clone());
+        let launched = self.handle.spawn_blocking(move || Launched::launch(&profile, &run, &machine)).await;
+        launched.map_err(|_| std::io::Error::other("the runtime is shutting down"))?
+    }
 }
 
 impl StartFault {

@@ -10,7 +10,7 @@ use crate::model::{Role, TurnId, truncate_at_char};
 /// The longest line that is kept whole, in bytes; what is beyond is dropped and counted.
 const MAX_LINE: usize = 256 * 1024;
 /// The largest item, in bytes; longer lines become several.
-const MAX_ITEM: usize = 128 * 1024;
+pub(super) const MAX_ITEM: usize = 128 * 1024;
 /// How much output is kept per second; more is dropped and counted.
 const RATE: u64 = 4 * 1024 * 1024;
 /// How much may come at once before the rate counts.
@@ -79,19 +79,25 @@ impl Meter {
 
     /// Lets a line pass, with what was dropped before it counted to it; `None` where it comes too fast.
     pub(super) fn pass(&mut self, line: Line, now: Instant) -> Option<Line> {
+        let cost = line.bytes.len() as u64 + 1;
+        if !self.spend(cost, now) {
+            self.dropped += cost + line.dropped;
+            return None;
+        }
+        Some(Line { dropped: line.dropped + std::mem::take(&mut self.dropped), ..line })
+    }
+
+    /// Whether so much may pass now.
+    pub(super) fn spend(&mut self, cost: u64, now: Instant) -> bool {
         let earned = now.saturating_duration_since(self.since);
         if earned >= Duration::from_millis(10) {
             let earned = u64::try_from(earned.as_millis()).unwrap_or(u64::MAX).saturating_mul(RATE / 1000);
             self.allowance = self.allowance.saturating_add(earned).min(BURST);
             self.since = now;
         }
-        let cost = line.bytes.len() as u64 + 1;
-        let Some(left) = self.allowance.checked_sub(cost) else {
-            self.dropped += cost + line.dropped;
-            return None;
-        };
-        self.allowance = left;
-        Some(Line { dropped: line.dropped + std::mem::take(&mut self.dropped), ..line })
+        let left = self.allowance.checked_sub(cost);
+        self.allowance = left.unwrap_or(self.allowance);
+        left.is_some()
     }
 
     /// What was dropped and not told yet.

@@ -360,7 +360,7 @@ async fn no_more_of_a_program_is_heard_than_can_be_held_when_it_does_not_land() 
     let mut heard = 0;
     // Time passes where there is nothing else to be done: where nobody hears any more.
     let listens = async |report: &tokio::sync::mpsc::Sender<_>| {
-        let said = report.send(driver::Report::Said(said()));
+        let said = report.send(driver::Report::Told(driver::Fact::Said(said())));
         tokio::time::timeout(Duration::from_secs(1), said).await.is_ok()
     };
     while heard < 1_000 && listens(&report).await {

@@ -117,6 +117,7 @@ fn sh(script: &str) -> Profile {
         cwd: None,
         env: BTreeMap::new(),
         restart: Restart::Never,
+        permissions: Permissions::Deny,
     }
 }
 

@@ -42,6 +42,13 @@ impl Draft {
         Some(Batch { worker: Some(change), receipts: self.receipts.clone(), vital, ..Batch::default() })
     }
 
+    /// What was staged last came from the program.
+    pub(super) fn last_was_said(&mut self) {
+        if let Some(step) = self.steps.last_mut() {
+            step.said = true;
+        }
+    }
+
     /// Whether it ends something, or makes room, and brings nothing that could be large.
     fn is_vital(&self, state: WorkerState) -> bool {
         let ends = state == WorkerState::Stopping || state.is_final() || self.concludes_lost;

@@ -8,11 +8,11 @@ use tokio::sync::oneshot;
 
 use super::draft::Step;
 use super::{InputCommand, StopCommand, StopWish};
-use crate::engine::driver::Utterance;
+use crate::engine::driver::{Fact, Utterance};
 use crate::engine::receipts::{Hold, Receipt, refused};
 use crate::engine::row::WorkerRow;
 use crate::engine::store::{Commit, StoreFault};
-use crate::model::{Error, Event, InputAck, Reason, Result, StopMode};
+use crate::model::{Error, Event, InProgress, InputAck, Reason, Result, Role, StopMode};
 
 /// What was submitted, or only waits for its turn to be told.
 pub(super) struct InFlight {
@@ -115,24 +115,39 @@ pub(super) fn refuse_input(input: InputCommand, error: Error) {
     let _ = input.reply.send(Err(refused(input.hold, error)));
 }
 
+/// What is in the making once `event` has landed.
+pub(super) fn in_progress(before: Option<InProgress>, event: &Event) -> Option<InProgress> {
+    match event {
+        Event::OutputDelta(delta) => Some(InProgress::extended(before, delta)),
+        Event::ItemAppended(item) if item.role == Role::Assistant => None,
+        // What was only thought becomes no item.
+        Event::TurnEnded { turn_id, .. } => before.filter(|it| it.turn_id != *turn_id),
+        _ => before,
+    }
+}
+
 /// How many bytes the program said of these.
 pub(super) fn said_bytes(steps: &[Step]) -> usize {
     let bytes = |step: &Step| match &step.event {
         Event::ItemAppended(item) if step.said => item.content.len(),
+        Event::ToolCall(call) if step.said => call.title.len(),
         _ => 0,
     };
     steps.iter().map(bytes).sum()
 }
 
-pub(super) fn said_again(event: Event) -> Option<Utterance> {
-    let Event::ItemAppended(item) = event else { return None };
-    Some(Utterance {
-        role: item.role,
-        content: item.content,
-        turn_id: item.turn_id,
-        continues: item.continues,
-        truncated_bytes: item.truncated_bytes,
-    })
+pub(super) fn said_again(event: Event) -> Option<Fact> {
+    match event {
+        Event::ItemAppended(item) => Some(Fact::Said(Utterance {
+            role: item.role,
+            content: item.content,
+            turn_id: item.turn_id,
+            continues: item.continues,
+            truncated_bytes: item.truncated_bytes,
+        })),
+        Event::ToolCall(call) => Some(Fact::Tool(call)),
+        _ => None,
+    }
 }
 
 /// The outcome of the oldest batch; never, where there is none.

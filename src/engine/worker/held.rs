@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::driver::Utterance;
+use crate::engine::driver::{Fact, Utterance};
 use crate::model::{Role, TranscriptItem, TurnId};
 
 /// How much is held while the worker ends, in bytes. Before that the program itself waits, and so it does while as much is
@@ -14,7 +14,7 @@ const INSTEAD: &str = "What was said here could not be stored: the store was ful
 /// Held output.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    said: VecDeque<Utterance>,
+    said: VecDeque<Fact>,
     bytes: usize,
     /// What came when no more could be held.
     dropped: u64,
@@ -26,35 +26,35 @@ impl Held {
     }
 
     /// Something new was said.
-    pub(super) fn push(&mut self, utterance: Utterance) {
+    pub(super) fn push(&mut self, fact: Fact) {
         // What is told is told whole up to a point, and nothing after it.
-        if self.dropped > 0 || self.bytes + utterance.content.len() > MAX_BYTES {
-            self.dropped += size(&utterance);
+        if self.dropped > 0 || self.bytes + fact.held_bytes() > MAX_BYTES {
+            self.dropped += size(&fact);
         } else {
-            self.bytes += utterance.content.len();
-            self.said.push_back(utterance);
+            self.bytes += fact.held_bytes();
+            self.said.push_back(fact);
         }
     }
 
     /// This was said before all that is held, and did not land.
-    pub(super) fn put_back(&mut self, said: Vec<Utterance>) {
-        for utterance in said.into_iter().rev() {
-            self.bytes += utterance.content.len();
-            self.said.push_front(utterance);
+    pub(super) fn put_back(&mut self, said: Vec<Fact>) {
+        for fact in said.into_iter().rev() {
+            self.bytes += fact.held_bytes();
+            self.said.push_front(fact);
         }
     }
 
     /// The next to be staged.
-    pub(super) fn pop(&mut self) -> Option<Utterance> {
+    pub(super) fn pop(&mut self) -> Option<Fact> {
         let Some(next) = self.said.pop_front() else {
             return (self.dropped > 0).then(|| instead(std::mem::take(&mut self.dropped)));
         };
-        self.bytes -= next.content.len();
+        self.bytes -= next.held_bytes();
         Some(next)
     }
 
     /// Gives all of it up: what is said instead.
-    pub(super) fn give_up(&mut self) -> Option<Utterance> {
+    pub(super) fn give_up(&mut self) -> Option<Fact> {
         let lost = self.dropped + self.said.iter().map(size).sum::<u64>();
         *self = Self::default();
         (lost > 0).then(|| instead(lost))
@@ -66,13 +66,14 @@ pub(super) fn is_told_instead(item: &TranscriptItem) -> bool {
     item.truncated_bytes > 0 && item.content == INSTEAD
 }
 
-fn instead(lost: u64) -> Utterance {
+fn instead(lost: u64) -> Fact {
     let (content, turn_id) = (INSTEAD.to_owned(), TurnId::from(""));
-    Utterance { role: Role::System, content, turn_id, continues: false, truncated_bytes: lost }
+    Fact::Said(Utterance { role: Role::System, content, turn_id, continues: false, truncated_bytes: lost })
 }
 
-/// What an utterance stands for, in bytes.
-fn size(utterance: &Utterance) -> u64 {
+/// What a fact stands for, in bytes.
+fn size(fact: &Fact) -> u64 {
+    let Fact::Said(utterance) = fact else { return fact.held_bytes() as u64 };
     let own = if utterance.truncated_bytes > 0 && utterance.content == INSTEAD { 0 } else { utterance.content.len() };
     own as u64 + utterance.truncated_bytes
 }
@@ -81,9 +82,15 @@ fn size(utterance: &Utterance) -> u64 {
 mod tests {
     use super::*;
 
-    fn said(content: &str) -> Utterance {
+    fn said(content: &str) -> Fact {
         let turn_id = TurnId::from("");
-        Utterance { role: Role::Assistant, content: content.to_owned(), turn_id, continues: false, truncated_bytes: 0 }
+        let (role, content) = (Role::Assistant, content.to_owned());
+        Fact::Said(Utterance { role, content, turn_id, continues: false, truncated_bytes: 0 })
+    }
+
+    fn words(fact: Fact) -> (String, u64) {
+        let Fact::Said(it) = fact else { panic!("something was said: {fact:?}") };
+        (it.content, it.truncated_bytes)
     }
 
     #[test]
@@ -92,10 +99,10 @@ mod tests {
         held.push(said("abc"));
         held.put_back(vec![said("de")]);
         let told = held.give_up().unwrap();
-        assert_eq!(told.truncated_bytes, 5);
+        assert_eq!(words(told.clone()).1, 5);
         held.put_back(vec![told]);
         held.push(said("f"));
-        assert_eq!(held.give_up().unwrap().truncated_bytes, 6);
+        assert_eq!(words(held.give_up().unwrap()).1, 6);
         assert!(held.is_empty() && held.give_up().is_none());
     }
 
@@ -107,7 +114,7 @@ mod tests {
             held.push(said(content));
         }
         held.put_back(vec![said("a")]);
-        let out: Vec<_> = std::iter::from_fn(|| held.pop()).map(|it| (it.content, it.truncated_bytes)).collect();
+        let out: Vec<_> = std::iter::from_fn(|| held.pop()).map(words).collect();
         let expected = [("a", 0), ("b", 0), (&*large, 0), (INSTEAD, 3)].map(|(text, lost)| (text.to_owned(), lost));
         assert!(out == expected && held.is_empty());
     }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::task::{Task, TaskParts};
-use crate::engine::driver::{Link, StartFault, start_lines};
+use crate::engine::driver::{Link, StartFault, start};
 use crate::engine::parts::EngineParts;
 use crate::engine::profile::Profile;
 use crate::engine::row::WorkerRow;
@@ -28,7 +28,7 @@ impl NextRun {
     /// Executes the program of the run that `row` has reserved on disk. It is executed whoever waits for it.
     pub(super) fn execute(engine: &Arc<EngineParts>, profile: &Arc<Profile>, row: WorkerRow) -> Self {
         let (engine, profile, handle) = (Arc::clone(engine), Arc::clone(profile), engine.handle.clone());
-        Self::Executing(handle.spawn(async move { start_lines(engine.start(&profile, &row)).await }))
+        Self::Executing(handle.spawn(async move { start(engine.start(&profile, &row)).await }))
     }
 
     /// What comes next of it: `None` when it is due, or how its program was executed. Never, where there is none.

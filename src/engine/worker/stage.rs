@@ -9,7 +9,7 @@ use super::draft::{Draft, Step};
 use super::held::Held;
 use super::inputs::{Input, Inputs};
 use super::{Cut, InputCommand, StopWish};
-use crate::engine::driver::{DELIVERY_WINDOW, Delivery, Exit, Utterance};
+use crate::engine::driver::{Delivery, Exit, Fact, Utterance, window};
 use crate::engine::frame::{FrameCodec, StoredInput};
 use crate::engine::profile::Protocol;
 use crate::engine::receipts::{Hold, Outcome, Receipt};
@@ -102,8 +102,8 @@ impl Stage {
             return Err(Error::new(Reason::WorkerNotRunning, "the worker has ended or is ending"));
         }
         if command.delivery == InputDelivery::Interrupt {
-            // A turn of theirs is the writing of a line: there is nothing to break off.
-            return Err(Error::new(Reason::RemoteRuntimeUnsupported, "this worker's protocol knows no interruption")
+            // A turn of lines is the writing of one: there is nothing to break off. That of an agent is not broken off yet.
+            return Err(Error::new(Reason::RemoteRuntimeUnsupported, "this worker cannot be interrupted")
                 .with("feature", &"INPUT_DELIVERY_INTERRUPT"));
         }
         if command.delivery == InputDelivery::Reject && !self.inputs.is_empty() {
@@ -177,20 +177,27 @@ impl Stage {
         self.inputs.is_handed_over()
     }
 
-    /// The program said something.
-    pub(crate) fn said(&mut self, utterance: Utterance) {
-        if self.holding {
-            self.held.push(utterance);
-        } else {
-            self.item(utterance, true);
+    /// The program said or did something.
+    pub(crate) fn told(&mut self, fact: Fact) {
+        if self.holding { self.held.push(fact) } else { self.fact(fact) }
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        match fact {
+            Fact::Said(utterance) => self.item(utterance, true),
+            Fact::Tool(call) => {
+                self.row.last_progress_at = Some(self.now);
+                self.append(Event::ToolCall(call));
+                self.draft.last_was_said();
+            }
         }
     }
 
     /// Stages what is held, at most `count` of it: whether there is more.
     pub(crate) fn release(&mut self, count: usize) -> bool {
         for _ in 0..count {
-            let Some(utterance) = self.held.pop() else { break };
-            self.item(utterance, true);
+            let Some(fact) = self.held.pop() else { break };
+            self.fact(fact);
         }
         self.holding = !self.held.is_empty();
         self.holding
@@ -199,7 +206,7 @@ impl Stage {
     /// Gives up what is held, and says so in its place.
     pub(crate) fn give_up(&mut self) {
         if let Some(instead) = self.held.give_up() {
-            self.item(instead, true);
+            self.fact(instead);
         }
         self.holding = false;
     }
@@ -264,9 +271,15 @@ impl Stage {
 
     /// What was accepted before a graceful stop is still given.
     fn pick_up(&mut self) {
-        if self.program == Program::Up && self.stop_mode() != Some(StopMode::Force) {
+        let protocol = self.context.protocol;
+        // To end an agent breaks off its turn: another one would only be broken off, too.
+        let is_wanted = match protocol {
+            Protocol::Acp => self.stop.is_none(),
+            Protocol::Catalog | Protocol::Lines => self.stop_mode() != Some(StopMode::Force),
+        };
+        if self.program == Program::Up && is_wanted {
             let mut inputs = std::mem::take(&mut self.inputs);
-            inputs.pick_up(DELIVERY_WINDOW, |input| self.start_of(input));
+            inputs.pick_up(window(protocol), |input| self.start_of(input));
             self.inputs = inputs;
         }
     }
@@ -311,7 +324,7 @@ impl Stage {
 
     /// Nothing that was staged on `row` will land: goes back to it. What the program said, the turns that ended and the
     /// exit are facts, and are staged anew: what was said once it is released.
-    pub(crate) fn revert(&mut self, row: WorkerRow, revision: u64, said: Vec<Utterance>) {
+    pub(crate) fn revert(&mut self, row: WorkerRow, revision: u64, said: Vec<Fact>) {
         let last = row.last_sequence;
         self.inputs.revert(last);
         if !matches!(row.state, WorkerState::Stopping) && !row.state.is_final() {
@@ -362,12 +375,10 @@ impl Stage {
             continues,
             truncated_bytes,
         };
+        self.append(Event::ItemAppended(item));
         if said {
             self.row.said_items += 1;
-        }
-        self.append(Event::ItemAppended(item));
-        if let Some(step) = self.draft.steps.last_mut() {
-            step.said = said;
+            self.draft.last_was_said();
         }
     }
 

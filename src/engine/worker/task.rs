@@ -17,7 +17,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::draft::{Draft, Step};
-use super::flight::{Answer, InFlight, front, not_running, refuse_input, said_again, said_bytes, store_error};
+use super::flight::{
+    Answer, InFlight, front, in_progress, not_running, refuse_input, said_again, said_bytes, store_error,
+};
 use super::held::MAX_BYTES;
 use super::next_run::NextRun;
 use super::stage::Stage;
@@ -30,7 +32,7 @@ use crate::engine::row::tell_end_not_stored;
 use crate::engine::store::{StoreFault, StoredWorker};
 use crate::engine::tail::{Progress, Tail};
 use crate::failpoint::failpoint;
-use crate::model::{Event, InProgress, Role, StopMode, WorkerState};
+use crate::model::{Event, InProgress, StopMode, WorkerState};
 
 /// How many commits may be in flight; more holds inputs and output back. Each may be that of a single input: with fewer
 /// than there are callers, those who are held back miss the next sync.
@@ -199,7 +201,7 @@ impl Task {
         for report in reports.drain(..) {
             match report {
                 Report::TurnEnded(turn_id, reason) => stage.turn_ended(&turn_id, reason),
-                Report::Said(utterance) => stage.said(utterance),
+                Report::Told(fact) => stage.told(fact),
                 // What is in the making is told in its place, or not at all.
                 Report::Delta(_) if self.resume.is_some() => {}
                 Report::Delta(delta) => stage.passing(Event::OutputDelta(delta)),
@@ -253,7 +255,7 @@ impl Task {
             self.pause = FIRST_PAUSE;
         }
         for step in &steps {
-            self.progress(&step.event);
+            self.in_progress = in_progress(self.in_progress.take(), &step.event);
         }
         let progress = self.in_progress.clone().map_or(Progress::Done, Progress::Now);
         let row = &self.parts.landed.row;
@@ -269,17 +271,6 @@ impl Task {
         });
         if row.state == WorkerState::Stopping {
             self.order_end(stop_mode);
-        }
-    }
-
-    /// Notes what is in the making.
-    fn progress(&mut self, event: &Event) {
-        match event {
-            Event::OutputDelta(delta) => {
-                self.in_progress = Some(InProgress::extended(self.in_progress.take(), delta));
-            }
-            Event::ItemAppended(item) if item.role == Role::Assistant => self.in_progress = None,
-            _ => {}
         }
     }
 

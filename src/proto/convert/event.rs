@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{diagnostic, termination, timestamp, worker, worker_state};
-use crate::model::{DeltaChannel, Event, InProgress, RequestId, Role, TranscriptItem};
+use crate::model::{DeltaChannel, Event, InProgress, RequestId, Role, ToolCall, TranscriptItem};
 use crate::proto::v1;
 
 /// The encoded payload of an event: the message behind its member of `ObservationFrame.payload`.
@@ -24,6 +24,13 @@ pub fn payload(event: &Event) -> Bytes {
         Event::TurnEnded { turn_id, reason } => {
             v1::TurnEnded { turn_id: turn_id.to_string(), reason: reason.as_str().to_owned() }.encode_to_vec()
         }
+        Event::ToolCall(ToolCall { turn_id, call_id, title, status }) => v1::ToolCall {
+            turn_id: turn_id.to_string(),
+            call_id: call_id.to_string(),
+            title: title.clone(),
+            status: status.as_str().to_owned(),
+        }
+        .encode_to_vec(),
         Event::End(end) => v1::End { termination: Some(termination(end.clone())) }.encode_to_vec(),
         Event::OutputDelta(delta) => v1::OutputDelta {
             turn_id: delta.turn_id.to_string(),

@@ -82,6 +82,7 @@ fn protocol(display_hint: &str) -> stored::WorkerProtocol {
     match Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == display_hint) {
         Some(Protocol::Catalog) => stored::WorkerProtocol::Catalog,
         Some(Protocol::Lines) => stored::WorkerProtocol::Lines,
+        Some(Protocol::Acp) => stored::WorkerProtocol::Acp,
         None => stored::WorkerProtocol::Unspecified,
     }
 }
@@ -90,6 +91,7 @@ fn read_protocol(number: i32) -> Result<Protocol> {
     match known(number, "protocol")? {
         stored::WorkerProtocol::Catalog => Ok(Protocol::Catalog),
         stored::WorkerProtocol::Lines => Ok(Protocol::Lines),
+        stored::WorkerProtocol::Acp => Ok(Protocol::Acp),
         stored::WorkerProtocol::Unspecified => Err(unknown(number, "protocol")),
     }
 }

@@ -13,6 +13,7 @@ pub(crate) struct Profile {
     command: Vec<String>,
     env: Vec<(String, String)>,
     restart: Option<&'static str>,
+    permissions: Option<&'static str>,
 }
 
 impl Profile {
@@ -33,7 +34,25 @@ impl Profile {
 
     /// Nothing runs.
     pub(crate) fn catalog() -> Self {
-        Self { protocol: "catalog", input: None, command: Vec::new(), env: Vec::new(), restart: None }
+        Self {
+            protocol: "catalog",
+            input: None,
+            command: Vec::new(),
+            env: Vec::new(),
+            restart: None,
+            permissions: None,
+        }
+    }
+
+    /// An agent of the Agent Client Protocol.
+    pub(crate) fn acp<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
+        Self { protocol: "acp", ..Self::lines(None, command) }
+    }
+
+    /// What an agent is answered that asks for leave.
+    pub(crate) fn permissions(mut self, answer: &'static str) -> Self {
+        self.permissions = Some(answer);
+        self
     }
 
     /// Adds to the program's environment.
@@ -55,7 +74,7 @@ impl Profile {
 
     fn lines<S: Into<String>>(input: Option<&'static str>, command: impl IntoIterator<Item = S>) -> Self {
         let command = command.into_iter().map(Into::into).collect();
-        Self { protocol: "lines", input, command, env: Vec::new(), restart: None }
+        Self { protocol: "lines", input, command, env: Vec::new(), restart: None, permissions: None }
     }
 }
 
@@ -117,6 +136,7 @@ impl Profile {
             lines.push(format!("command = {:?}", self.command));
         }
         lines.extend(self.input.map(|input| format!("input = {input:?}")));
+        lines.extend(self.permissions.map(|answer| format!("permissions = {answer:?}")));
         lines.extend(self.restart.map(|restart| format!("restart = {restart:?}")));
         let env: Vec<_> = self.env.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
         if !env.is_empty() {

@@ -42,7 +42,7 @@ pub(crate) use host::Host;
 pub(crate) use hostile::{Answer, Hostile, SECRET, framed, hello, worker};
 pub(crate) use mute::{Mute, leave};
 pub(crate) use plane::{EMBEDDED, Plane, TOKEN};
-pub(crate) use process::{Running, run, run_with_input};
+pub(crate) use process::{Memory, Running, run, run_with_input};
 pub(crate) use programs::{agent, program_is_here};
 pub(crate) use proxy::Proxy;
 pub(crate) use relay::CountingRelay;

@@ -1,0 +1,292 @@
+//! The conversation with an agent: the handshake, then one turn after the other, until either side has enough.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_client_protocol::schema::ProtocolVersion;
+use agent_client_protocol::v1::ConnectionTo;
+use agent_client_protocol::v1::schema::{
+    CancelNotification, ContentBlock, Implementation, InitializeRequest, NewSessionRequest, PermissionOptionKind,
+    PromptRequest, RequestPermissionOutcome, RequestPermissionRequest, RequestPermissionResponse,
+    SelectedPermissionOutcome, SessionId, StopReason, TextContent,
+};
+use agent_client_protocol::{Agent, Client, Error, Lines};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::super::pipe::Output;
+use super::super::{Delivery, Report};
+use super::brief;
+use super::teller::Teller;
+use super::wire::{Waiting, Wire, incoming, outgoing, updates};
+use crate::engine::profile::Permissions;
+use crate::model::TurnEndReason;
+
+/// How much of an agent's error is told, in bytes.
+const ERROR: usize = 512;
+
+/// What a conversation is told from outside.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Signals {
+    /// The turn is to be broken off, and no other one begun.
+    pub stopping: CancellationToken,
+    /// Nothing more is written.
+    pub closing: CancellationToken,
+}
+
+/// What a conversation needs.
+#[derive(Debug)]
+pub(super) struct Talk {
+    pub handle: Handle,
+    pub cwd: PathBuf,
+    pub permissions: Permissions,
+    /// How long the agent may take until it has a session.
+    pub handshake: Duration,
+    pub inputs: mpsc::Receiver<Delivery>,
+    pub report: mpsc::Sender<Report>,
+    pub signals: Signals,
+}
+
+/// How a conversation ended.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// How the agent broke the protocol, if it did.
+    pub broken: Option<String>,
+    /// What it was at, if it was at something.
+    pub doing: Option<String>,
+    /// The agent closed its output.
+    pub closed: bool,
+}
+
+/// Why a conversation does not go on.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// It was to end.
+    Stopped,
+    /// The agent closed its output.
+    Closed,
+    /// Nobody takes what is told.
+    Unheard,
+    /// The agent broke the protocol.
+    Broken(String),
+}
+
+/// Speaks with an agent to the end.
+pub(super) async fn converse<W, R>(stdin: W, stdout: Output<R>, talk: Talk) -> Ended
+where
+    W: AsyncWrite + Unpin + Send + 'static,
+    R: AsyncRead + Unpin + Send + 'static,
+{
+    let Talk { handle, cwd, permissions, handshake, inputs, report, signals } = talk;
+    let wire = Arc::new(Wire::default());
+    let (updates, heard) = updates();
+    let lines = Lines::new(
+        outgoing(stdin, Arc::clone(&wire), signals.closing.clone()),
+        incoming(stdout, Arc::clone(&wire), updates, signals.closing.clone()),
+    );
+    let over = CancellationToken::new();
+    // Once this is dropped, what was to be written is written, and the agent's input is closed.
+    let _over = over.clone().drop_guard();
+    let (hand, handed) = oneshot::channel();
+    handle.spawn(
+        Client
+            .v1()
+            .on_receive_request(
+                async move |asked: RequestPermissionRequest, responder, _connection| {
+                    responder.respond(RequestPermissionResponse::new(leave(&asked, permissions)))
+                },
+                agent_client_protocol::on_receive_request!(),
+            )
+            .connect_with(lines, async move |connection: ConnectionTo<Agent>| {
+                // Whoever waits for it may have gone.
+                let _ = hand.send(connection);
+                over.cancelled().await;
+                Ok(())
+            }),
+    );
+    let Ok(agent) = handed.await else {
+        let broken = Some("no conversation with the agent could begin".to_owned());
+        return Ended { broken, ..Ended::default() };
+    };
+    let mut conversation = Conversation { agent, wire, heard, signals, teller: Teller::new(report), doing: None };
+    let why = match conversation.greet(cwd, Instant::now() + handshake).await {
+        Ok(session) => conversation.turns(session, inputs).await,
+        Err(why) => why,
+    };
+    // What it said to no turn is told, too. A task that is gone hears nothing.
+    let _ = conversation.teller.finish().await;
+    let (broken, closed) = match why {
+        Why::Broken(how) => (Some(how), false),
+        Why::Closed => (None, true),
+        Why::Stopped | Why::Unheard => (None, false),
+    };
+    Ended { broken, closed, doing: conversation.doing }
+}
+
+/// What an agent is answered that asks for leave: always the narrowest of the answers it offers.
+pub(super) fn leave(asked: &RequestPermissionRequest, permissions: Permissions) -> RequestPermissionOutcome {
+    let kinds = match permissions {
+        Permissions::Deny => [PermissionOptionKind::RejectOnce, PermissionOptionKind::RejectAlways],
+        Permissions::Allow => [PermissionOptionKind::AllowOnce, PermissionOptionKind::AllowAlways],
+    };
+    let of_kind = |kind| asked.options.iter().find(|option| option.kind == kind);
+    match kinds.into_iter().find_map(of_kind) {
+        Some(option) => RequestPermissionOutcome::Selected(SelectedPermissionOutcome::new(option.option_id.clone())),
+        None => RequestPermissionOutcome::Cancelled,
+    }
+}
+
+struct Conversation {
+    agent: ConnectionTo<Agent>,
+    wire: Arc<Wire>,
+    heard: mpsc::Receiver<Waiting>,
+    signals: Signals,
+    teller: Teller,
+    doing: Option<String>,
+}
+
+impl Conversation {
+    /// Agrees on the protocol and begins a session.
+    async fn greet(&mut self, cwd: PathBuf, until: Instant) -> Result<SessionId, Why> {
+        let us = Implementation::new("workplane", env!("CARGO_PKG_VERSION"));
+        let hello = InitializeRequest::new(ProtocolVersion::V1).client_info(us);
+        let hello = self.agent.send_request(hello).block_task();
+        let hello = self.answer("initialize", until, hello).await?;
+        if hello.protocol_version != ProtocolVersion::V1 {
+            return Err(Why::Broken("the agent speaks another version of the protocol than 1".to_owned()));
+        }
+        let session = self.agent.send_request(NewSessionRequest::new(cwd)).block_task();
+        Ok(self.answer("session/new", until, session).await?.session_id)
+    }
+
+    /// Waits for an answer of the handshake. What the agent tells meanwhile is of no turn.
+    async fn answer<T>(
+        &mut self,
+        what: &str,
+        until: Instant,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Why> {
+        let (heard, stopping) = (&mut self.heard, &self.signals.stopping);
+        let listening = async {
+            let mut answer = pin!(answer);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stopping.cancelled() => return Err(Why::Stopped),
+                    Some(_) = heard.recv() => {}
+                    answer = &mut answer => return Ok(answer),
+                }
+            }
+        };
+        let doing = || format!("it was asked {what} and nothing else since");
+        match timeout_at(until, listening).await {
+            Ok(Err(why)) => Err(why),
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(error))) => {
+                let why = self.over();
+                self.doing = why.is_some().then(doing);
+                Err(why.unwrap_or_else(|| {
+                    Why::Broken(format!("the agent did not agree to {what}: {}", brief(&error.message, ERROR)))
+                }))
+            }
+            Err(_) => Err(Why::Broken(format!("the agent did not answer {what} in time"))),
+        }
+    }
+
+    /// Gives it one input after the other.
+    async fn turns(&mut self, session: SessionId, mut inputs: mpsc::Receiver<Delivery>) -> Why {
+        let stopping = self.signals.stopping.clone();
+        loop {
+            let done = tokio::select! {
+                biased;
+                () = stopping.cancelled() => Err(Why::Stopped),
+                () = due(self.teller.due()) => self.teller.tell().await,
+                update = self.heard.recv() => match update {
+                    Some(update) => self.hear(&session, update).await,
+                    None => Err(self.over().unwrap_or(Why::Closed)),
+                },
+                input = inputs.recv() => match input {
+                    Some(input) => self.turn(&session, input).await,
+                    None => Err(Why::Stopped),
+                },
+            };
+            if let Err(why) = done {
+                return why;
+            }
+        }
+    }
+
+    async fn turn(&mut self, session: &SessionId, input: Delivery) -> Result<(), Why> {
+        self.teller.begin(input.turn_id).await?;
+        let prompt = vec![ContentBlock::Text(TextContent::new(input.content))];
+        let answer = self.agent.send_request(PromptRequest::new(session.clone(), prompt)).block_task();
+        let mut answer = pin!(answer);
+        let stopping = self.signals.stopping.clone();
+        let mut broken_off = false;
+        let answer = loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled(), if !broken_off => {
+                    broken_off = true;
+                    // A connection that is gone tells so by its answer.
+                    let _ = self.agent.send_notification(CancelNotification::new(session.clone()));
+                }
+                () = due(self.teller.due()) => self.teller.tell().await?,
+                Some(update) = self.heard.recv() => self.hear(session, update).await?,
+                answer = &mut answer => break answer,
+            }
+        };
+        // What it told before its answer came before it.
+        while let Ok(update) = self.heard.try_recv() {
+            self.hear(session, update).await?;
+        }
+        let error = match answer {
+            Ok(answer) => return self.teller.end(reason(answer.stop_reason)).await,
+            Err(error) => error,
+        };
+        let why = self.over();
+        if why.is_some() {
+            self.doing = Some(self.teller.doing());
+        } else {
+            let words = brief(&error.message, ERROR);
+            self.teller.remark(format!("The agent answered with an error: {words}")).await?;
+        }
+        self.teller.end(if broken_off { TurnEndReason::Cancelled } else { TurnEndReason::Failed }).await?;
+        why.map_or(Ok(()), Err)
+    }
+
+    /// Tells an update on; its place is free once that is done.
+    async fn hear(&mut self, session: &SessionId, (update, _place): Waiting) -> Result<(), Why> {
+        if *update.session == *session.0 { self.teller.take(update.news).await } else { Ok(()) }
+    }
+
+    /// Why nothing more comes from the agent, if that is so.
+    fn over(&self) -> Option<Why> {
+        let broken = self.wire.fault().map(|how| Why::Broken(how.to_owned()));
+        broken.or_else(|| self.wire.is_closed().then_some(Why::Closed))
+    }
+}
+
+fn reason(stop: StopReason) -> TurnEndReason {
+    match stop {
+        StopReason::MaxTokens => TurnEndReason::MaxTokens,
+        StopReason::MaxTurnRequests => TurnEndReason::MaxTurnRequests,
+        StopReason::Refusal => TurnEndReason::Refusal,
+        StopReason::Cancelled => TurnEndReason::Cancelled,
+        // A reason that a later version of the library knows ends the turn all the same.
+        StopReason::EndTurn | _ => TurnEndReason::EndTurn,
+    }
+}
+
+/// Waits for an instant; for ever, where there is none.
+async fn due(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,227 @@
+//! What an agent tells, as it is told on: pieces of what it says and thinks, an item where it has said something, and
+//! the uses of its tools.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::super::output::{Line, MAX_ITEM, Meter};
+use super::super::{Fact, Report, Utterance};
+use super::talk::Why;
+use super::update::News;
+use crate::model::{DeltaChannel, OutputDelta, Role, ToolCall, ToolStatus, TurnEndReason, TurnId, truncate_at_char};
+
+/// How long a piece waits for more before it is told.
+const COALESCE: Duration = Duration::from_millis(20);
+/// How much of a piece is told at once without waiting.
+const COALESCE_BYTES: usize = 4 * 1024;
+/// How many uses of tools are known at once in a turn; of older ones, more is told under the last title alone.
+const MAX_TOOLS: usize = 256;
+/// What the use of a tool counts beside what is said.
+const TOOL_COST: u64 = 1024;
+
+/// Tells on what an agent tells.
+#[derive(Debug)]
+pub(super) struct Teller {
+    report: mpsc::Sender<Report>,
+    turn_id: TurnId,
+    /// What it says, as far as it is no item yet.
+    said: String,
+    /// How much of that was told in pieces.
+    told: usize,
+    /// What was dropped of it, since it came too fast.
+    dropped: u64,
+    thought: String,
+    /// Bytes of the thought that were told before.
+    thought_told: u64,
+    due: Option<Instant>,
+    tools: VecDeque<ToolCall>,
+    meter: Meter,
+    updates: u64,
+    last: Option<&'static str>,
+}
+
+impl Teller {
+    pub(super) fn new(report: mpsc::Sender<Report>) -> Self {
+        Self {
+            report,
+            turn_id: TurnId::from(""),
+            said: String::new(),
+            told: 0,
+            dropped: 0,
+            thought: String::new(),
+            thought_told: 0,
+            due: None,
+            tools: VecDeque::new(),
+            meter: Meter::new(Instant::now()),
+            updates: 0,
+            last: None,
+        }
+    }
+
+    /// A turn begins.
+    pub(super) async fn begin(&mut self, turn_id: TurnId) -> Result<(), Why> {
+        self.finish().await?;
+        (self.turn_id, self.updates, self.last) = (turn_id, 0, None);
+        self.tools.clear();
+        Ok(())
+    }
+
+    /// The turn is over.
+    pub(super) async fn end(&mut self, reason: TurnEndReason) -> Result<(), Why> {
+        self.finish().await?;
+        let turn_id = std::mem::replace(&mut self.turn_id, TurnId::from(""));
+        self.send(Report::TurnEnded(turn_id, reason)).await
+    }
+
+    /// What it was at, and did last.
+    pub(super) fn doing(&self) -> String {
+        let Self { turn_id, updates, .. } = self;
+        match self.last {
+            Some(last) => format!("it was in {turn_id}, and of {updates} updates the last was {last}"),
+            None => format!("it was in {turn_id}, and had told nothing"),
+        }
+    }
+
+    /// When the next piece is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(super) async fn take(&mut self, news: News) -> Result<(), Why> {
+        self.updates += 1;
+        self.last = Some(news.words());
+        match news {
+            News::Said(text) => {
+                self.tell_thought().await?;
+                self.thought_told = 0;
+                if let Some(text) = self.pass(text) {
+                    self.said.push_str(&text);
+                    self.cut().await?;
+                    self.grown(self.said.len() - self.told).await?;
+                }
+            }
+            News::Thought(text) => {
+                self.tell_said().await?;
+                if let Some(text) = self.pass(text) {
+                    self.thought.push_str(&text);
+                    self.grown(self.thought.len()).await?;
+                }
+            }
+            News::Tool { call_id, title, status } => self.tool(call_id, title, status).await?,
+            News::Other => {}
+        }
+        Ok(())
+    }
+
+    /// Says something of our own in the turn.
+    pub(super) async fn remark(&mut self, content: String) -> Result<(), Why> {
+        self.finish().await?;
+        self.item(Role::System, content, false, 0).await
+    }
+
+    /// Tells the pieces that wait.
+    pub(super) async fn tell(&mut self) -> Result<(), Why> {
+        self.due = None;
+        self.tell_thought().await?;
+        self.tell_said().await
+    }
+
+    /// Makes an item of what was said.
+    pub(super) async fn finish(&mut self) -> Result<(), Why> {
+        self.tell().await?;
+        self.thought_told = 0;
+        self.dropped += self.meter.finish().map_or(0, |line| line.dropped);
+        if self.said.is_empty() && self.dropped == 0 {
+            return Ok(());
+        }
+        let (content, dropped) = (std::mem::take(&mut self.said), std::mem::take(&mut self.dropped));
+        self.told = 0;
+        self.item(Role::Assistant, content, false, dropped).await
+    }
+
+    /// What is left of a text once it counted.
+    fn pass(&mut self, text: String) -> Option<String> {
+        let line = self.meter.pass(Line { bytes: text.into_bytes(), dropped: 0 }, Instant::now())?;
+        self.dropped += line.dropped;
+        String::from_utf8(line.bytes).ok()
+    }
+
+    async fn grown(&mut self, waiting: usize) -> Result<(), Why> {
+        if waiting >= COALESCE_BYTES {
+            return self.tell().await;
+        }
+        if waiting > 0 {
+            self.due.get_or_insert(Instant::now() + COALESCE);
+        }
+        Ok(())
+    }
+
+    /// Makes items of what is more than one holds.
+    async fn cut(&mut self) -> Result<(), Why> {
+        while self.said.len() > MAX_ITEM {
+            let cut = truncate_at_char(&self.said, MAX_ITEM).len();
+            let rest = self.said.split_off(cut);
+            self.tell_said().await?;
+            let content = std::mem::replace(&mut self.said, rest);
+            self.told = 0;
+            self.item(Role::Assistant, content, true, 0).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_said(&mut self) -> Result<(), Why> {
+        if self.told == self.said.len() {
+            return Ok(());
+        }
+        let (offset, text) = (self.told as u64, self.said[self.told..].to_owned());
+        self.told = self.said.len();
+        self.delta(DeltaChannel::Output, offset, text).await
+    }
+
+    async fn tell_thought(&mut self) -> Result<(), Why> {
+        if self.thought.is_empty() {
+            return Ok(());
+        }
+        let (offset, text) = (self.thought_told, std::mem::take(&mut self.thought));
+        self.thought_told += text.len() as u64;
+        self.delta(DeltaChannel::Thought, offset, text).await
+    }
+
+    async fn tool(&mut self, id: String, title: Option<String>, status: Option<ToolStatus>) -> Result<(), Why> {
+        self.finish().await?;
+        let known = self.tools.iter().position(|call| *call.call_id == *id).and_then(|at| self.tools.remove(at));
+        let call = ToolCall {
+            turn_id: self.turn_id.clone(),
+            call_id: Arc::from(id),
+            title: title.or_else(|| Some(known.as_ref()?.title.clone())).unwrap_or_default(),
+            status: status.or(known.as_ref().map(|call| call.status)).unwrap_or(ToolStatus::Pending),
+        };
+        self.tools.push_back(call.clone());
+        if self.tools.len() > MAX_TOOLS {
+            self.tools.pop_front();
+        }
+        // It is kept: an agent that changes its mind all the time is not to fill the store with that.
+        if known.as_ref() == Some(&call) || !self.meter.spend(TOOL_COST, Instant::now()) {
+            return Ok(());
+        }
+        self.send(Report::Told(Fact::Tool(call))).await
+    }
+
+    async fn delta(&self, channel: DeltaChannel, offset: u64, text: String) -> Result<(), Why> {
+        self.send(Report::Delta(OutputDelta { turn_id: self.turn_id.clone(), channel, offset, text })).await
+    }
+
+    async fn item(&self, role: Role, content: String, continues: bool, truncated_bytes: u64) -> Result<(), Why> {
+        let turn_id = self.turn_id.clone();
+        self.send(Report::Told(Fact::Said(Utterance { role, content, turn_id, continues, truncated_bytes }))).await
+    }
+
+    async fn send(&self, report: Report) -> Result<(), Why> {
+        // The worker's task is gone only if the whole runtime is.
+        self.report.send(report).await.map_err(|_| Why::Unheard)
+    }
+}

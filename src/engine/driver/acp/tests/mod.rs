@@ -1,0 +1,106 @@
+//! Conversations with agents in memory, for what takes longer than a test may.
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, duplex};
+
+use super::*;
+
+/// The agent's ends of the pipes, and the conversation.
+struct Bed {
+    heard: BufReader<DuplexStream>,
+    says: DuplexStream,
+    talk: tokio::task::JoinHandle<Ended>,
+    _inputs: mpsc::Sender<super::super::Delivery>,
+    _reports: mpsc::Receiver<Report>,
+}
+
+fn bed() -> Bed {
+    let ((stdin, heard), (says, stdout)) = (duplex(64 * 1024), duplex(64 * 1024));
+    let (inputs, deliveries) = mpsc::channel(WINDOW);
+    let (report, reports) = mpsc::channel(REPORTS);
+    let handle = Handle::current();
+    let talk = Talk {
+        handle: handle.clone(),
+        cwd: PathBuf::from("/"),
+        permissions: Permissions::Deny,
+        handshake: HANDSHAKE,
+        inputs: deliveries,
+        report,
+        signals: Signals::default(),
+    };
+    let talk = handle.spawn(converse(stdin, Output::new(stdout, CancellationToken::new()), talk));
+    Bed { heard: BufReader::new(heard), says, talk, _inputs: inputs, _reports: reports }
+}
+
+impl Bed {
+    /// What it is asked next.
+    async fn asked(&mut self) -> serde_json::Value {
+        let mut line = String::new();
+        self.heard.read_line(&mut line).await.unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    async fn answers(&mut self, result: serde_json::Value) -> serde_json::Value {
+        let asked = self.asked().await;
+        let line = serde_json::json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}).to_string() + "\n";
+        self.says.write_all(line.as_bytes()).await.unwrap();
+        asked
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_hangs_is_given_up() {
+    let mut bed = bed();
+    let asked = bed.asked().await;
+    assert_eq!((asked["method"].as_str(), &asked["params"]["protocolVersion"]), (Some("initialize"), &1.into()));
+    assert_eq!(bed.talk.await.unwrap().broken.as_deref(), Some("the agent did not answer initialize in time"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_is_one_that_hangs_after_its_first_answer_however_much_is_told_meanwhile() {
+    let mut bed = bed();
+    bed.answers(serde_json::json!({"protocolVersion": 1})).await;
+    let told = br#"{"jsonrpc": "2.0", "method": "session/update", "params": {"sessionId": "s", "update": {"sessionUpdate": "x"}}}"#;
+    for _ in 0..100 {
+        bed.says.write_all(told).await.unwrap();
+        bed.says.write_all(b"\n").await.unwrap();
+    }
+    assert_eq!(bed.talk.await.unwrap().broken.as_deref(), Some("the agent did not answer session/new in time"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_of_another_version_is_not_spoken_with() {
+    let mut bed = bed();
+    bed.answers(serde_json::json!({"protocolVersion": 0})).await;
+    let broken = bed.talk.await.unwrap().broken.unwrap();
+    assert!(broken.contains("another version") || broken.contains("did not agree to initialize"), "{broken}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_in_the_handshake_is_told_in_one_bounded_line() {
+    let mut bed = bed();
+    let asked = bed.asked().await;
+    let error = serde_json::json!({"code": -32000, "message": format!("log in\n\u{1b}[2J{}", "x".repeat(10_000))});
+    let line = serde_json::json!({"jsonrpc": "2.0", "id": asked["id"], "error": error}).to_string() + "\n";
+    bed.says.write_all(line.as_bytes()).await.unwrap();
+    let broken = bed.talk.await.unwrap().broken.unwrap();
+    assert!(broken.starts_with("the agent did not agree to initialize: log in"), "{broken}");
+    assert!(broken.len() < 700 && broken.chars().all(is_plain), "{broken}");
+}
+
+#[test]
+fn leave_is_answered_as_narrowly_as_the_agent_lets_it_be() {
+    let outcome = |kinds: &[&str], permissions| {
+        let option = |kind: &&str| serde_json::json!({"optionId": kind, "name": "x", "kind": kind});
+        let options: Vec<_> = kinds.iter().map(option).collect();
+        let asked = serde_json::json!({"sessionId": "s", "toolCall": {"toolCallId": "c"}, "options": options});
+        let answer = talk::leave(&serde_json::from_value(asked).unwrap(), permissions);
+        let answer = serde_json::to_value(answer).unwrap();
+        answer["optionId"].as_str().or(answer["outcome"].as_str()).unwrap().to_owned()
+    };
+    let all = ["allow_always", "allow_once", "reject_always", "reject_once"];
+    assert_eq!(outcome(&all, Permissions::Deny), "reject_once");
+    assert_eq!(outcome(&all, Permissions::Allow), "allow_once");
+    assert_eq!(outcome(&all[..1], Permissions::Allow), "allow_always");
+    assert_eq!(outcome(&all[..2], Permissions::Deny), "cancelled");
+    assert_eq!(outcome(&all[2..], Permissions::Allow), "cancelled");
+}

@@ -1,0 +1,145 @@
+"""An agent of the Agent Client Protocol for the tests, by hand: each prompt says what it is to do, good or bad.
+
+With the argument `mute` it answers nothing, not even the first thing it is asked."""
+import json
+import os
+import sys
+
+write = sys.stdout.buffer.write
+
+
+def send(message):
+    write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def read():
+    """The next message; the agent ends where there is none."""
+    line = sys.stdin.buffer.readline()
+    if not line or sys.argv[1:] == ["mute"]:
+        sys.stdin.buffer.read()
+        sys.exit(0)
+    return json.loads(line)
+
+
+def update(kind, **fields):
+    send({"method": "session/update", "params": {"sessionId": "s-1", "update": {"sessionUpdate": kind, **fields}}})
+
+
+def say(text, kind="agent_message_chunk"):
+    update(kind, content={"type": "text", "text": text})
+
+
+def until_cancelled():
+    while read().get("method") != "session/cancel":
+        pass
+    return "cancelled"
+
+
+def ask():
+    """Asks for leave, and says what it was answered."""
+    options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_once", "reject_once")]
+    params = {"sessionId": "s-1", "toolCall": {"toolCallId": "call-1"}, "options": options}
+    send({"id": 77, "method": "session/request_permission", "params": params})
+    answer = read()
+    assert answer["id"] == 77, answer
+    say(answer["result"]["outcome"].get("optionId", "none"))
+    return "end_turn"
+
+
+def tool():
+    say("before")
+    update("tool_call", toolCallId="call-1", title="Read\x1b[2J it", status="pending", rawInput={"path": "/x"})
+    update("tool_call_update", toolCallId="call-1", status="in_progress")
+    update("tool_call_update", toolCallId="call-1", status="in_progress")
+    update("tool_call_update", toolCallId="call-1", status="completed")
+    update("a_kind_of_tomorrow", what="ever")
+    say("after")
+    return "end_turn"
+
+
+def think():
+    say("hm", "agent_thought_chunk")
+    for word in ("one ", "two ", "three"):
+        say(word)
+    return "end_turn"
+
+
+def large():
+    for _ in range(5):
+        say("é" * 32 * 1024)
+    return "max_tokens"
+
+
+def flood():
+    for _ in range(8192):
+        say("x" * 16 * 1024)
+    return "end_turn"
+
+
+def exit_with(code):
+    say("the beginning of an answer")
+    sys.stderr.write("it went wrong\x1b[31m\n")
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def raw(line):
+    write(line + b"\n")
+    sys.stdout.buffer.flush()
+    sys.stdin.buffer.read()
+
+
+def long():
+    for _ in range(100):
+        write(b"x" * 1024 * 1024)
+    raw(b"")
+
+
+def close():
+    sys.stdout.buffer.flush()
+    os.close(1)
+    sys.stdin.buffer.read()
+    while True:
+        os.read(os.pipe()[0], 1)
+
+
+PROMPTS = {
+    "think": think,
+    "tool": tool,
+    "ask": ask,
+    "large": large,
+    "flood": flood,
+    "wait": lambda: say("waiting") or until_cancelled(),
+    "refuse": lambda: "refusal",
+    "exit": lambda: exit_with(3),
+    "garbage": lambda: raw(b"npm WARN something"),
+    "long": long,
+    "unknown": lambda: send({"id": "nobody", "result": {}}) or sys.stdin.buffer.read() or sys.exit(0),
+    "close": close,
+}
+
+
+def main():
+    while True:
+        asked = read()
+        method, id = asked.get("method"), asked.get("id")
+        if method == "initialize":
+            send({"id": id, "result": {"protocolVersion": 1, "agentCapabilities": {}}})
+        elif method == "session/new":
+            assert os.path.isabs(asked["params"]["cwd"]), asked
+            send({"id": id, "result": {"sessionId": "s-1"}})
+        elif method == "session/prompt":
+            words = asked["params"]["prompt"][0]["text"]
+            if words == "fail":
+                send({"id": id, "error": {"code": -32000, "message": "out of\nluck"}})
+                continue
+            if words == "twice":
+                for _ in range(2):
+                    send({"id": id, "result": {"stopReason": "end_turn"}})
+                continue
+            act = PROMPTS.get(words, lambda: say("heard: " + words) or "end_turn")
+            send({"id": id, "result": {"stopReason": act()}})
+
+
+main()
