@@ -38,13 +38,16 @@ impl Term {
     }
 }
 
-/// What was said of certificates, each by its file: several may be of one.
+/// What was said of certificates, by what each is for and its file: two may show another one of the same.
 #[derive(Debug, Default)]
-pub(super) struct Reminders(BTreeMap<PathBuf, Said>);
+pub(super) struct Reminders(BTreeMap<(String, PathBuf), Said>);
+
+/// From when it is valid and until when, and whether it is over.
+type Told = (SystemTime, SystemTime, bool);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Said {
-    of: (SystemTime, SystemTime),
+    of: Told,
     at: Instant,
 }
 
@@ -54,7 +57,7 @@ impl Reminders {
         // One that cannot be read is used by nobody.
         let Some(facts) = Facts::of(certificate) else { return };
         let term = Term::at(SystemTime::now(), &facts);
-        if term == Term::Good || !self.is_due(file, (facts.from, facts.until)) {
+        if term == Term::Good || !self.is_due(what, file, (facts.from, facts.until, term == Term::Over)) {
             return;
         }
         let file = file.display();
@@ -75,12 +78,12 @@ impl Reminders {
     }
 
     /// Whether it is time to say something of this one, which is said then.
-    fn is_due(&mut self, file: &Path, of: (SystemTime, SystemTime)) -> bool {
-        let now = Instant::now();
-        if self.0.get(file).is_some_and(|said| said.of == of && now < said.at + EVERY) {
+    fn is_due(&mut self, what: &str, file: &Path, of: Told) -> bool {
+        let (which, now) = ((what.to_owned(), file.to_owned()), Instant::now());
+        if self.0.get(&which).is_some_and(|said| said.of == of && now < said.at + EVERY) {
             return false;
         }
-        self.0.insert(file.to_owned(), Said { of, at: now });
+        self.0.insert(which, Said { of, at: now });
         true
     }
 }
@@ -110,14 +113,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_said_once_a_day_of_each_file_and_at_once_of_another_certificate() {
         let mut said = Reminders::default();
-        let (one, other) =
-            ((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + SOON), (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH));
+        let start = SystemTime::UNIX_EPOCH;
+        let (one, over, other) = ((start, start + SOON, false), (start, start + SOON, true), (start, start, false));
         let (here, there) = (Path::new("here.pem"), Path::new("there.pem"));
-        assert!(said.is_due(here, one) && !said.is_due(here, one) && said.is_due(there, one));
+        let mut is_due = |file, of| said.is_due("server", file, of);
+        assert!(is_due(here, one) && !is_due(here, one) && is_due(there, one));
         advance(Duration::from_secs(24 * 3_600 - 1)).await;
-        assert!(!said.is_due(here, one) && !said.is_due(there, one));
+        assert!(!is_due(here, one) && !is_due(there, one));
         advance(Duration::from_secs(1)).await;
-        assert!(said.is_due(here, one) && !said.is_due(here, one));
-        assert!(said.is_due(here, other) && !said.is_due(here, other));
+        assert!(is_due(here, one) && !is_due(here, one));
+        assert!(is_due(here, over) && !is_due(here, over), "that it is over is another thing to say");
+        assert!(is_due(here, other) && !is_due(here, other));
+        assert!(
+            said.is_due("client", here, one) && !said.is_due("server", here, other),
+            "two may show another one of a file"
+        );
     }
 }

@@ -28,7 +28,7 @@ use self::aging::Aging;
 use self::entries::Entries;
 use self::inputs::Inputs;
 use super::row::WorkerRow;
-use super::store::{Doubt, Store, StoreFault};
+use super::store::{Doubt, Forgotten, Store, StoreFault};
 use crate::model::{CallContext, Error, ErrorClass, Fingerprint, Reason, Result, WorkerId};
 
 /// What became of a held request.
@@ -71,6 +71,11 @@ impl Entry {
             Self::Answered(receipt) => receipt.fingerprint,
         }
     }
+
+    /// Whether it is the answer that goes.
+    fn is_of(&self, forgotten: &Forgotten) -> bool {
+        matches!(self, Self::Answered(receipt) if receipt.outcome.worker_id() == forgotten.worker_id.as_ref())
+    }
 }
 
 impl Book {
@@ -87,8 +92,14 @@ impl Book {
         self.entries.insert(key, Entry::Answered(receipt));
     }
 
-    fn forget(&mut self, key: &ShortKey) {
-        self.inputs.remove(key);
+    /// Forgets an answer, and none that was given under the same id since.
+    fn forget(&mut self, forgotten: &Forgotten) {
+        let Forgotten { key, worker_id } = forgotten;
+        if worker_id.as_ref().is_some_and(|worker_id| self.inputs.remove(key, worker_id))
+            || !self.entries.get(key).is_some_and(|entry| entry.is_of(forgotten))
+        {
+            return;
+        }
         if let Some(Entry::Answered(Receipt { outcome: Outcome::Deleted { worker_id, .. }, .. })) =
             self.entries.remove(key)
         {
@@ -147,7 +158,7 @@ impl Receipts {
             Some(receipt) if receipt.fingerprint == ctx.fingerprint => Ok(Some(receipt.outcome)),
             Some(_) => Err(reused(ctx)),
             None => {
-                self.book.lock().inputs.remove(&key.short());
+                self.book.lock().inputs.remove(&key.short(), worker_id);
                 Ok(None)
             }
         }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::ShortKey;
 
 /// One for each first byte of a key. Keys are hashes: they spread evenly.
-const PARTS: usize = 1 << u8::BITS;
+pub(super) const PARTS: usize = 1 << u8::BITS;
 /// Room for so many is not given back: they come and go with each request.
 const FEW: usize = 64;
 
@@ -37,11 +37,10 @@ impl<V> Entries<V> {
         self.0[part(&key)].insert(key, value)
     }
 
-    /// Removes those for which `is_out` says so, and hands their keys over.
-    pub(super) fn extract(&mut self, is_out: impl Fn(&V) -> bool, mut out: impl FnMut(ShortKey, V)) {
-        for entries in &mut self.0 {
-            entries.extract_if(|_, value| is_out(value)).for_each(|(key, value)| out(key, value));
-            give_back(entries);
+    /// Shows all of one part.
+    pub(super) fn each(&self, part: usize, mut show: impl FnMut(&ShortKey, &V)) {
+        for (key, value) in &self.0[part] {
+            show(key, value);
         }
     }
 

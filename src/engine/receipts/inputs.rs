@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-use super::entries::Entries;
+use super::entries::{Entries, PARTS};
 use super::{Outcome, Receipt, ShortKey};
 use crate::engine::store::Forgotten;
 use crate::model::WorkerId;
@@ -18,7 +18,10 @@ pub(super) struct Inputs {
     owners: Entries<Owner>,
     /// Per worker, when the last of its inputs was answered.
     newest: HashMap<Owner, SystemTime>,
-    /// Old enough, of workers that are gone, and still to be forgotten.
+    /// Workers that are gone and whose inputs are old enough, while these are looked for; and where the search has come to.
+    gone: HashSet<Owner>,
+    searched: usize,
+    /// Found, and still to be forgotten.
     ripe: Vec<(ShortKey, Owner)>,
 }
 
@@ -42,28 +45,42 @@ impl Inputs {
         self.owners.len()
     }
 
-    pub(super) fn remove(&mut self, key: &ShortKey) {
-        self.owners.remove(key);
+    /// Forgets an input that this worker took; whether it was there.
+    pub(super) fn remove(&mut self, key: &ShortKey, worker_id: &WorkerId) -> bool {
+        // Since then another worker may have been given one of the same id.
+        let is_its = self.owners.get(key).copied().is_some_and(|owner| worker_id.uuid() == Some(owner));
+        if is_its {
+            self.owners.remove(key);
+        }
+        is_its
     }
 
     /// Those of workers that are gone ripen together, once the last of them was given before this.
     pub(super) fn ripen(&mut self, before: SystemTime, is_gone: impl Fn(&WorkerId) -> bool) {
-        let old = |owner: &Owner, newest: &SystemTime| *newest <= before && is_gone(&WorkerId::from_uuid(*owner));
-        let ripe: HashSet<_> = self.newest.extract_if(|owner, newest| old(owner, newest)).map(|(it, _)| it).collect();
-        if ripe.is_empty() {
-            return;
+        // Those before come first.
+        if self.gone.is_empty() {
+            let old = |owner: &Owner, newest: &SystemTime| *newest <= before && is_gone(&WorkerId::from_uuid(*owner));
+            self.gone = self.newest.extract_if(|owner, newest| old(owner, newest)).map(|(it, _)| it).collect();
+            self.searched = 0;
         }
-        let Self { owners, ripe: forgotten, .. } = self;
-        owners.extract(|owner| ripe.contains(owner), |key, owner| forgotten.push((key, owner)));
     }
 
-    /// The next one that is to be forgotten.
-    pub(super) fn next(&mut self) -> Option<Forgotten> {
-        let Some((key, owner)) = self.ripe.pop() else {
-            self.ripe = Vec::new();
-            return None;
-        };
-        Some(Forgotten { key, worker_id: Some(WorkerId::from_uuid(owner)) })
+    /// Some that are to be forgotten, `most` at the most; `None` once there is none left. They are known until they are.
+    pub(super) fn some(&mut self, most: usize) -> Option<Vec<Forgotten>> {
+        if self.ripe.is_empty() {
+            if self.gone.is_empty() {
+                self.ripe = Vec::new();
+                return None;
+            }
+            let Self { owners, gone, ripe, .. } = self;
+            owners.each(self.searched, |key, owner| ripe.extend(gone.contains(owner).then_some((*key, *owner))));
+            self.searched += 1;
+            if self.searched == PARTS {
+                self.gone = HashSet::new();
+            }
+        }
+        let some = self.ripe.drain(self.ripe.len().saturating_sub(most)..);
+        Some(some.map(|(key, owner)| Forgotten { key, worker_id: Some(WorkerId::from_uuid(owner)) }).collect())
     }
 
     /// This one could not be forgotten, and is looked at again.
@@ -103,7 +120,7 @@ mod tests {
         }
         assert!(inputs.add(&receipt(&there, 3)));
         let is_gone = |id: &WorkerId| *id == gone;
-        let all = |inputs: &mut Inputs| std::iter::from_fn(|| inputs.next()).collect::<Vec<_>>();
+        let all = |inputs: &mut Inputs| std::iter::from_fn(|| inputs.some(2)).flatten().collect::<Vec<_>>();
         inputs.ripen(at(8), is_gone);
         assert_eq!(all(&mut inputs), [], "one of them is not old yet");
         inputs.ripen(at(9), is_gone);
@@ -112,6 +129,11 @@ mod tests {
         keys.sort_unstable();
         assert_eq!(keys, [1, 2, 9].map(|n| receipt(&gone, n).key.short()));
         assert!(forgotten.iter().all(|it| it.worker_id.as_ref() == Some(&gone)));
+        assert_eq!(inputs.len(), 4, "they are known until the store has forgotten them");
+        for it in &forgotten {
+            assert!(!inputs.remove(&it.key, &there), "it is another's");
+            assert!(inputs.remove(&it.key, &gone));
+        }
         assert_eq!((inputs.len(), inputs.get(&receipt(&there, 3).key.short())), (1, Some(there)));
         inputs.again(&forgotten[0]);
         assert_eq!(all(&mut inputs), forgotten[..1], "what the store could not forget is told again");

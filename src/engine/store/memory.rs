@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{
-    Batch, Commit, Deletion, Doubt, EachEnded, NewEvent, Quarantined, Read, Restored, Select, Store, StoreFault,
-    StoredWorker, WorkerChange, event_bytes,
+    Batch, Commit, Deletion, Doubt, EachEnded, Forgotten, NewEvent, Quarantined, Read, Restored, Select, Store,
+    StoreFault, StoredWorker, WorkerChange, event_bytes,
 };
 use crate::engine::frame::Frame;
 use crate::engine::receipts::{Receipt, ReceiptKey, ShortKey};
@@ -107,8 +107,11 @@ impl State {
         self.bundles.retain(|bundle| !removed_bundles.contains(&bundle.reference()));
         self.bundles.extend(bundles);
         self.receipts.extend(receipts.into_iter().map(|receipt| (receipt.key.short(), receipt)));
-        for forgotten in forgotten {
-            self.receipts.remove(&forgotten.key);
+        for Forgotten { key, worker_id } in forgotten {
+            // Since then another worker may have been given a request of the same id.
+            if self.receipts.get(&key).is_some_and(|it| it.outcome.worker_id() == worker_id.as_ref()) {
+                self.receipts.remove(&key);
+            }
         }
         Ok(position)
     }

@@ -87,7 +87,9 @@ impl Load {
     }
 
     fn overloaded(&self, why: Shed) -> Response<Body> {
-        overloaded(why, self.return_times.next())
+        // Whom anybody may be is not let in among those who are known.
+        let retry = if matches!(why, Shed::Health) { SOONEST } else { self.return_times.next() };
+        overloaded(why, retry)
     }
 }
 

@@ -155,7 +155,7 @@ async fn an_input_that_was_answered_is_answered_again_from_the_store_and_never_d
     assert_eq!(refused(&other).await, Reason::RequestIdReused);
     store.spoil(&worker_id, "log: offset 1: a flipped bit");
     assert_eq!(refused(&asked).await, Reason::StoreError, "what cannot be read is not done again");
-    let forgotten = Forgotten { key: receipt.key.short(), worker_id: None };
+    let forgotten = Forgotten { key: receipt.key.short(), worker_id: Some(worker_id) };
     receipts.forget(&[forgotten]);
     assert!(matches!(receipts.claim(&asked, "SendInput").await, Ok(Claim::New(_))));
 }
