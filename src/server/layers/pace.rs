@@ -13,7 +13,6 @@ const TURN: Duration = Duration::from_millis(1);
 const LEAST: usize = 256;
 /// Who waited too long counts as much as so many who did not.
 const WEIGHT: usize = 8;
-
 /// After so long without one that waited too long all are let in again: what was is no reason any more.
 const OVER_MILLISECONDS: u64 = 1_000;
 
