@@ -51,9 +51,14 @@ impl Fact {
     pub(super) fn held_bytes(&self) -> usize {
         match self {
             Self::Said(utterance) => utterance.content.len(),
-            Self::Tool(call) => call.title.len(),
+            Self::Tool(call) => tool_bytes(call),
         }
     }
+}
+
+/// What it takes to hold the use of a tool, in bytes: never nothing, however little is said of it.
+pub(super) fn tool_bytes(call: &ToolCall) -> usize {
+    size_of::<ToolCall>() + call.call_id.len() + call.title.len()
 }
 
 /// An input on its way to the program.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::draft::Step;
 use super::{InputCommand, StopCommand, StopWish};
-use crate::engine::driver::{Fact, Utterance};
+use crate::engine::driver::{Fact, Utterance, tool_bytes};
 use crate::engine::receipts::{Hold, Receipt, refused};
 use crate::engine::row::WorkerRow;
 use crate::engine::store::{Commit, StoreFault};
@@ -130,7 +130,7 @@ pub(super) fn in_progress(before: Option<InProgress>, event: &Event) -> Option<I
 pub(super) fn said_bytes(steps: &[Step]) -> usize {
     let bytes = |step: &Step| match &step.event {
         Event::ItemAppended(item) if step.said => item.content.len(),
-        Event::ToolCall(call) if step.said => call.title.len(),
+        Event::ToolCall(call) if step.said => tool_bytes(call),
         _ => 0,
     };
     steps.iter().map(bytes).sum()

@@ -81,6 +81,7 @@ fn size(fact: &Fact) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ToolCall, ToolStatus};
 
     fn said(content: &str) -> Fact {
         let turn_id = TurnId::from("");
@@ -91,6 +92,19 @@ mod tests {
     fn words(fact: Fact) -> (String, u64) {
         let Fact::Said(it) = fact else { panic!("something was said: {fact:?}") };
         (it.content, it.truncated_bytes)
+    }
+
+    #[test]
+    fn uses_of_tools_of_which_nothing_is_said_take_room_too() {
+        let call = ToolCall {
+            turn_id: TurnId::from(""),
+            call_id: "1".into(),
+            title: String::new(),
+            status: ToolStatus::Pending,
+        };
+        let mut held = Held::default();
+        (0..MAX_BYTES / 64).for_each(|_| held.push(Fact::Tool(call.clone())));
+        assert!(held.bytes <= MAX_BYTES && held.dropped > 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::super::output::{Line, MAX_ITEM, Meter};
 use super::super::{Fact, Report, Utterance};
@@ -204,9 +204,12 @@ impl Teller {
         if self.tools.len() > MAX_TOOLS {
             self.tools.pop_front();
         }
-        // It is kept: an agent that changes its mind all the time is not to fill the store with that.
-        if known.as_ref() == Some(&call) || !self.meter.spend(TOOL_COST, Instant::now()) {
+        if known.as_ref() == Some(&call) {
             return Ok(());
+        }
+        // It is kept, and none is left out: a tool would seem to be at work for ever. An agent that goes on too fast waits.
+        while !self.meter.spend(TOOL_COST, Instant::now()) {
+            sleep(COALESCE).await;
         }
         self.send(Report::Told(Fact::Tool(call))).await
     }
@@ -223,5 +226,33 @@ impl Teller {
     async fn send(&self, report: Report) -> Result<(), Why> {
         // The worker's task is gone only if the whole runtime is.
         self.report.send(report).await.map_err(|_| Why::Unheard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More uses of tools at once than the meter lets pass, each begun and done: also the last of them is told to be done.
+    #[tokio::test(start_paused = true)]
+    async fn however_fast_tools_are_used_none_seems_to_be_at_work_for_ever() {
+        const USES: usize = 40_000;
+        let (report, mut reports) = mpsc::channel(16);
+        let telling = tokio::spawn(async move {
+            let mut teller = Teller::new(report);
+            for n in 0..USES {
+                for status in [ToolStatus::InProgress, ToolStatus::Completed] {
+                    let news = News::Tool { call_id: n.to_string(), title: None, status: Some(status) };
+                    teller.take(news).await.unwrap();
+                }
+            }
+        });
+        let mut done = 0;
+        while let Some(report) = reports.recv().await {
+            let Report::Told(Fact::Tool(call)) = report else { panic!("{report:?}") };
+            done += usize::from(call.status == ToolStatus::Completed);
+        }
+        telling.await.unwrap();
+        assert_eq!(done, USES);
     }
 }
