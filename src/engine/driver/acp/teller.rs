@@ -238,7 +238,7 @@ mod tests {
     async fn however_fast_tools_are_used_none_seems_to_be_at_work_for_ever() {
         const USES: usize = 40_000;
         let (report, mut reports) = mpsc::channel(16);
-        let telling = tokio::spawn(async move {
+        let telling = async move {
             let mut teller = Teller::new(report);
             for n in 0..USES {
                 for status in [ToolStatus::InProgress, ToolStatus::Completed] {
@@ -246,13 +246,16 @@ mod tests {
                     teller.take(news).await.unwrap();
                 }
             }
-        });
-        let mut done = 0;
-        while let Some(report) = reports.recv().await {
-            let Report::Told(Fact::Tool(call)) = report else { panic!("{report:?}") };
-            done += usize::from(call.status == ToolStatus::Completed);
-        }
-        telling.await.unwrap();
+        };
+        let counting = async {
+            let mut done = 0;
+            while let Some(report) = reports.recv().await {
+                let Report::Told(Fact::Tool(call)) = report else { panic!("{report:?}") };
+                done += usize::from(call.status == ToolStatus::Completed);
+            }
+            done
+        };
+        let ((), done) = tokio::join!(telling, counting);
         assert_eq!(done, USES);
     }
 }
