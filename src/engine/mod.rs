@@ -33,6 +33,7 @@
 //!
 //! The rule for all of it: durable commit, then state in memory and publication in one step, then the acknowledgement.
 
+mod answer;
 mod bundles;
 mod census;
 mod clock;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::store::StoreFault;
 use crate::model::{
-    Activity, BundleRef, Caller, Diagnostic, HostId, ImplementationKind, ProfileSelector, RuntimeId, Termination,
-    TerminationReason, Worker, WorkerId, WorkerState, Workspace, WorkspaceId,
+    Activity, Approval, BundleRef, Caller, Diagnostic, HostId, ImplementationKind, ProfileSelector, RuntimeId,
+    Termination, TerminationReason, Worker, WorkerId, WorkerState, Workspace, WorkspaceId,
 };
 
 /// What a worker is made as, for good.
@@ -90,6 +90,10 @@ pub struct WorkerRow {
     pub last_failure: Option<Termination>,
     /// Why it ended.
     pub termination: Option<Termination>,
+    /// What it asked and was not answered, oldest first; few.
+    pub approvals: Vec<Arc<Approval>>,
+    /// How many questions it has asked: the number of its last one.
+    pub approvals_asked: u64,
 }
 
 impl WorkerRow {
@@ -114,6 +118,8 @@ impl WorkerRow {
             restarts: Vec::new(),
             last_failure: None,
             termination: None,
+            approvals: Vec::new(),
+            approvals_asked: 0,
         }
     }
 
@@ -139,6 +145,8 @@ impl WorkerRow {
             workspace: Workspace::BackendInternal,
             state: self.state,
             activity: Activity::Idle,
+            approvals: Box::default(),
+            approvals_asked: 0,
             run_generation: self.run_generation,
             created_at: origin.created_at,
             last_seen_at: None,
@@ -166,6 +174,8 @@ impl WorkerRow {
     pub fn refresh(&self, worker: &mut Worker) {
         worker.state = self.state;
         worker.run_generation = self.run_generation;
+        worker.approvals = self.approvals.as_slice().into();
+        worker.approvals_asked = self.approvals_asked;
         worker.last_progress_at = self.last_progress_at;
         worker.can_accept_input = matches!(self.state, WorkerState::Starting | WorkerState::Running);
         worker.can_stop = !self.state.is_final();

@@ -39,6 +39,15 @@ pub struct StopAck {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// A question that was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerAck {
+    /// The sequence of the `approval_settled` event.
+    pub event_id: u64,
+    /// What else there is to say.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
 /// A worker whose record is gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeleteAck {

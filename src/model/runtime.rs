@@ -124,11 +124,13 @@ pub enum Feature {
     ConfigBundles,
     /// It removes those that no worker uses.
     ConfigBundleRemoval,
+    /// Its workers ask for leave, and can be answered.
+    Approvals,
 }
 
 impl Feature {
     /// Those that this version has.
-    pub const ALL: &[Self] = &[Self::ConfigBundles, Self::ConfigBundleRemoval];
+    pub const ALL: &[Self] = &[Self::ConfigBundles, Self::ConfigBundleRemoval, Self::Approvals];
 
     /// The word on the wire.
     #[must_use]
@@ -136,6 +138,7 @@ impl Feature {
         match self {
             Self::ConfigBundles => "config_bundles",
             Self::ConfigBundleRemoval => "config_bundle_removal",
+            Self::Approvals => "approvals",
         }
     }
 

@@ -36,11 +36,11 @@ macro_rules! mutating {
 
 mutating!(v1.request_id: String =>
     SpawnWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, DeleteWorkerRequest,
-    SyncConfigBundleRequest, RemoveConfigBundleRequest,
+    SyncConfigBundleRequest, RemoveConfigBundleRequest, AnswerApprovalRequest,
 );
 mutating!(runtime_v1.context: Option<runtime_v1::RequestContext> =>
     CreateWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, DeleteWorkerRequest,
-    SyncConfigBundleRequest, RemoveConfigBundleRequest,
+    SyncConfigBundleRequest, RemoveConfigBundleRequest, AnswerApprovalRequest,
 );
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub(super) enum Lacking {
     Spawn(&'static str),
     Input,
     Stop(TerminalIntent),
+    Answer,
     Delete,
     Transcript,
 }
@@ -51,7 +52,9 @@ impl Lacking {
     fn diagnostics(self) -> Vec<Diagnostic> {
         let unsupported = match self {
             Self::Spawn(_) => "worker_spawn_unsupported",
-            Self::Input | Self::Stop(_) | Self::Delete | Self::Transcript => "runtime_capability_unsupported",
+            Self::Input | Self::Stop(_) | Self::Answer | Self::Delete | Self::Transcript => {
+                "runtime_capability_unsupported"
+            }
         };
         let first = match self {
             Self::Spawn(intent) => Diagnostic::info(
@@ -63,6 +66,7 @@ impl Lacking {
             Self::Stop(TerminalIntent::Cancel) => {
                 Diagnostic::info("worker_cancel_pending", "nothing here cancels workers")
             }
+            Self::Answer => Diagnostic::info("worker_approvals_pending", "nothing here asks for approvals"),
             Self::Delete => Diagnostic::info("worker_delete_pending", "nothing here deletes workers"),
             Self::Transcript => Diagnostic::info("worker_transcript_pending", "nothing here keeps transcripts"),
         };

@@ -341,6 +341,7 @@ async fn no_more_of_a_program_is_heard_than_can_be_held_when_it_does_not_land() 
         inbox,
         link: Some(driver::Link {
             deliveries: None,
+            answers: None,
             end,
             reports,
             process: ProcessRecord { pid: 0, start_time: 0, boot: 0 },

@@ -118,6 +118,7 @@ fn sh(script: &str) -> Profile {
         env: BTreeMap::new(),
         restart: Restart::Never,
         permissions: Permissions::Deny,
+        approval_timeout: Profile::APPROVAL_TIMEOUT,
     }
 }
 

@@ -94,6 +94,11 @@ impl Inputs {
         }
     }
 
+    /// Whether the program works on this turn.
+    pub(super) fn is_under_way(&self, turn_id: &TurnId) -> bool {
+        self.0.iter().any(|input| input.turn_id == *turn_id && input.phase == Phase::Delivering(None))
+    }
+
     /// Notes that a turn is over.
     pub(super) fn ended(&mut self, turn_id: &TurnId, reason: TurnEndReason) {
         if let Some(input) = self.0.iter_mut().find(|input| input.turn_id == *turn_id) {

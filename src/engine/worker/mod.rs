@@ -6,6 +6,7 @@
 //! - [`held`]: what the program said while the store took nothing.
 //! - [`draft`]: a batch in the making.
 //! - [`inputs`]: the inputs on their way from acceptance to the program.
+//! - [`questions`]: what the program asks that somebody has to answer.
 //! - [`flight`]: the batches that were submitted, and who waits for each.
 //! - [`task`]: the loop that stages, submits, lands, acknowledges and publishes.
 
@@ -16,6 +17,7 @@ mod flight;
 mod held;
 mod inputs;
 mod next_run;
+mod questions;
 mod stage;
 mod task;
 
@@ -23,9 +25,12 @@ use tokio::sync::oneshot;
 
 use super::receipts::Hold;
 use super::store::StoreFault;
-use crate::model::{InputAck, InputDelivery, RequestId, Result, StopMode, WorkerInput};
+use crate::model::{
+    AnswerAck, AnswerApproval, Caller, InputAck, InputDelivery, RequestId, Result, StopMode, WorkerInput,
+};
 
 pub(super) use flight::{not_landed, not_running, store_error};
+pub(super) use questions::not_open;
 pub(super) use stage::{Stage, StageContext};
 pub(super) use task::{Task, TaskParts};
 
@@ -34,6 +39,8 @@ pub(super) use task::{Task, TaskParts};
 pub(super) enum Command {
     /// Take an input.
     Input(InputCommand),
+    /// Settle what was asked.
+    Answer(AnswerCommand),
     /// End.
     Stop(StopCommand),
     /// Remove events from the front.
@@ -48,6 +55,15 @@ pub(super) struct InputCommand {
     pub request_id: Option<RequestId>,
     pub hold: Option<Hold>,
     pub reply: oneshot::Sender<Result<InputAck>>,
+}
+
+/// An answer to what the worker asks, and who waits until it is durable.
+#[derive(Debug)]
+pub(super) struct AnswerCommand {
+    pub answer: AnswerApproval,
+    pub caller: Caller,
+    pub hold: Option<Hold>,
+    pub reply: oneshot::Sender<Result<AnswerAck>>,
 }
 
 /// A wish that the worker ends, and who waits until it is durable.

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::draft::{Draft, Step};
 use super::flight::{
-    Answer, InFlight, front, in_progress, not_running, refuse_input, said_again, said_bytes, store_error,
+    Answer, InFlight, front, in_progress, not_running, refuse_answer, refuse_input, said_again, said_bytes, store_error,
 };
 use super::held::MAX_BYTES;
 use super::next_run::NextRun;
@@ -107,6 +107,7 @@ impl Task {
                     }
                     Err(fault) => self.fall_back(fault).await,
                 },
+                () = due(self.parts.stage.question_due()), if room && resume_at.is_none() => self.refuse_overdue(),
                 () = sleep_until(resume_at.unwrap_or_else(Instant::now)), if resume_at.is_some() => self.resume(),
                 count = self.parts.inbox.recv_many(&mut commands, MAX_STAGED), if takes => {
                     if count == 0 {
@@ -157,6 +158,8 @@ impl Task {
                     }
                     Err(error) => refuse_input(input, error),
                 },
+                Command::Answer(answer) if self.is_full() => refuse_answer(answer, store_error(StoreFault::Full)),
+                Command::Answer(answer) => answers.push(self.decide_answer(answer)),
                 Command::Stop(stop) => {
                     self.advance(std::mem::take(&mut answers));
                     self.end(stop);
@@ -269,7 +272,8 @@ impl Task {
             // There is room for all that are under way; a driver that is gone says so by its exit.
             let _ = deliveries.as_ref().map(|deliveries| deliveries.try_send(delivery));
         });
-        if row.state == WorkerState::Stopping {
+        self.hand_answers();
+        if self.parts.landed.row.state == WorkerState::Stopping {
             self.order_end(stop_mode);
         }
     }
@@ -368,11 +372,20 @@ impl Task {
         while let Some(command) = self.parts.inbox.recv().await {
             match command {
                 Command::Input(input) => refuse_input(input, not_running()),
+                Command::Answer(answer) => self.refuse_late(answer),
                 // Whoever asked may have gone.
                 Command::Stop(StopCommand { reply, .. }) => _ = reply.send(Ok(())),
                 Command::Cut(CutCommand { reply, .. }) => _ = reply.send(Err(not_running())),
             }
         }
+    }
+}
+
+/// Waits for an instant; for ever, where there is none.
+async fn due(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
     }
 }
 

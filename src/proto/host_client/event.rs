@@ -4,11 +4,12 @@
 use bytes::Bytes;
 use prost::Message;
 
+use super::approval::{approval, approval_of};
 use super::malformed;
 use super::worker::{MAX_MESSAGE, activity, state, termination, worker};
 use crate::model::{
     Activity, DeltaChannel, EventKind, InProgress, OutputDelta, RequestId, Result, RuntimeId, Termination, Worker,
-    WorkerState,
+    WorkerState, is_plain,
 };
 use crate::proto::v1;
 
@@ -115,9 +116,17 @@ pub fn said(kind: EventKind, body: &Bytes) -> Result<Said> {
             id(turn_id).and_then(|_| id(call_id)).map(|_| Said::Other)?
         }
         EventKind::ApprovalRequested => {
-            decode::<v1::ApprovalRequested>(body, "approval_requested").map(|_| Said::Other)?
+            let v1::ApprovalRequested { approval: asked } = decode(body, "approval_requested")?;
+            approval(asked.ok_or_else(|| malformed("approval_requested.approval"))?).map(|_| Said::Other)?
         }
-        EventKind::ApprovalSettled => decode::<v1::ApprovalSettled>(body, "approval_settled").map(|_| Said::Other)?,
+        EventKind::ApprovalSettled => {
+            let v1::ApprovalSettled { approval_id, option_id, caller } = decode(body, "approval_settled")?;
+            approval_of(&approval_id)?;
+            if caller.len() > MAX_ID || !caller.chars().all(is_plain) {
+                return Err(malformed("approval_settled.caller"));
+            }
+            id(option_id).map(|_| Said::Other)?
+        }
         EventKind::ActivityChanged => {
             Said::Activity(activity(decode::<v1::ActivityChanged>(body, "activity_changed")?.activity)?)
         }
@@ -175,7 +184,7 @@ fn open_word(text: &str) -> Result<()> {
 }
 
 /// A short text without control characters, or none.
-fn id(text: String) -> Result<String> {
+pub(super) fn id(text: String) -> Result<String> {
     if text.len() <= MAX_ID && text.bytes().all(|b| b.is_ascii_graphic()) { Ok(text) } else { Err(malformed("an id")) }
 }
 

@@ -38,6 +38,8 @@ pub fn worker(from: v1::Worker, runtime_id: &RuntimeId) -> Result<Worker> {
         workspace: Workspace::RemoteRuntime,
         state: state(from.state)?,
         activity: activity(from.activity)?,
+        approvals: Box::default(),
+        approvals_asked: 0,
         run_generation: from.run_generation,
         created_at: time(from.created_at.as_ref()).ok_or_else(|| malformed("created_at"))?,
         last_seen_at: Some(SystemTime::now()),

@@ -8,9 +8,8 @@ use std::time::Duration;
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
-    CancelNotification, ContentBlock, Implementation, InitializeRequest, NewSessionRequest, PermissionOptionKind,
-    PromptRequest, RequestPermissionOutcome, RequestPermissionRequest, RequestPermissionResponse,
-    SelectedPermissionOutcome, SessionId, StopReason, TextContent,
+    CancelNotification, ContentBlock, Implementation, InitializeRequest, NewSessionRequest, PromptRequest,
+    RequestPermissionRequest, SessionId, StopReason, TextContent,
 };
 use agent_client_protocol::{Agent, Client, Error, Lines};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,8 +19,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::super::pipe::Output;
-use super::super::{Delivery, Report};
+use super::super::{Delivery, Reply, Report};
 use super::brief;
+use super::leave::{self, Heard, Leave, Question};
 use super::teller::Teller;
 use super::wire::{Waiting, Wire, incoming, outgoing, updates};
 use crate::engine::profile::Permissions;
@@ -45,9 +45,13 @@ pub(super) struct Talk {
     pub handle: Handle,
     pub cwd: PathBuf,
     pub permissions: Permissions,
+    /// How many questions the runs before have asked.
+    pub asked: u64,
     /// How long the agent may take until it has a session.
     pub handshake: Duration,
     pub inputs: mpsc::Receiver<Delivery>,
+    /// Answers to what the agent asks.
+    pub answers: mpsc::Receiver<Reply>,
     pub report: mpsc::Sender<Report>,
     pub signals: Signals,
 }
@@ -82,13 +86,14 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
     R: AsyncRead + Unpin + Send + 'static,
 {
-    let Talk { handle, cwd, permissions, handshake, inputs, report, signals } = talk;
+    let Talk { handle, cwd, permissions, asked, handshake, inputs, answers, report, signals } = talk;
     let wire = Arc::new(Wire::default());
     let (updates, heard) = updates();
     let lines = Lines::new(
         outgoing(stdin, Arc::clone(&wire), signals.closing.clone()),
         incoming(stdout, Arc::clone(&wire), updates, signals.closing.clone()),
     );
+    let (desk, leave) = Leave::new(permissions, answers, Arc::clone(&wire), asked);
     let over = CancellationToken::new();
     // Once this is dropped, what was to be written is written, and the agent's input is closed.
     let _over = over.clone().drop_guard();
@@ -98,7 +103,8 @@ where
             .v1()
             .on_receive_request(
                 async move |asked: RequestPermissionRequest, responder, _connection| {
-                    responder.respond(RequestPermissionResponse::new(leave(&asked, permissions)))
+                    desk.take(asked, responder);
+                    Ok(())
                 },
                 agent_client_protocol::on_receive_request!(),
             )
@@ -113,11 +119,13 @@ where
         let broken = Some("no conversation with the agent could begin".to_owned());
         return Ended { broken, ..Ended::default() };
     };
-    let mut conversation = Conversation { agent, wire, heard, signals, teller: Teller::new(report), doing: None };
+    let mut conversation =
+        Conversation { agent, wire, heard, signals, leave, teller: Teller::new(report), doing: None };
     let why = match conversation.greet(cwd, Instant::now() + handshake).await {
         Ok(session) => conversation.turns(session, inputs).await,
         Err(why) => why,
     };
+    conversation.leave.close();
     // What it said to no turn is told, too. A task that is gone hears nothing.
     let _ = conversation.teller.finish().await;
     let (broken, closed) = match why {
@@ -128,24 +136,12 @@ where
     Ended { broken, closed, doing: conversation.doing }
 }
 
-/// What an agent is answered that asks for leave: always the narrowest of the answers it offers.
-pub(super) fn leave(asked: &RequestPermissionRequest, permissions: Permissions) -> RequestPermissionOutcome {
-    let kinds = match permissions {
-        Permissions::Deny => [PermissionOptionKind::RejectOnce, PermissionOptionKind::RejectAlways],
-        Permissions::Allow => [PermissionOptionKind::AllowOnce, PermissionOptionKind::AllowAlways],
-    };
-    let of_kind = |kind| asked.options.iter().find(|option| option.kind == kind);
-    match kinds.into_iter().find_map(of_kind) {
-        Some(option) => RequestPermissionOutcome::Selected(SelectedPermissionOutcome::new(option.option_id.clone())),
-        None => RequestPermissionOutcome::Cancelled,
-    }
-}
-
 struct Conversation {
     agent: ConnectionTo<Agent>,
     wire: Arc<Wire>,
     heard: mpsc::Receiver<Waiting>,
     signals: Signals,
+    leave: Leave,
     teller: Teller,
     doing: Option<String>,
 }
@@ -171,7 +167,7 @@ impl Conversation {
         until: Instant,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Why> {
-        let (heard, stopping) = (&mut self.heard, &self.signals.stopping);
+        let (heard, asked, stopping) = (&mut self.heard, &mut self.leave, &self.signals.stopping);
         let listening = async {
             let mut answer = pin!(answer);
             loop {
@@ -179,6 +175,7 @@ impl Conversation {
                     biased;
                     () = stopping.cancelled() => return Err(Why::Stopped),
                     Some(_) = heard.recv() => {}
+                    asked = asked.next() => if let Heard::Question(question) = asked { leave::refuse(question) },
                     answer = &mut answer => return Ok(answer),
                 }
             }
@@ -206,6 +203,7 @@ impl Conversation {
                 biased;
                 () = stopping.cancelled() => Err(Why::Stopped),
                 () = due(self.teller.due()) => self.teller.tell().await,
+                heard = self.leave.next() => self.unasked(heard).await,
                 update = self.heard.recv() => match update {
                     Some(update) => self.hear(&session, update).await,
                     None => Err(self.over().unwrap_or(Why::Closed)),
@@ -235,12 +233,20 @@ impl Conversation {
                     broken_off = true;
                     // A connection that is gone tells so by its answer.
                     let _ = self.agent.send_notification(CancelNotification::new(session.clone()));
+                    self.leave.cancel();
                 }
+                heard = self.leave.next() => match heard {
+                    Heard::Question(question) if broken_off => leave::cancel(question),
+                    Heard::Question(question) => self.ask(session, question).await?,
+                    Heard::Reply(reply) => self.leave.settle(reply),
+                },
                 () = due(self.teller.due()) => self.teller.tell().await?,
                 Some(update) = self.heard.recv() => self.hear(session, update).await?,
                 answer = &mut answer => break answer,
             }
         };
+        // Who has answered waits for nothing more.
+        self.leave.cancel();
         // What it told before its answer came before it.
         while let Ok(update) = self.heard.try_recv() {
             self.hear(session, update).await?;
@@ -258,6 +264,32 @@ impl Conversation {
         }
         self.teller.end(if broken_off { TurnEndReason::Cancelled } else { TurnEndReason::Failed }).await?;
         why.map_or(Ok(()), Err)
+    }
+
+    /// Leaves a question to somebody else to answer. What the agent told before it comes before it.
+    async fn ask(&mut self, session: &SessionId, question: Question) -> Result<(), Why> {
+        while let Ok(update) = self.heard.try_recv() {
+            self.hear(session, update).await?;
+        }
+        let title = question.title.clone().or_else(|| self.teller.title(&question.call_id)).unwrap_or_default();
+        match self.leave.open(question) {
+            Ok((approval_id, options)) => self.teller.asks(approval_id, title, options).await,
+            Err(why) => self.teller.refused(why).await,
+        }
+    }
+
+    /// Refuses an agent that asks while it is at nothing.
+    async fn unasked(&mut self, heard: Heard) -> Result<(), Why> {
+        match heard {
+            Heard::Question(question) => {
+                leave::refuse(question);
+                self.teller.refused("it was at no input").await
+            }
+            Heard::Reply(reply) => {
+                self.leave.settle(reply);
+                Ok(())
+            }
+        }
     }
 
     /// Tells an update on; its place is free once that is done.
