@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::profile::Protocol;
 use super::store::StoreFault;
 use crate::model::{
     Activity, BundleRef, Caller, Diagnostic, HostId, ImplementationKind, ProfileSelector, RuntimeId, Termination,
@@ -139,6 +140,8 @@ impl WorkerRow {
             workspace: Workspace::BackendInternal,
             state: self.state,
             activity: Activity::Idle,
+            activity_detail: Box::default(),
+            activity_since: None,
             run_generation: self.run_generation,
             created_at: origin.created_at,
             last_seen_at: None,
@@ -162,9 +165,20 @@ impl WorkerRow {
         worker
     }
 
+    /// What it does. A program of lines is not known to be at anything; an agent works from one turn to the next as long as
+    /// there is one.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        let is_agent = self.origin.display_hint == Protocol::Acp.as_str() && !self.state.is_final();
+        let in_turn = self.turns_ended < self.picked_up;
+        let is_next = self.state == WorkerState::Running && self.last_accepted.is_some_and(|at| self.turns_ended < at);
+        if is_agent && (in_turn || is_next) { Activity::Busy } else { Activity::Idle }
+    }
+
     /// Brings a view of this worker up to this row.
     pub fn refresh(&self, worker: &mut Worker) {
         worker.state = self.state;
+        worker.activity = self.activity();
         worker.run_generation = self.run_generation;
         worker.last_progress_at = self.last_progress_at;
         worker.can_accept_input = matches!(self.state, WorkerState::Starting | WorkerState::Running);

@@ -136,6 +136,10 @@ pub struct Worker {
     pub state: WorkerState,
     /// What it does.
     pub activity: Activity,
+    /// The particulars of that, in part in its own words; empty where there are none.
+    pub activity_detail: Box<str>,
+    /// Since when, by the host's clock; absent where nothing else was heard since its program or its runtime started.
+    pub activity_since: Option<SystemTime>,
     /// Which run of its program this is, from 1.
     pub run_generation: u64,
     /// When it was made, by the host's clock.

@@ -141,6 +141,8 @@ pub(crate) fn worker(runtime_id: &str, worker_id: &str) -> Worker {
         workspace: Workspace::RemoteRuntime,
         state: WorkerState::Running,
         activity: Activity::Idle,
+        activity_detail: Box::default(),
+        activity_since: None,
         run_generation: 1,
         created_at: SystemTime::UNIX_EPOCH,
         last_seen_at: None,

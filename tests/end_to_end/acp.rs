@@ -5,10 +5,10 @@ use prost::Message as _;
 use workplane::proto::v1::observation_frame::Payload;
 use workplane::proto::v1::{
     InputDelivery, OperationState, OutputChannel, StopMode, TerminationReason, TranscriptItem, TranscriptRole,
-    WorkerState,
+    WorkerActivity, WorkerState,
 };
 
-use crate::support::{EMBEDDED, Frame, Host, Memory, Plane, Profile, Worker, agent, program_is_here, until};
+use crate::support::{EMBEDDED, Frame, Host, Memory, Plane, Profile, Worker, agent, both, program_is_here, until};
 
 /// A profile of the agent of these tests; none where this machine has no python3.
 fn profile(arguments: &[&str]) -> Option<Profile> {
@@ -68,6 +68,34 @@ async fn a_prompt_is_a_turn_whose_answer_comes_in_pieces_and_then_as_an_item() {
         let Payload::TurnEnded(ended) = frames.last().unwrap().payload() else { panic!("the end of a turn") };
         assert!(!item.turn_id.is_empty() && item.turn_id == ended.turn_id, "{item:?}");
         assert_eq!(ask(&worker, "refuse").await.last().and_then(turn_end), Some("refusal"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_busy_with_its_turn_and_tells_with_what() {
+    let Some(agent) = profile(&[]) else { return };
+    let (_plane, _host, workers) = both(agent).await;
+    for worker in workers {
+        assert_eq!(worker.get().await.activity(), WorkerActivity::Idle);
+        let mut stream = worker.observe_now().await;
+        worker.send("on").await;
+        let words = |frame: &Frame| match frame.payload() {
+            Payload::ActivityChanged(change) => format!("{:?} {}", change.activity(), change.detail),
+            _ => String::new(),
+        };
+        stream.first("it to be busy", |frame| words(frame) == "Busy working").await;
+        stream.first("it to be idle", |frame| words(frame) == "Idle ").await;
+        worker.send("wait").await;
+        let busy = stream.first("it to be busy again", |frame| words(frame) == "Busy working").await;
+        let answering = stream.first("its answer", |frame| words(frame) == "Busy answering").await;
+        assert!(busy.sequence <= answering.sequence && !answering.cursor.is_empty(), "{answering:?}");
+        let now = worker.get().await;
+        assert_eq!((now.activity(), now.activity_detail.as_str()), (WorkerActivity::Busy, "answering"));
+        let Payload::ActivityChanged(change) = answering.payload() else { unreachable!() };
+        assert_eq!(now.activity_since, change.since);
+        worker.stop(StopMode::Graceful).await;
+        let ended = worker.get().await;
+        assert_eq!((ended.activity(), ended.activity_detail.as_str()), (WorkerActivity::Unspecified, ""));
     }
 }
 

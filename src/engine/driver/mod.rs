@@ -80,6 +80,8 @@ pub(super) enum Report {
     Told(Fact),
     /// The program is saying something.
     Delta(OutputDelta),
+    /// The program goes on, and what it did is not told.
+    Alive,
     /// The program is gone, and all it said was reported.
     Exited(Exit),
 }

@@ -4,17 +4,21 @@
 //! - [`again`]: what becomes of it when its program is gone.
 //! - [`next_run`]: another run of its program on its way.
 //! - [`held`]: what the program said while the store took nothing.
+//! - [`doing`]: whether it works, at what and since when.
 //! - [`draft`]: a batch in the making.
 //! - [`inputs`]: the inputs on their way from acceptance to the program.
 //! - [`flight`]: the batches that were submitted, and who waits for each.
-//! - [`task`]: the loop that stages, submits, lands, acknowledges and publishes.
+//! - [`task`]: the loop that stages and submits.
+//! - [`landing`]: what has landed is acknowledged and published.
 
 mod again;
+mod doing;
 mod draft;
 mod ending;
 mod flight;
 mod held;
 mod inputs;
+mod landing;
 mod next_run;
 mod stage;
 mod task;

@@ -232,7 +232,7 @@ impl Stage {
 
     /// Something happened that is told and not kept.
     pub(crate) fn passing(&mut self, event: Event) {
-        self.draft.steps.push(Step { event, stored: None, said: false });
+        self.draft.steps.push(Step::passing(event));
     }
 
     /// A turn is over.
