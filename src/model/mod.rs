@@ -37,7 +37,7 @@ pub use event::{
 };
 pub use id::{BundleId, HostId, IdKind, InvalidIdentifier, RequestId, RuntimeId, WorkerId, WorkspaceId, derive_id};
 pub use intent::{SpawnIntent, SpawnWorker, TicketWorkerRole};
-pub use outcome::{BundlePage, Created, DeleteAck, InputAck, StopAck, TranscriptPage, WorkerPage};
+pub use outcome::{BundlePage, Created, DeleteAck, InputAck, InterruptAck, StopAck, TranscriptPage, WorkerPage};
 pub use page::{DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PAGE_SIZE, page_size};
 pub use runtime::{
     Feature, Host, RuntimeCapabilities, RuntimeInfo, RuntimeKind, RuntimeStatus, SourceKind, SourceStatus, WorkerCounts,

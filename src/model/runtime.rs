@@ -124,11 +124,13 @@ pub enum Feature {
     ConfigBundles,
     /// It removes those that no worker uses.
     ConfigBundleRemoval,
+    /// Turns of its workers can be interrupted.
+    Interruption,
 }
 
 impl Feature {
     /// Those that this version has.
-    pub const ALL: &[Self] = &[Self::ConfigBundles, Self::ConfigBundleRemoval];
+    pub const ALL: &[Self] = &[Self::ConfigBundles, Self::ConfigBundleRemoval, Self::Interruption];
 
     /// The word on the wire.
     #[must_use]
@@ -136,6 +138,7 @@ impl Feature {
         match self {
             Self::ConfigBundles => "config_bundles",
             Self::ConfigBundleRemoval => "config_bundle_removal",
+            Self::Interruption => "interruption",
         }
     }
 

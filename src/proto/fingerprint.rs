@@ -35,11 +35,11 @@ macro_rules! mutating {
 }
 
 mutating!(v1.request_id: String =>
-    SpawnWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, DeleteWorkerRequest,
+    SpawnWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, InterruptWorkerRequest, DeleteWorkerRequest,
     SyncConfigBundleRequest, RemoveConfigBundleRequest,
 );
 mutating!(runtime_v1.context: Option<runtime_v1::RequestContext> =>
-    CreateWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, DeleteWorkerRequest,
+    CreateWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, InterruptWorkerRequest, DeleteWorkerRequest,
     SyncConfigBundleRequest, RemoveConfigBundleRequest,
 );
 

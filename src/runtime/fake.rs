@@ -12,7 +12,7 @@ use crate::engine::{Observation, ObserveFrom};
 use crate::model::TranscriptPage;
 use crate::model::{
     Activity, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, DeleteAck,
-    DeleteWorker, Diagnostic, Error, Host, ImplementationKind, Incarnation, InputAck, Reason, Result,
+    DeleteWorker, Diagnostic, Error, Host, ImplementationKind, Incarnation, InputAck, InterruptAck, Reason, Result,
     RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker,
     WorkerCounts, WorkerFilter, WorkerId, WorkerPage, WorkerState, Workspace, WorkspaceId,
 };
@@ -251,6 +251,12 @@ impl WorkerRuntime for FakeRuntime {
         self.answer().await?;
         self.find(&request.worker_id)?;
         Ok(StopAck { event_id: Some(3), state: WorkerState::Stopped, diagnostics: Vec::new() })
+    }
+
+    async fn interrupt_worker(&self, _: &CallContext, worker_id: &WorkerId) -> Result<InterruptAck> {
+        self.answer().await?;
+        self.find(worker_id)?;
+        Ok(InterruptAck { event_id: Some(5), diagnostics: Vec::new() })
     }
 
     async fn delete_worker(&self, _: &CallContext, request: DeleteWorker) -> Result<DeleteAck> {

@@ -18,8 +18,8 @@ pub use reach::{BreakerState, Reach};
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::{
     BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, DeleteAck, DeleteWorker,
-    Error, Host, Incarnation, InputAck, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, SendInput, StopAck,
-    StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId, WorkerPage,
+    Error, Host, Incarnation, InputAck, InterruptAck, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, SendInput,
+    StopAck, StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId, WorkerPage,
 };
 
 /// Where workers run. Every failure is an [`Error`](crate::model::Error) whose reason says what kind of refusal it is;
@@ -72,6 +72,11 @@ pub trait WorkerRuntime: Send + Sync + 'static {
 
     /// Ends a worker. Answers when the end is durable, or a little before the deadline.
     async fn stop_worker(&self, _ctx: &CallContext, _request: StopWorker) -> Result<StopAck> {
+        Err(unsupported())
+    }
+
+    /// Breaks off the turn that a worker is in. Answers when the turn's end is durable, or a little before the deadline.
+    async fn interrupt_worker(&self, _ctx: &CallContext, _worker_id: &WorkerId) -> Result<InterruptAck> {
         Err(unsupported())
     }
 

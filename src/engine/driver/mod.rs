@@ -12,7 +12,7 @@ mod pipe;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub(super) use child::Exit;
 use child::Launched;
@@ -91,6 +91,8 @@ pub(super) enum Report {
 pub(super) struct Link {
     /// Inputs, in order. Dropped, the program's input is closed once the last of them is written.
     pub deliveries: Option<mpsc::Sender<Delivery>>,
+    /// The turn that is to be broken off; none where it has no turns that could be.
+    pub interrupt: Option<watch::Sender<Option<TurnId>>>,
     /// How to end.
     pub end: mpsc::Sender<StopMode>,
     /// What the driver tells.

@@ -76,6 +76,13 @@ pub enum Outcome {
     },
     /// It asked the worker to end.
     Stopping(WorkerId),
+    /// It asked the worker to break off its turn.
+    Interrupted {
+        /// This worker.
+        worker_id: WorkerId,
+        /// The `input_accepted` event of that turn's input; absent where none was running.
+        turn: Option<u64>,
+    },
     /// It stored the bundle.
     Bundle(BundleRef),
     /// It removed the bundle.
@@ -97,6 +104,7 @@ impl Outcome {
             Self::Created(worker_id)
             | Self::Input { worker_id, .. }
             | Self::Stopping(worker_id)
+            | Self::Interrupted { worker_id, .. }
             | Self::Deleted { worker_id, .. } => Some(worker_id),
             Self::Bundle(_) | Self::BundleRemoved(_) => None,
         }

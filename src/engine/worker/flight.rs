@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::draft::Step;
+use super::interrupt::Interruption;
 use super::{InputCommand, StopCommand, StopWish};
-use crate::engine::driver::{Fact, Utterance, tool_bytes};
+use crate::engine::driver::{Fact, Link, Utterance, tool_bytes};
 use crate::engine::receipts::{Hold, Receipt, refused};
 use crate::engine::row::WorkerRow;
 use crate::engine::store::{Commit, StoreFault};
@@ -32,11 +33,12 @@ pub(super) struct InFlight {
 pub(super) enum Answer {
     Input(oneshot::Sender<Result<InputAck>>, InputAck, Option<(Hold, Receipt)>),
     Stop(StopWish, oneshot::Sender<std::result::Result<(), StoreFault>>, Option<(Hold, Receipt)>),
+    Interrupt(Interruption),
     Cut(oneshot::Sender<Result<()>>),
 }
 
 impl Answer {
-    pub(super) fn landed(self) {
+    pub(super) fn landed(self, link: Option<&Link>) {
         // A caller that is gone finds its answer by its request id.
         match self {
             Self::Input(reply, ack, held) => {
@@ -47,6 +49,7 @@ impl Answer {
                 answered(held);
                 let _ = reply.send(Ok(()));
             }
+            Self::Interrupt(it) => it.landed(link),
             Self::Cut(reply) => _ = reply.send(Ok(())),
         }
     }
@@ -65,6 +68,7 @@ impl Answer {
                 let _ = not_answered(held, fault);
                 let _ = reply.send(Err(fault));
             }
+            Self::Interrupt(it) => it.failed(fault),
             Self::Cut(reply) => _ = reply.send(Err(store_error(fault))),
         }
         None
@@ -77,7 +81,7 @@ fn answered(held: Option<(Hold, Receipt)>) {
     }
 }
 
-fn not_answered(answer: Option<(Hold, Receipt)>, fault: StoreFault) -> Error {
+pub(super) fn not_answered(answer: Option<(Hold, Receipt)>, fault: StoreFault) -> Error {
     let (hold, _) = answer.unzip();
     let error = not_landed(hold.as_ref(), fault);
     refused(hold, error)

@@ -42,7 +42,7 @@ impl Task {
         self.parts.tail.publish(show, progress, self.published(&steps, last));
         failpoint!("worker-before-answer");
         for answer in answers {
-            answer.landed();
+            answer.landed(self.parts.link.as_ref());
         }
         let deliveries = self.parts.link.as_ref().and_then(|link| link.deliveries.clone());
         self.parts.stage.landed(row.last_sequence, stop_mode, |delivery| {

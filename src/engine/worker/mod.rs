@@ -8,6 +8,7 @@
 //! - [`draft`]: a batch in the making.
 //! - [`inputs`]: the inputs on their way from acceptance to the program.
 //! - [`flight`]: the batches that were submitted, and who waits for each.
+//! - [`interrupt`]: the end of a turn, asked for.
 //! - [`task`]: the loop that stages and submits.
 //! - [`landing`]: what has landed is acknowledged and published.
 
@@ -18,6 +19,7 @@ mod ending;
 mod flight;
 mod held;
 mod inputs;
+mod interrupt;
 mod landing;
 mod next_run;
 mod stage;
@@ -30,6 +32,8 @@ use super::store::StoreFault;
 use crate::model::{InputAck, InputDelivery, RequestId, Result, StopMode, WorkerInput};
 
 pub(super) use flight::{not_landed, not_running, store_error};
+pub(super) use inputs::turn_id;
+pub(super) use interrupt::InterruptCommand;
 pub(super) use stage::{Stage, StageContext};
 pub(super) use task::{Task, TaskParts};
 
@@ -40,6 +44,8 @@ pub(super) enum Command {
     Input(InputCommand),
     /// End.
     Stop(StopCommand),
+    /// End the turn that is running, and go on.
+    Interrupt(InterruptCommand),
     /// Remove events from the front.
     Cut(CutCommand),
 }

@@ -6,8 +6,10 @@ use std::time::SystemTime;
 
 use super::again::{Exited, Program};
 use super::draft::{Draft, Step};
+use super::flight::not_running;
 use super::held::Held;
 use super::inputs::{Input, Inputs};
+use super::interrupt::not_interruptible;
 use super::{Cut, InputCommand, StopWish};
 use crate::engine::driver::{Delivery, Exit, Fact, Utterance, window};
 use crate::engine::frame::{FrameCodec, StoredInput};
@@ -51,8 +53,8 @@ pub(in crate::engine) struct Stage {
     /// How its program ended, once it has; with what was staged upon it, once that is.
     pub(super) exit: Option<(Exit, Option<Exited>)>,
     /// What the program said since the store took nothing; the end comes behind it.
-    held: Held,
-    holding: bool,
+    pub(super) held: Held,
+    pub(super) holding: bool,
     pub(super) draft: Draft,
     pub(super) now: SystemTime,
 }
@@ -96,15 +98,18 @@ impl Stage {
         self.receipt(hold, Outcome::Created);
     }
 
+    /// Whether it takes what it is given: it has not ended, and is not about to.
+    pub(super) fn is_taking(&self) -> bool {
+        matches!(self.row.state, WorkerState::Starting | WorkerState::Running) && !self.is_over()
+    }
+
     /// Decides on an input: taken, or the reason why not.
     pub(crate) fn input(&mut self, command: &mut InputCommand) -> Result<(InputAck, Option<Receipt>)> {
-        if !matches!(self.row.state, WorkerState::Starting | WorkerState::Running) || self.is_over() {
-            return Err(Error::new(Reason::WorkerNotRunning, "the worker has ended or is ending"));
+        if !self.is_taking() {
+            return Err(not_running());
         }
-        if command.delivery == InputDelivery::Interrupt {
-            // A turn of lines is the writing of one: there is nothing to break off. That of an agent is not broken off yet.
-            return Err(Error::new(Reason::RemoteRuntimeUnsupported, "this worker cannot be interrupted")
-                .with("feature", &"INPUT_DELIVERY_INTERRUPT"));
+        if command.delivery == InputDelivery::Interrupt && !self.has_turns() {
+            return Err(not_interruptible().with("feature", &"INPUT_DELIVERY_INTERRUPT"));
         }
         if command.delivery == InputDelivery::Reject && !self.inputs.is_empty() {
             return Err(Error::new(Reason::WorkerBusy, "the worker has inputs before this one"));
@@ -177,12 +182,8 @@ impl Stage {
         self.inputs.is_handed_over()
     }
 
-    /// The program said or did something.
-    pub(crate) fn told(&mut self, fact: Fact) {
-        if self.holding { self.held.push(fact) } else { self.fact(fact) }
-    }
-
-    fn fact(&mut self, fact: Fact) {
+    /// Stages what the program said or did.
+    pub(super) fn fact(&mut self, fact: Fact) {
         match fact {
             Fact::Said(utterance) => self.item(utterance, true),
             Fact::Tool(call) => {
@@ -191,24 +192,6 @@ impl Stage {
                 self.draft.last_was_said();
             }
         }
-    }
-
-    /// Stages what is held, at most `count` of it: whether there is more.
-    pub(crate) fn release(&mut self, count: usize) -> bool {
-        for _ in 0..count {
-            let Some(fact) = self.held.pop() else { break };
-            self.fact(fact);
-        }
-        self.holding = !self.held.is_empty();
-        self.holding
-    }
-
-    /// Gives up what is held, and says so in its place.
-    pub(crate) fn give_up(&mut self) {
-        if let Some(instead) = self.held.give_up() {
-            self.fact(instead);
-        }
-        self.holding = false;
     }
 
     /// Whether it was asked to end.
@@ -350,7 +333,11 @@ impl Stage {
         self.holding = true;
     }
 
-    fn receipt(&mut self, hold: Option<&Hold>, outcome: impl FnOnce(WorkerId) -> Outcome) -> Option<Receipt> {
+    pub(super) fn receipt(
+        &mut self,
+        hold: Option<&Hold>,
+        outcome: impl FnOnce(WorkerId) -> Outcome,
+    ) -> Option<Receipt> {
         let receipt = hold?.receipt(outcome(self.row.worker_id().clone()), self.now);
         self.draft.receipts.push(receipt.clone());
         Some(receipt)

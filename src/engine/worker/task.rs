@@ -30,7 +30,7 @@ use crate::engine::row::tell_end_not_stored;
 use crate::engine::store::{StoreFault, StoredWorker};
 use crate::engine::tail::{Progress, Tail};
 use crate::failpoint::failpoint;
-use crate::model::{Event, InProgress, StopMode};
+use crate::model::{Event, InProgress, InputDelivery, StopMode};
 
 /// How many commits may be in flight; more holds inputs and output back. Each may be that of a single input: with fewer
 /// than there are callers, those who are held back miss the next sync.
@@ -140,7 +140,7 @@ impl Task {
     }
 
     /// Whether the last commit found no room, and it is not yet time to try again.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         matches!(self.resume, Some((_, StoreFault::Full)))
     }
 
@@ -153,11 +153,15 @@ impl Task {
                 Command::Input(input) if self.is_full() => refuse_input(input, store_error(StoreFault::Full)),
                 Command::Input(mut input) => match self.parts.stage.input(&mut input) {
                     Ok((ack, receipt)) => {
-                        let InputCommand { reply, hold, .. } = input;
+                        let InputCommand { reply, hold, delivery, .. } = input;
                         answers.push(Answer::Input(reply, ack, hold.zip(receipt)));
+                        if delivery == InputDelivery::Interrupt {
+                            answers.push(Answer::Interrupt(self.parts.stage.make_way()));
+                        }
                     }
                     Err(error) => refuse_input(input, error),
                 },
+                Command::Interrupt(interrupt) => answers.extend(self.interrupt(interrupt)),
                 Command::Stop(stop) => {
                     self.advance(std::mem::take(&mut answers));
                     self.end(stop);
@@ -322,6 +326,7 @@ impl Task {
         while let Some(command) = self.parts.inbox.recv().await {
             match command {
                 Command::Input(input) => refuse_input(input, not_running()),
+                Command::Interrupt(interrupt) => interrupt.refuse(not_running()),
                 // Whoever asked may have gone.
                 Command::Stop(StopCommand { reply, .. }) => _ = reply.send(Ok(())),
                 Command::Cut(CutCommand { reply, .. }) => _ = reply.send(Err(not_running())),

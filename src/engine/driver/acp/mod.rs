@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +55,7 @@ fn speak(launched: Launched, cwd: PathBuf, permissions: Permissions, grace: Dura
     let Launched { stdin, stdout, stderr, process, belongings, child, ended } = launched;
     let supervised = Supervised { child, process, belongings, ended, grace };
     let (deliveries, inputs) = mpsc::channel(WINDOW);
+    let (interrupt, interrupted) = watch::channel(None);
     let (end, wishes) = mpsc::channel(4);
     let (order, orders) = mpsc::channel(4);
     let (report, reports) = mpsc::channel(REPORTS);
@@ -68,6 +69,7 @@ fn speak(launched: Launched, cwd: PathBuf, permissions: Permissions, grace: Dura
         permissions,
         handshake: HANDSHAKE,
         inputs,
+        interrupted,
         report: report.clone(),
         signals: signals.clone(),
     };
@@ -97,7 +99,7 @@ fn speak(launched: Launched, cwd: PathBuf, permissions: Permissions, grace: Dura
         // The worker's task is gone only if the whole runtime is.
         let _ = report.send(Report::Exited(exit)).await;
     });
-    Link { deliveries: Some(deliveries), end, reports, process }
+    Link { deliveries: Some(deliveries), interrupt: Some(interrupt), end, reports, process }
 }
 
 /// Hands on how the agent is to end, and has its turn broken off first.

@@ -24,6 +24,7 @@ fn bed() -> Bed {
         permissions: Permissions::Deny,
         handshake: HANDSHAKE,
         inputs: deliveries,
+        interrupted: watch::channel(None).1,
         report,
         signals: Signals::default(),
     };
