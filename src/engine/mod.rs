@@ -43,6 +43,7 @@ mod driver;
 mod frame;
 mod history;
 mod in_step;
+mod interrupt;
 mod observe;
 mod parts;
 mod process;

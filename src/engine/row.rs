@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::profile::Protocol;
 use super::store::StoreFault;
 use crate::model::{
     Activity, Approval, BundleRef, Caller, Diagnostic, HostId, ImplementationKind, ProfileSelector, RuntimeId,
@@ -147,6 +148,8 @@ impl WorkerRow {
             activity: Activity::Idle,
             approvals: Box::default(),
             approvals_asked: 0,
+            activity_detail: Box::default(),
+            activity_since: None,
             run_generation: self.run_generation,
             created_at: origin.created_at,
             last_seen_at: None,
@@ -170,9 +173,24 @@ impl WorkerRow {
         worker
     }
 
+    /// What it does. A program of lines is not known to be at anything; an agent works from one turn to the next as long as
+    /// there is one.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        let is_agent = self.origin.display_hint == Protocol::Acp.as_str() && !self.state.is_final();
+        let in_turn = self.turns_ended < self.picked_up;
+        let is_next = self.state == WorkerState::Running && self.last_accepted.is_some_and(|at| self.turns_ended < at);
+        match is_agent && (in_turn || is_next) {
+            _ if !self.approvals.is_empty() => Activity::Waiting,
+            true => Activity::Busy,
+            false => Activity::Idle,
+        }
+    }
+
     /// Brings a view of this worker up to this row.
     pub fn refresh(&self, worker: &mut Worker) {
         worker.state = self.state;
+        worker.activity = self.activity();
         worker.run_generation = self.run_generation;
         worker.approvals = self.approvals.as_slice().into();
         worker.approvals_asked = self.approvals_asked;

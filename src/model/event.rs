@@ -56,6 +56,19 @@ pub enum TurnEndReason {
 }
 
 impl TurnEndReason {
+    /// Every one there is.
+    pub const ALL: [Self; 9] = [
+        Self::Written,
+        Self::NotDelivered,
+        Self::RuntimeLost,
+        Self::EndTurn,
+        Self::MaxTokens,
+        Self::MaxTurnRequests,
+        Self::Refusal,
+        Self::Cancelled,
+        Self::Failed,
+    ];
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

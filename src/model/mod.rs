@@ -41,7 +41,9 @@ pub use id::{
     ApprovalId, BundleId, HostId, IdKind, InvalidIdentifier, RequestId, RuntimeId, WorkerId, WorkspaceId, derive_id,
 };
 pub use intent::{SpawnIntent, SpawnWorker, TicketWorkerRole};
-pub use outcome::{AnswerAck, BundlePage, Created, DeleteAck, InputAck, StopAck, TranscriptPage, WorkerPage};
+pub use outcome::{
+    AnswerAck, BundlePage, Created, DeleteAck, InputAck, InterruptAck, StopAck, TranscriptPage, WorkerPage,
+};
 pub use page::{DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PAGE_SIZE, page_size};
 pub use runtime::{
     Feature, Host, RuntimeCapabilities, RuntimeInfo, RuntimeKind, RuntimeStatus, SourceKind, SourceStatus, WorkerCounts,

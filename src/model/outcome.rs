@@ -48,6 +48,15 @@ pub struct AnswerAck {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// An interruption.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InterruptAck {
+    /// The sequence of the `turn_ended` event; absent where no turn was running, or it has not ended yet.
+    pub event_id: Option<u64>,
+    /// What else there is to say.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
 /// A worker whose record is gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeleteAck {

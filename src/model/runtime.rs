@@ -126,11 +126,13 @@ pub enum Feature {
     ConfigBundleRemoval,
     /// Its workers ask for leave, and can be answered.
     Approvals,
+    /// Turns of its workers can be interrupted.
+    Interruption,
 }
 
 impl Feature {
     /// Those that this version has.
-    pub const ALL: &[Self] = &[Self::ConfigBundles, Self::ConfigBundleRemoval, Self::Approvals];
+    pub const ALL: &[Self] = &[Self::ConfigBundles, Self::ConfigBundleRemoval, Self::Approvals, Self::Interruption];
 
     /// The word on the wire.
     #[must_use]
@@ -139,6 +141,7 @@ impl Feature {
             Self::ConfigBundles => "config_bundles",
             Self::ConfigBundleRemoval => "config_bundle_removal",
             Self::Approvals => "approvals",
+            Self::Interruption => "interruption",
         }
     }
 

@@ -37,10 +37,12 @@ macro_rules! mutating {
 mutating!(v1.request_id: String =>
     SpawnWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, DeleteWorkerRequest,
     SyncConfigBundleRequest, RemoveConfigBundleRequest, AnswerApprovalRequest,
+    InterruptWorkerRequest,
 );
 mutating!(runtime_v1.context: Option<runtime_v1::RequestContext> =>
     CreateWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, DeleteWorkerRequest,
     SyncConfigBundleRequest, RemoveConfigBundleRequest, AnswerApprovalRequest,
+    InterruptWorkerRequest,
 );
 
 #[cfg(test)]

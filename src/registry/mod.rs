@@ -7,6 +7,7 @@ mod bundles;
 mod catalogue;
 mod decisions;
 mod fan_out;
+mod interrupt;
 pub mod ledger;
 mod lists;
 mod refusal;

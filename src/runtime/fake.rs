@@ -14,8 +14,8 @@ use crate::model::TranscriptPage;
 use crate::model::{
     Activity, AnswerAck, AnswerApproval, Approval, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle,
     CreateWorker, Created, DeleteAck, DeleteWorker, Diagnostic, Error, Host, ImplementationKind, Incarnation, InputAck,
-    Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck,
-    StopWorker, Worker, WorkerCounts, WorkerFilter, WorkerId, WorkerPage, WorkerState, Workspace, WorkspaceId,
+    InterruptAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput,
+    StopAck, StopWorker, Worker, WorkerCounts, WorkerFilter, WorkerId, WorkerPage, WorkerState, Workspace, WorkspaceId,
 };
 
 /// What a fake does when it is asked.
@@ -144,6 +144,8 @@ pub(crate) fn worker(runtime_id: &str, worker_id: &str) -> Worker {
         activity: Activity::Idle,
         approvals: Box::default(),
         approvals_asked: 0,
+        activity_detail: Box::default(),
+        activity_since: None,
         run_generation: 1,
         created_at: SystemTime::UNIX_EPOCH,
         last_seen_at: None,
@@ -263,6 +265,12 @@ impl WorkerRuntime for FakeRuntime {
         self.answer().await?;
         self.find(&request.worker_id)?;
         Ok(AnswerAck { event_id: 4, diagnostics: Vec::new() })
+    }
+
+    async fn interrupt_worker(&self, _: &CallContext, worker_id: &WorkerId) -> Result<InterruptAck> {
+        self.answer().await?;
+        self.find(worker_id)?;
+        Ok(InterruptAck { event_id: Some(5), diagnostics: Vec::new() })
     }
 
     async fn delete_worker(&self, _: &CallContext, request: DeleteWorker) -> Result<DeleteAck> {

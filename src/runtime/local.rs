@@ -17,8 +17,8 @@ use crate::engine::{
 use crate::model::{
     Acceptance, AnswerAck, AnswerApproval, Approval, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle,
     CreateWorker, Created, DeleteAck, DeleteWorker, Diagnostic, Error, Feature, Host, HostId, Incarnation, InputAck,
-    Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck,
-    StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId, WorkerPage, display_hint,
+    InterruptAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput,
+    StopAck, StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId, WorkerPage, display_hint,
 };
 use crate::proto::{ProtoCodec, walk};
 
@@ -193,6 +193,10 @@ impl WorkerRuntime for LocalRuntime {
 
     async fn answer_approval(&self, ctx: &CallContext, request: AnswerApproval) -> Result<AnswerAck> {
         self.engine.answer_approval(ctx, request).await
+    }
+
+    async fn interrupt_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<InterruptAck> {
+        self.engine.interrupt_worker(ctx, worker_id).await
     }
 
     async fn delete_worker(&self, ctx: &CallContext, request: DeleteWorker) -> Result<DeleteAck> {

@@ -20,8 +20,9 @@ pub use reach::{BreakerState, Reach};
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::{
     AnswerAck, AnswerApproval, Approval, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker,
-    Created, DeleteAck, DeleteWorker, Error, Host, Incarnation, InputAck, Reason, Result, RuntimeId, RuntimeInfo,
-    RuntimeKind, SendInput, StopAck, StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId, WorkerPage,
+    Created, DeleteAck, DeleteWorker, Error, Host, Incarnation, InputAck, InterruptAck, Reason, Result, RuntimeId,
+    RuntimeInfo, RuntimeKind, SendInput, StopAck, StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId,
+    WorkerPage,
 };
 
 /// Where workers run. Every failure is an [`Error`](crate::model::Error) whose reason says what kind of refusal it is;
@@ -84,6 +85,11 @@ pub trait WorkerRuntime: Send + Sync + 'static {
 
     /// Answers what a worker asks; the first answer counts. Done once it is durable.
     async fn answer_approval(&self, _ctx: &CallContext, _request: AnswerApproval) -> Result<AnswerAck> {
+        Err(unsupported())
+    }
+
+    /// Breaks off the turn that a worker is in. Answers when the turn's end is durable, or a little before the deadline.
+    async fn interrupt_worker(&self, _ctx: &CallContext, _worker_id: &WorkerId) -> Result<InterruptAck> {
         Err(unsupported())
     }
 

@@ -186,9 +186,13 @@ impl WorkerRuntimeService for HostRuntime {
 
     async fn interrupt_worker(
         &self,
-        _: Request<host::InterruptWorkerRequest>,
+        request: Request<host::InterruptWorkerRequest>,
     ) -> Result<Response<host::InterruptWorkerResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerRuntimeService.InterruptWorker")))
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.host_change(&mut message).map_err(bad)?;
+        let worker_id = convert::host_interrupt(&message).map_err(bad)?;
+        let ack = self.runtime.interrupt_worker(&ctx, &worker_id).await.map_err(|error| refuse(&error, &ctx))?;
+        Ok(Response::new(convert::host_interrupted(ack)))
     }
 
     async fn list_approvals(

@@ -138,9 +138,17 @@ impl WorkerService for Workers {
 
     async fn interrupt_worker(
         &self,
-        _: Request<InterruptWorkerRequest>,
+        request: Request<InterruptWorkerRequest>,
     ) -> Result<Response<InterruptWorkerResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerService.InterruptWorker")))
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.change(&self.0.workspace, &mut message);
+        let (runtime_id, worker_id) = convert::interrupt_worker(&message).map_err(bad)?;
+        let ctx = ctx.map_err(bad)?;
+        let interrupted = self.0.registry.interrupt_worker(&ctx, &runtime_id, &worker_id).await;
+        let (state, ack, diagnostics) = outcome(interrupted.map_err(|error| refuse(&error, &ctx))?);
+        let event_id = ack.and_then(|ack| ack.event_id);
+        let InterruptWorkerRequest { runtime_id, worker_id, .. } = message;
+        Ok(Response::new(InterruptWorkerResponse { state: state.into(), runtime_id, worker_id, event_id, diagnostics }))
     }
 
     async fn list_approvals(

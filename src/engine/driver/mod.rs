@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub(super) use child::Exit;
 use child::Launched;
@@ -109,6 +109,8 @@ pub(super) enum Report {
     Told(Fact),
     /// The program is saying something.
     Delta(OutputDelta),
+    /// The program goes on, and what it did is not told.
+    Alive,
     /// The program is gone, and all it said was reported.
     Exited(Exit),
 }
@@ -120,6 +122,8 @@ pub(super) struct Link {
     pub deliveries: Option<mpsc::Sender<Delivery>>,
     /// Answers to what it asks; none where it asks nothing.
     pub answers: Option<mpsc::Sender<Reply>>,
+    /// The turn that is to be broken off; none where it has no turns that could be.
+    pub interrupt: Option<watch::Sender<Option<TurnId>>>,
     /// How to end.
     pub end: mpsc::Sender<StopMode>,
     /// What the driver tells.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::draft::Step;
+use super::interrupt::Interruption;
 use super::{AnswerCommand, InputCommand, StopCommand, StopWish};
-use crate::engine::driver::{Asked, Fact, Utterance, question_bytes, tool_bytes};
+use crate::engine::driver::{Asked, Fact, Link, Utterance, question_bytes, tool_bytes};
 use crate::engine::receipts::{Hold, Receipt, refused};
 use crate::engine::row::WorkerRow;
 use crate::engine::store::{Commit, StoreFault};
@@ -36,11 +37,12 @@ pub(super) enum Answer {
     /// Refused for what is staged before it.
     NotAnswered(oneshot::Sender<Result<AnswerAck>>, Error, Option<Hold>),
     Stop(StopWish, oneshot::Sender<std::result::Result<(), StoreFault>>, Option<(Hold, Receipt)>),
+    Interrupt(Interruption),
     Cut(oneshot::Sender<Result<()>>),
 }
 
 impl Answer {
-    pub(super) fn landed(self) {
+    pub(super) fn landed(self, link: Option<&Link>) {
         // A caller that is gone finds its answer by its request id.
         match self {
             Self::Input(reply, ack, held) => {
@@ -56,6 +58,7 @@ impl Answer {
                 answered(held);
                 let _ = reply.send(Ok(()));
             }
+            Self::Interrupt(it) => it.landed(link),
             Self::Cut(reply) => _ = reply.send(Ok(())),
         }
     }
@@ -76,6 +79,7 @@ impl Answer {
                 let _ = not_answered(held, fault);
                 let _ = reply.send(Err(fault));
             }
+            Self::Interrupt(it) => it.failed(fault),
             Self::Cut(reply) => _ = reply.send(Err(store_error(fault))),
         }
         None
@@ -88,7 +92,7 @@ fn answered(held: Option<(Hold, Receipt)>) {
     }
 }
 
-fn not_answered(answer: Option<(Hold, Receipt)>, fault: StoreFault) -> Error {
+pub(super) fn not_answered(answer: Option<(Hold, Receipt)>, fault: StoreFault) -> Error {
     let (hold, _) = answer.unzip();
     let error = not_landed(hold.as_ref(), fault);
     refused(hold, error)

@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use super::again::{Exited, Program};
 use super::draft::{Draft, Step};
+use super::flight::not_running;
 use super::held::Held;
 use super::inputs::{Input, Inputs};
+use super::interrupt::not_interruptible;
 use super::questions::Questions;
 use super::{Cut, InputCommand, StopWish};
 use crate::engine::driver::{Delivery, Exit, Fact, Utterance, window};
@@ -101,15 +103,18 @@ impl Stage {
         self.receipt(hold, Outcome::Created);
     }
 
+    /// Whether it takes what it is given: it has not ended, and is not about to.
+    pub(super) fn is_taking(&self) -> bool {
+        matches!(self.row.state, WorkerState::Starting | WorkerState::Running) && !self.is_over()
+    }
+
     /// Decides on an input: taken, or the reason why not.
     pub(crate) fn input(&mut self, command: &mut InputCommand) -> Result<(InputAck, Option<Receipt>)> {
-        if !matches!(self.row.state, WorkerState::Starting | WorkerState::Running) || self.is_over() {
-            return Err(Error::new(Reason::WorkerNotRunning, "the worker has ended or is ending"));
+        if !self.is_taking() {
+            return Err(not_running());
         }
-        if command.delivery == InputDelivery::Interrupt {
-            // A turn of lines is the writing of one: there is nothing to break off. That of an agent is not broken off yet.
-            return Err(Error::new(Reason::RemoteRuntimeUnsupported, "this worker cannot be interrupted")
-                .with("feature", &"INPUT_DELIVERY_INTERRUPT"));
+        if command.delivery == InputDelivery::Interrupt && !self.has_turns() {
+            return Err(not_interruptible().with("feature", &"INPUT_DELIVERY_INTERRUPT"));
         }
         if command.delivery == InputDelivery::Reject && !self.inputs.is_empty() {
             return Err(Error::new(Reason::WorkerBusy, "the worker has inputs before this one"));
@@ -217,7 +222,7 @@ impl Stage {
 
     /// Something happened that is told and not kept.
     pub(crate) fn passing(&mut self, event: Event) {
-        self.draft.steps.push(Step { event, stored: None, said: false });
+        self.draft.steps.push(Step::passing(event));
     }
 
     /// A turn is over.

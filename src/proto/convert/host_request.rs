@@ -150,6 +150,15 @@ pub fn host_cancel(from: host::CancelWorkerRequest) -> Result<StopWorker> {
     Ok(StopWorker { worker_id, intent: TerminalIntent::Cancel, reason, mode: StopMode::Graceful })
 }
 
+/// Checks an interruption.
+///
+/// # Errors
+/// Names the bad field.
+pub fn host_interrupt(from: &host::InterruptWorkerRequest) -> Result<WorkerId> {
+    let host::InterruptWorkerRequest { context: _, worker_id } = from;
+    host_worker_id(worker_id)
+}
+
 /// Checks a deletion.
 ///
 /// # Errors

@@ -27,17 +27,19 @@ pub use event::{in_progress, payload, transcript_item};
 pub(in crate::proto) use fields::profile_of;
 pub use fields::{Scope, bundle_ref, required};
 pub use host_request::{
-    HostContext, host_answer, host_cancel, host_context, host_create, host_delete, host_observe, host_send, host_stop,
-    host_stream_transcript, host_transcript, host_worker_id,
+    HostContext, host_answer, host_cancel, host_context, host_create, host_delete, host_interrupt, host_observe,
+    host_send, host_stop, host_stream_transcript, host_transcript, host_worker_id,
 };
 pub use lists::{
     HostWorkerList, Paging, WorkerList, host_list_config_bundles, host_list_workers, list_config_bundles, list_hosts,
     list_runtimes, list_workers,
 };
-pub use outcome::{RUN_SEGMENTS, host_answered, host_cancelled, host_created, host_deleted, host_sent, host_stopped};
+pub use outcome::{
+    RUN_SEGMENTS, host_answered, host_cancelled, host_created, host_deleted, host_interrupted, host_sent, host_stopped,
+};
 pub use request::{
-    Observe, StreamTranscript, Transcript, answer_approval, cancel_worker, delete_worker, observe, runtime_id,
-    send_input, stop_worker, stream_transcript, transcript, worker_ids,
+    Observe, StreamTranscript, Transcript, answer_approval, cancel_worker, delete_worker, interrupt_worker, observe,
+    runtime_id, send_input, stop_worker, stream_transcript, transcript, worker_ids,
 };
 pub use runtime::{capabilities, host, host_runtime, runtime, runtime_status};
 pub use spawn::{Spawn, spawn};

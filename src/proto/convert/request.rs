@@ -106,6 +106,15 @@ pub fn cancel_worker(from: v1::CancelWorkerRequest) -> Result<(RuntimeId, StopWo
     Ok((runtime_id, StopWorker { worker_id, intent: TerminalIntent::Cancel, reason, mode: StopMode::Graceful }))
 }
 
+/// Checks an interruption.
+///
+/// # Errors
+/// Names the bad field.
+pub fn interrupt_worker(from: &v1::InterruptWorkerRequest) -> Result<(RuntimeId, WorkerId)> {
+    let v1::InterruptWorkerRequest { runtime_id, worker_id, request_id: _ } = from;
+    worker_ids(runtime_id, worker_id)
+}
+
 /// Checks a deletion.
 ///
 /// # Errors

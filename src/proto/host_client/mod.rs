@@ -16,7 +16,9 @@ pub use approval::{answer_ack, approvals};
 pub use bundle::{bundle_page, checked, synced};
 pub use event::{Said, Standing, said, standing};
 pub use hello::{Hello, hello};
-pub use response::{Items, created, deleted, input_ack, one_worker, stop_ack, transcript_page, worker_page};
+pub use response::{
+    Items, created, deleted, input_ack, interrupted, one_worker, stop_ack, transcript_page, worker_page,
+};
 pub use worker::worker;
 
 use crate::model::{Error, Reason};

@@ -122,6 +122,12 @@ pub fn answer(ctx: &CallContext, from: AnswerApproval) -> host::AnswerApprovalRe
     host::AnswerApprovalRequest { context: Some(context(ctx)), worker_id, approval_id, decision }
 }
 
+/// The end of a worker's turn.
+#[must_use]
+pub fn interrupt(ctx: &CallContext, worker_id: &WorkerId) -> host::InterruptWorkerRequest {
+    host::InterruptWorkerRequest { context: Some(context(ctx)), worker_id: worker_id.to_string() }
+}
+
 /// The end of a worker's record.
 #[must_use]
 pub fn delete(ctx: &CallContext, from: &DeleteWorker) -> host::DeleteWorkerRequest {

@@ -184,6 +184,8 @@ fn receipts() -> impl Strategy<Value = Receipt> {
         }),
         worker_ids().prop_map(Outcome::Stopping),
         (worker_ids(), any::<u64>()).prop_map(|(worker_id, event_id)| Outcome::Answered { worker_id, event_id }),
+        (worker_ids(), proptest::option::of(any::<u64>()))
+            .prop_map(|(worker_id, turn)| Outcome::Interrupted { worker_id, turn }),
         references().prop_map(Outcome::Bundle),
         references().prop_map(Outcome::BundleRemoved),
         (worker_ids(), option::of(rows().prop_map(Box::new)))

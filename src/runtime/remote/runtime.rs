@@ -25,9 +25,9 @@ use crate::engine::{Observation, ObserveFrom};
 use crate::model::TranscriptPage;
 use crate::model::{
     AnswerAck, AnswerApproval, Approval, BundleId, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle,
-    CreateWorker, Created, DeleteAck, DeleteWorker, Diagnostic, Error, Feature, Host, Incarnation, InputAck, Reason,
-    Result, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, TerminalIntent, Worker,
-    WorkerFilter, WorkerId, WorkerPage, WorkerState,
+    CreateWorker, Created, DeleteAck, DeleteWorker, Diagnostic, Error, Feature, Host, Incarnation, InputAck,
+    InterruptAck, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker,
+    TerminalIntent, Worker, WorkerFilter, WorkerId, WorkerPage, WorkerState,
 };
 use crate::proto::host_client::{self, request};
 use crate::proto::runtime_v1::RemoveConfigBundleResponse;
@@ -264,6 +264,13 @@ impl WorkerRuntime for RemoteRuntime {
         let send = |mut client: Client, message| async move { client.answer_approval(message).await };
         let answer = self.core.call(ctx, Method::CHANGE.needing(Feature::Approvals), message, send).await;
         host_client::answer_ack(&answer.map_err(of_decision)?)
+    }
+
+    async fn interrupt_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<InterruptAck> {
+        let message = request::interrupt(ctx, worker_id);
+        let send = |mut client: Client, message| async move { client.interrupt_worker(message).await };
+        let answer = self.core.call(ctx, Method::END.needing(Feature::Interruption), message, send).await?;
+        Ok(host_client::interrupted(&answer))
     }
 
     async fn delete_worker(&self, ctx: &CallContext, delete: DeleteWorker) -> Result<DeleteAck> {

@@ -20,7 +20,7 @@ mod wire;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +58,7 @@ fn speak(launched: Launched, cwd: PathBuf, start: &Start<'_>) -> Link {
     let supervised = Supervised { child, process, belongings, ended, grace };
     let (deliveries, inputs) = mpsc::channel(WINDOW);
     let (answer, answers) = mpsc::channel(ANSWERS);
+    let (interrupt, interrupted) = watch::channel(None);
     let (end, wishes) = mpsc::channel(4);
     let (order, orders) = mpsc::channel(4);
     let (report, reports) = mpsc::channel(REPORTS);
@@ -73,6 +74,7 @@ fn speak(launched: Launched, cwd: PathBuf, start: &Start<'_>) -> Link {
         handshake: HANDSHAKE,
         inputs,
         answers,
+        interrupted,
         report: report.clone(),
         signals: signals.clone(),
     };
@@ -102,7 +104,8 @@ fn speak(launched: Launched, cwd: PathBuf, start: &Start<'_>) -> Link {
         // The worker's task is gone only if the whole runtime is.
         let _ = report.send(Report::Exited(exit)).await;
     });
-    Link { deliveries: Some(deliveries), answers: Some(answer), end, reports, process }
+    let (deliveries, answers, interrupt) = (Some(deliveries), Some(answer), Some(interrupt));
+    Link { deliveries, answers, interrupt, end, reports, process }
 }
 
 /// Hands on how the agent is to end, and has its turn broken off first.

@@ -14,7 +14,7 @@ use agent_client_protocol::v1::schema::{
 use agent_client_protocol::{Agent, Client, Error, Lines};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use super::leave::{self, Heard, Leave, Question};
 use super::teller::Teller;
 use super::wire::{Waiting, Wire, incoming, outgoing, updates};
 use crate::engine::profile::Permissions;
-use crate::model::TurnEndReason;
+use crate::model::{TurnEndReason, TurnId};
 
 /// How much of an agent's error is told, in bytes.
 const ERROR: usize = 512;
@@ -52,6 +52,8 @@ pub(super) struct Talk {
     pub inputs: mpsc::Receiver<Delivery>,
     /// Answers to what the agent asks.
     pub answers: mpsc::Receiver<Reply>,
+    /// The turn that is to be broken off.
+    pub interrupted: watch::Receiver<Option<TurnId>>,
     pub report: mpsc::Sender<Report>,
     pub signals: Signals,
 }
@@ -86,7 +88,7 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
     R: AsyncRead + Unpin + Send + 'static,
 {
-    let Talk { handle, cwd, permissions, asked, handshake, inputs, answers, report, signals } = talk;
+    let Talk { handle, cwd, permissions, asked, handshake, inputs, answers, interrupted, report, signals } = talk;
     let wire = Arc::new(Wire::default());
     let (updates, heard) = updates();
     let lines = Lines::new(
@@ -120,7 +122,7 @@ where
         return Ended { broken, ..Ended::default() };
     };
     let mut conversation =
-        Conversation { agent, wire, heard, signals, leave, teller: Teller::new(report), doing: None };
+        Conversation { agent, wire, heard, interrupted, signals, leave, teller: Teller::new(report), doing: None };
     let why = match conversation.greet(cwd, Instant::now() + handshake).await {
         Ok(session) => conversation.turns(session, inputs).await,
         Err(why) => why,
@@ -140,6 +142,7 @@ struct Conversation {
     agent: ConnectionTo<Agent>,
     wire: Arc<Wire>,
     heard: mpsc::Receiver<Waiting>,
+    interrupted: watch::Receiver<Option<TurnId>>,
     signals: Signals,
     leave: Leave,
     teller: Teller,
@@ -220,7 +223,7 @@ impl Conversation {
     }
 
     async fn turn(&mut self, session: &SessionId, input: Delivery) -> Result<(), Why> {
-        self.teller.begin(input.turn_id).await?;
+        self.teller.begin(input.turn_id.clone()).await?;
         let prompt = vec![ContentBlock::Text(TextContent::new(input.content))];
         let answer = self.agent.send_request(PromptRequest::new(session.clone(), prompt)).block_task();
         let mut answer = pin!(answer);
@@ -229,7 +232,7 @@ impl Conversation {
         let answer = loop {
             tokio::select! {
                 biased;
-                () = stopping.cancelled(), if !broken_off => {
+                () = unwanted(&stopping, &mut self.interrupted, &input.turn_id), if !broken_off => {
                     broken_off = true;
                     // A connection that is gone tells so by its answer.
                     let _ = self.agent.send_notification(CancelNotification::new(session.clone()));
@@ -312,6 +315,15 @@ fn reason(stop: StopReason) -> TurnEndReason {
         StopReason::Cancelled => TurnEndReason::Cancelled,
         // A reason that a later version of the library knows ends the turn all the same.
         StopReason::EndTurn | _ => TurnEndReason::EndTurn,
+    }
+}
+
+/// Waits until a turn is to be broken off: by itself, or with its worker.
+async fn unwanted(stopping: &CancellationToken, interrupted: &mut watch::Receiver<Option<TurnId>>, turn_id: &TurnId) {
+    let is_meant = |turn: &Option<TurnId>| turn.as_ref() == Some(turn_id);
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        Ok(_) = interrupted.wait_for(is_meant) => {}
     }
 }
 

@@ -21,6 +21,8 @@ use crate::model::{
 const COALESCE: Duration = Duration::from_millis(20);
 /// How much of a piece is told at once without waiting.
 const COALESCE_BYTES: usize = 4 * 1024;
+/// How long nothing more is told of an agent that goes on.
+const ALIVE: Duration = Duration::from_secs(1);
 /// How many uses of tools are known at once in a turn; of older ones, more is told under the last title alone.
 const MAX_TOOLS: usize = 256;
 /// What the use of a tool counts beside what is said.
@@ -47,6 +49,8 @@ pub(super) struct Teller {
     last: Option<&'static str>,
     /// That it was refused something was told in this turn.
     refusal_told: bool,
+    /// When it was told last that it goes on.
+    alive_at: Option<Instant>,
 }
 
 impl Teller {
@@ -65,6 +69,7 @@ impl Teller {
             updates: 0,
             last: None,
             refusal_told: false,
+            alive_at: None,
         }
     }
 
@@ -120,7 +125,17 @@ impl Teller {
             News::Tool { call_id, title, status } => self.tool(call_id, title, status).await?,
             News::Other => {}
         }
-        Ok(())
+        self.alive().await
+    }
+
+    /// Tells that it goes on, now and then: also where nothing else is told.
+    async fn alive(&mut self) -> Result<(), Why> {
+        let now = Instant::now();
+        if self.alive_at.is_some_and(|last| now < last + ALIVE) {
+            return Ok(());
+        }
+        self.alive_at = Some(now);
+        self.send(Report::Alive).await
     }
 
     /// Says something of our own in the turn.
@@ -288,8 +303,11 @@ mod tests {
         let counting = async {
             let mut done = 0;
             while let Some(report) = reports.recv().await {
-                let Report::Told(Fact::Tool(call)) = report else { panic!("{report:?}") };
-                done += usize::from(call.status == ToolStatus::Completed);
+                match report {
+                    Report::Told(Fact::Tool(call)) => done += usize::from(call.status == ToolStatus::Completed),
+                    Report::Alive => {}
+                    other => panic!("{other:?}"),
+                }
             }
             done
         };

@@ -40,6 +40,7 @@ fn with(permissions: Permissions) -> Bed {
         handshake: HANDSHAKE,
         inputs: deliveries,
         answers,
+        interrupted: watch::channel(None).1,
         report,
         signals: signals.clone(),
     };
