@@ -13,14 +13,14 @@ use crate::support::{
 };
 
 /// A profile of the agent of these tests; none where this machine has no python3.
-fn profile(arguments: &[&str]) -> Option<Profile> {
+pub(crate) fn profile(arguments: &[&str]) -> Option<Profile> {
     let program = agent("acp.py");
     let command = [&["python3", &program], arguments].concat();
     program_is_here("python3").then(|| Profile::acp(command))
 }
 
 /// The end of a turn that a frame tells.
-fn turn_end(frame: &Frame) -> Option<&str> {
+pub(crate) fn turn_end(frame: &Frame) -> Option<&str> {
     match frame.payload() {
         Payload::TurnEnded(ended) => Some(&ended.reason),
         _ => None,
@@ -35,7 +35,7 @@ async fn ask(worker: &Worker, prompt: &str) -> Vec<Frame> {
 }
 
 /// What the agent said in items.
-fn answers(frames: &[Frame]) -> Vec<&str> {
+pub(crate) fn answers(frames: &[Frame]) -> Vec<&str> {
     let items = frames.iter().filter_map(Frame::item);
     items.filter(|item| item.role() == TranscriptRole::Assistant).map(|item| item.content.as_str()).collect()
 }
