@@ -110,3 +110,23 @@ async fn a_restart_settles_what_is_open_and_repeats_what_was_answered_also_of_wh
     let other = again.answer(&context(Some("answer"), 2), &worker, 1, "reject_once").await.unwrap_err();
     assert_eq!(other.reason(), Reason::RequestIdReused);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_full_store_no_answer_counts_and_a_stop_leaves_nobody_waiting() {
+    let Some(profile) = asking() else { return };
+    let steady = Unsteadiness { seed: 3, delay: Duration::from_millis(1), failure: 0.0 };
+    let (stage, store) = Stage::unsteady(profile, steady).await;
+    let worker = stage.spawn().await;
+    stage.send(&worker, "ask").await.unwrap();
+    stage.asked(&worker, 1).await;
+    store.memory().leave_room(Some(0));
+    for _ in 0..3 {
+        assert_eq!(stage.refused(&worker, 1, "allow_once").await, Reason::StoreFull);
+    }
+    assert_eq!(stage.engine.list_approvals(&worker.worker_id).unwrap().len(), 1, "it is still open");
+    within(stage.stop(&worker, TerminalIntent::Stop, StopMode::Graceful)).await;
+    assert_eq!(stage.refused(&worker, 1, "allow_once").await, Reason::ApprovalSettled);
+    let told = to_the_end(stage.observe(&worker, ObserveFrom::Beginning), 0).await;
+    let settled: Vec<_> = told.iter().filter(|(_, payload)| payload.starts_with("ApprovalSettled")).collect();
+    assert!(matches!(&settled[..], [(_, it)] if it.contains("option_id: None, caller: None")), "{settled:?}");
+}
