@@ -52,7 +52,7 @@ async fn a_question_waits_for_its_answer_which_counts_once() {
         assert_eq!((asked.approval_id.as_str(), asked.title.as_str()), ("approval-1", "Write file 1"));
         let options: Vec<_> = asked.options.iter().map(|it| [&*it.option_id, &*it.label, &*it.kind]).collect();
         assert_eq!(options, [["allow_once"; 3], ["reject_once"; 3]]);
-        assert_eq!(worker.approvals().await, [asked.clone()]);
+        assert_eq!(worker.approvals().await, std::slice::from_ref(&asked));
         assert_eq!(worker.get().await.activity(), WorkerActivity::Waiting);
         let waits = |frame: &Frame| matches!(frame.payload(), Payload::ActivityChanged(now) if now.activity() == WorkerActivity::Waiting);
         stream.first("the worker to wait", waits).await;
@@ -87,8 +87,8 @@ async fn a_question_waits_for_its_answer_which_counts_once() {
         // The first answer again; and any other comes too late.
         assert_eq!(worker.try_answer(answer.clone()).await.unwrap(), given);
         answer.decision = "reject_once".to_owned();
-        let reused = worker.try_answer(answer).await.unwrap_err();
-        assert_eq!(refusal(&reused).is(), (Code::AlreadyExists, "REQUEST_ID_REUSED"));
+        let another = worker.try_answer(answer).await.unwrap_err();
+        assert_eq!(refusal(&another).is(), (Code::AlreadyExists, "REQUEST_ID_REUSED"));
         is_settled(&worker, "approval-1").await;
         assert_eq!(worker.get().await.activity(), WorkerActivity::Idle);
 
