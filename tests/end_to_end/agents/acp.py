@@ -65,6 +65,15 @@ def think():
     return "end_turn"
 
 
+def hold(path):
+    """Says half an answer, and the other half once somebody has written to a pipe."""
+    say("first half, ")
+    with open(path) as pipe:
+        pipe.read()
+    say("second half")
+    return "end_turn"
+
+
 def large():
     for _ in range(5):
         say("é" * 32 * 1024)
@@ -137,6 +146,9 @@ def main():
             if words == "twice":
                 for _ in range(2):
                     send({"id": id, "result": {"stopReason": "end_turn"}})
+                continue
+            if words.startswith("hold "):
+                send({"id": id, "result": {"stopReason": hold(words[5:])}})
                 continue
             act = PROMPTS.get(words, lambda: say("heard: " + words) or "end_turn")
             send({"id": id, "result": {"stopReason": act()}})

@@ -1,0 +1,259 @@
+//! What is known of a worker, as five findings: reachable, alive, working, progressing, ended.
+//!
+//! Each has an answer, since when it holds, and what it rests on. Nothing here asks anybody: all that was heard goes in,
+//! and where nothing was heard the answer is that it is not known.
+
+use std::time::{Duration, SystemTime};
+
+use prost_types::Timestamp;
+
+use crate::cli::frame::{activity_word, state_word, termination};
+use crate::proto::v1::observation_frame::Payload;
+use crate::proto::v1::{
+    Approval, Diagnostic, InProgress, ObservationFrame, OutputChannel, Runtime, RuntimeKind, RuntimeStatus, ToolCall,
+    Worker, WorkerActivity, WorkerState,
+};
+
+/// All that was heard of a worker.
+pub(super) struct Situation {
+    /// None: its host cannot be reached, and the control plane has not heard of it.
+    pub(super) worker: Option<Worker>,
+    pub(super) runtime: Runtime,
+    /// What it waits to be allowed.
+    pub(super) approvals: Vec<Approval>,
+    /// Its last events, the latest last.
+    pub(super) recent: Vec<ObservationFrame>,
+    /// What it is saying and has not finished.
+    pub(super) saying: Option<InProgress>,
+    /// Now, by the host's clock where that is known.
+    pub(super) now: SystemTime,
+}
+
+/// How a question is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yes,
+    No,
+    /// It stands still until somebody answers it.
+    Waits,
+    NotKnown,
+}
+
+impl Answer {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Waits => "waits",
+            Self::NotKnown => "not known",
+        }
+    }
+}
+
+/// One answer with what it rests on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) name: &'static str,
+    pub(super) answer: Answer,
+    /// When this came to be, or was last heard. None: not known.
+    pub(super) since: Option<SystemTime>,
+    /// In words, some of which may be the worker's.
+    pub(super) evidence: String,
+}
+
+/// What a program is told by the exit code, and a person in words.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) code: u8,
+    pub(super) words: &'static str,
+}
+
+impl Situation {
+    /// The five, in the order in which one asks them.
+    pub(super) fn findings(&self) -> [Finding; 5] {
+        let heard = self.worker.as_ref();
+        let of = |name, find: fn(&Self, &Worker) -> Found| {
+            let unheard = (Answer::NotKnown, None, "the control plane has not heard of this worker".to_owned());
+            let (answer, since, evidence) = heard.map_or(unheard, |worker| find(self, worker));
+            Finding { name, answer, since, evidence }
+        };
+        let (answer, since, evidence) = self.reachable();
+        [
+            Finding { name: "reachable", answer, since, evidence },
+            of("alive", Self::alive),
+            of("working", Self::working),
+            of("progressing", Self::progressing),
+            of("ended", Self::ended),
+        ]
+    }
+
+    /// The sum of it.
+    pub(super) fn verdict(&self) -> Verdict {
+        let (code, words) = match &self.worker {
+            Some(worker) if worker.state() == WorkerState::Failed => (4, "it has failed"),
+            Some(worker) if has(worker, END_NOT_STORED).is_some() => (4, "its program is gone"),
+            Some(worker) if worker.termination.is_some() => (0, "it has ended as it was asked to"),
+            Some(worker) if has(worker, QUARANTINED).is_some() => (5, "its records cannot be read"),
+            Some(worker) if self.is_reached(worker) => match worker.activity() {
+                WorkerActivity::Waiting => (3, "it waits for an answer"),
+                _ if has(worker, STALLED).is_some() => (3, "it has stalled"),
+                _ => (0, "nothing is amiss"),
+            },
+            _ => (5, "its host cannot be reached: how it is now is not known"),
+        };
+        Verdict { code, words }
+    }
+
+    fn is_reached(&self, worker: &Worker) -> bool {
+        !worker.stale && self.runtime_answers()
+    }
+
+    fn runtime_answers(&self) -> bool {
+        matches!(self.runtime.status(), RuntimeStatus::Running | RuntimeStatus::Stopped)
+    }
+
+    fn reachable(&self) -> Found {
+        if self.runtime.kind() == RuntimeKind::Embedded {
+            return (Answer::Yes, Some(self.now), "its runtime is in the control plane, which answered".to_owned());
+        }
+        let seen = self.runtime.seen_age.and_then(|age| Duration::try_from(age).ok());
+        let seen = seen.and_then(|age| self.now.checked_sub(age));
+        if self.worker.as_ref().map_or(self.runtime_answers(), |worker| self.is_reached(worker)) {
+            return (Answer::Yes, seen, "its host answers".to_owned());
+        }
+        let heard = if seen.is_some() { "its host was last heard of then" } else { "its host was never heard of" };
+        let why = self.runtime.diagnostics.first().map(|why| format!(": {}", why.message)).unwrap_or_default();
+        (Answer::No, seen, format!("{heard}{why}"))
+    }
+
+    fn alive(&self, worker: &Worker) -> Found {
+        let (state, run) = (state_word(worker.state()), worker.run_generation);
+        if let Some(end) = &worker.termination {
+            return (Answer::No, time(end.ended_at), state);
+        }
+        if let Some(gone) = has(worker, END_NOT_STORED) {
+            return (Answer::No, None, gone.message.clone());
+        }
+        if let Some(unread) = has(worker, QUARANTINED) {
+            return (Answer::NotKnown, None, unread.message.clone());
+        }
+        if !self.is_reached(worker) {
+            return (
+                Answer::NotKnown,
+                self.last_seen(worker),
+                format!("it was {state} (run {run}) when last heard of"),
+            );
+        }
+        let changed = self.latest(|payload| matches!(payload, Payload::StateChanged(_)).then_some(()));
+        // A first run began as the worker did.
+        let created = || (run <= 1).then(|| time(worker.created_at)).flatten();
+        (Answer::Yes, changed.and_then(|(at, ())| at).or_else(created), format!("{state}, run {run}"))
+    }
+
+    fn working(&self, worker: &Worker) -> Found {
+        if let Some(gone) = self.past(worker) {
+            return gone;
+        }
+        match worker.activity() {
+            WorkerActivity::Idle => {
+                let ended = self.latest(|payload| matches!(payload, Payload::TurnEnded(_)).then_some(()));
+                (Answer::No, ended.and_then(|(at, ())| at), "idle: it waits for input".to_owned())
+            }
+            WorkerActivity::Waiting => self.approvals.first().map_or_else(
+                || (Answer::Waits, None, "for an answer".to_owned()),
+                |it| (Answer::Waits, time(it.requested_at), format!("for leave ({}): {}", it.approval_id, it.title)),
+            ),
+            WorkerActivity::Busy => self.busy(),
+            WorkerActivity::Unspecified if worker.state() == WorkerState::Starting => {
+                (Answer::No, time(worker.created_at), "it is not up yet".to_owned())
+            }
+            WorkerActivity::Unspecified => (Answer::NotKnown, None, "its host does not say".to_owned()),
+        }
+    }
+
+    /// What it is at, as precisely as its last events say.
+    fn busy(&self) -> Found {
+        let (mut since, mut what) = (None, "in a turn that began before its last events".to_owned());
+        for frame in &self.recent {
+            match &frame.payload {
+                Some(Payload::TurnStarted(turn)) => (since, what) = (time(frame.observed_at), turn.turn_id.clone()),
+                Some(Payload::ToolCall(ToolCall { title, status, .. })) => {
+                    (since, what) = (time(frame.observed_at), format!("tool: {title} ({status})"));
+                }
+                _ => {}
+            }
+        }
+        let doing = match self.saying.as_ref().map(InProgress::channel) {
+            Some(OutputChannel::Thought) => ", thinking",
+            Some(_) => ", answering",
+            None => "",
+        };
+        (Answer::Yes, since, what + doing)
+    }
+
+    fn progressing(&self, worker: &Worker) -> Found {
+        if let Some(gone) = self.past(worker) {
+            return gone;
+        }
+        let last = time(worker.last_progress_at);
+        if let Some(stalled) = has(worker, STALLED) {
+            return (Answer::No, last, stalled.message.clone());
+        }
+        match (worker.activity(), last) {
+            (WorkerActivity::Waiting, _) => (Answer::Waits, last, "it goes on when it is answered".to_owned()),
+            (WorkerActivity::Busy, Some(_)) => (Answer::Yes, last, "its last sign of life".to_owned()),
+            (WorkerActivity::Idle, Some(_)) => (Answer::No, last, "it has nothing to do".to_owned()),
+            (_, None) => (Answer::NotKnown, None, "no sign of it since its runtime started".to_owned()),
+            (_, Some(_)) => (Answer::NotKnown, last, "its last sign of life".to_owned()),
+        }
+    }
+
+    fn ended(&self, worker: &Worker) -> Found {
+        if let Some(end) = &worker.termination {
+            let how = termination(end);
+            let evidence = format!("{how} (run {}, event {})", end.run_generation, end.last_sequence);
+            return (Answer::Yes, time(end.ended_at), evidence);
+        }
+        if self.is_reached(worker) {
+            return (Answer::No, None, String::new());
+        }
+        (Answer::NotKnown, self.last_seen(worker), "it had not when last heard of".to_owned())
+    }
+
+    /// What is to be said of a worker that does nothing any more, or of which that is not known.
+    fn past(&self, worker: &Worker) -> Option<Found> {
+        if let Some(end) = &worker.termination {
+            return Some((Answer::No, time(end.ended_at), "it has ended".to_owned()));
+        }
+        let activity = activity_word(worker.activity());
+        (!self.is_reached(worker)).then(|| {
+            (Answer::NotKnown, self.last_seen(worker), format!("its activity was {activity} when last heard of"))
+        })
+    }
+
+    fn last_seen(&self, worker: &Worker) -> Option<SystemTime> {
+        let age = worker.seen_age.and_then(|age| Duration::try_from(age).ok());
+        age.and_then(|age| self.now.checked_sub(age)).or_else(|| time(worker.last_seen_at))
+    }
+
+    /// The latest event that is `wanted`, and when it happened.
+    fn latest<T>(&self, wanted: impl Fn(&Payload) -> Option<T>) -> Option<(Option<SystemTime>, T)> {
+        let of = |frame: &ObservationFrame| Some((time(frame.observed_at), wanted(frame.payload.as_ref()?)?));
+        self.recent.iter().rev().find_map(of)
+    }
+}
+
+/// An answer, since when, and why.
+type Found = (Answer, Option<SystemTime>, String);
+
+const STALLED: &str = "stalled";
+const QUARANTINED: &str = "worker_quarantined";
+const END_NOT_STORED: &str = "worker_end_not_stored";
+
+fn has<'a>(worker: &'a Worker, code: &str) -> Option<&'a Diagnostic> {
+    worker.diagnostics.iter().find(|diagnostic| diagnostic.code == code)
+}
+
+pub(super) fn time(stamp: Option<Timestamp>) -> Option<SystemTime> {
+    stamp.and_then(|stamp| SystemTime::try_from(stamp).ok())
+}
