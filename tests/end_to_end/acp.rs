@@ -18,7 +18,7 @@ fn profile(arguments: &[&str]) -> Option<Profile> {
 }
 
 /// The end of a turn that a frame tells.
-fn turn_end(frame: &Frame) -> Option<&str> {
+pub(crate) fn turn_end(frame: &Frame) -> Option<&str> {
     match frame.payload() {
         Payload::TurnEnded(ended) => Some(&ended.reason),
         _ => None,
@@ -26,20 +26,20 @@ fn turn_end(frame: &Frame) -> Option<&str> {
 }
 
 /// All that is told from one prompt to the end of its turn.
-async fn ask(worker: &Worker, prompt: &str) -> Vec<Frame> {
+pub(crate) async fn ask(worker: &Worker, prompt: &str) -> Vec<Frame> {
     let mut stream = worker.observe_now().await;
     worker.send(prompt).await;
     stream.up_to("the end of the turn", |frame| turn_end(frame).is_some()).await
 }
 
 /// What the agent said in items.
-fn answers(frames: &[Frame]) -> Vec<&str> {
+pub(crate) fn answers(frames: &[Frame]) -> Vec<&str> {
     let items = frames.iter().filter_map(Frame::item);
     items.filter(|item| item.role() == TranscriptRole::Assistant).map(|item| item.content.as_str()).collect()
 }
 
 /// What was told of one voice in pieces.
-fn pieces(frames: &[Frame], voice: OutputChannel) -> String {
+pub(crate) fn pieces(frames: &[Frame], voice: OutputChannel) -> String {
     let mut told = String::new();
     for frame in frames {
         if let Payload::OutputDelta(delta) = frame.payload()

@@ -22,6 +22,7 @@ mod doctor;
 mod drain;
 mod durability;
 mod explain;
+mod foreign_agents;
 mod hostile_hosts;
 mod hosts;
 mod lifecycle;
