@@ -1,5 +1,5 @@
 //! Agents that this project did not write, unchanged: the example of the protocol's own SDK for JavaScript, which plays a turn
-//! with two tools, and OpenCode, an agent that people use, with a model that these tests play (`agents/model.py`).
+//! with two tools, and `OpenCode`, an agent that people use, with a model that these tests play (`agents/model.py`).
 //!
 //! `WORKPLANE_FOREIGN_AGENTS` says where they are: `.ci/tool agents` installs them there. Without it these tests are left out.
 
@@ -34,7 +34,7 @@ fn example() -> Option<Profile> {
     Some(Profile::acp(["node", program.to_str().unwrap()]))
 }
 
-/// OpenCode, and what it needs while it runs.
+/// `OpenCode`, and what it needs while it runs.
 struct OpenCode {
     profile: Profile,
     /// Its settings and sessions.
@@ -42,7 +42,7 @@ struct OpenCode {
     _model: Child,
 }
 
-/// OpenCode with a model of ours, which asks for leave before it runs a command.
+/// `OpenCode` with a model of ours, which asks for leave before it runs a command.
 async fn opencode() -> Option<OpenCode> {
     let places = installed()?.read_dir().unwrap().map(|entry| entry.unwrap().path());
     let program = places.map(|place| place.join("bin/opencode")).find(|program| program.is_file()).unwrap();

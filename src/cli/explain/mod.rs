@@ -44,7 +44,8 @@ impl Explain {
         if self.client.json() {
             print_json(&as_json(&situation, &verdict, note.as_deref())?)?;
         } else {
-            print(&worker_id, &situation, note.as_deref())?;
+            line(&format!("{}/{}: {}", plain(&runtime_id), plain(&worker_id), verdict.words))?;
+            print(&situation, note.as_deref())?;
         }
         match verdict {
             Verdict { code: 0, .. } => Ok(()),
@@ -86,8 +87,8 @@ async fn approvals(client: &Client, worker: &Worker) -> Vec<Approval> {
     answer.map(|answer| answer.into_inner().approvals).unwrap_or_default()
 }
 
-fn print(worker_id: &str, situation: &Situation, note: Option<&str>) -> Result<(), Failure> {
-    let mut table = Table::new(&["WORKER", &plain(worker_id), "AGE", "EVIDENCE"]);
+fn print(situation: &Situation, note: Option<&str>) -> Result<(), Failure> {
+    let mut table = Table::new(&["QUESTION", "ANSWER", "AGE", "EVIDENCE"]);
     for Finding { name, answer, since, evidence } in situation.findings() {
         let age = age(since, situation.now);
         table.row([name, answer.word(), &age, &short(&evidence, LONGEST_EVIDENCE)]);
