@@ -90,7 +90,10 @@ fn kill_the_program_of(worker: &Worker) {
         std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     let its: Vec<i32> = pids.filter(is_its).collect();
     assert!(!its.is_empty(), "{} has no program", worker.worker_id);
-    its.into_iter().for_each(|pid| drop(kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL)));
+    for pid in its {
+        // One that ended with another is gone.
+        _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
