@@ -85,6 +85,8 @@ pub enum ClientCommand {
     Spawn(spawn::Spawn),
     /// Gives a worker an input
     Send(input::Send),
+    /// Breaks off what an agent is at; it goes on with its next input
+    Interrupt(input::Interrupt),
     /// Stops a worker
     Stop(input::Stop),
     /// Cancels a worker: its work is not wanted any more
@@ -130,6 +132,7 @@ impl ClientCommand {
             Self::Bundles(command) => command.run().await,
             Self::Spawn(command) => command.run().await,
             Self::Send(command) => command.run().await,
+            Self::Interrupt(command) => command.run().await,
             Self::Stop(command) => command.run().await,
             Self::Cancel(command) => command.run().await,
             Self::Transcript(command) => command.run().await,

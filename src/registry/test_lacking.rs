@@ -91,6 +91,8 @@ async fn calls_that_a_runtime_lacks_are_unsupported_each_by_its_own_code() {
         let ended = registry.stop_worker(&ctx(), &rid("a"), stop).await.unwrap();
         assert_eq!(codes(ended), [code, "runtime_capability_unsupported"]);
     }
+    let interrupted = registry.interrupt_worker(&ctx(), &rid("a"), &wid("w-1")).await.unwrap();
+    assert_eq!(codes(interrupted), ["worker_interrupt_pending", "runtime_capability_unsupported"]);
     let delete = DeleteWorker { worker_id: wid("w-1"), force: false };
     let deleted = registry.delete_worker(&ctx(), &rid("a"), delete).await.unwrap();
     assert_eq!(codes(deleted), ["worker_delete_pending", "runtime_capability_unsupported"]);

@@ -5,10 +5,12 @@ use prost::Message as _;
 use workplane::proto::v1::observation_frame::Payload;
 use workplane::proto::v1::{
     InputDelivery, OperationState, OutputChannel, StopMode, TerminationReason, TranscriptItem, TranscriptRole,
-    WorkerState,
+    WorkerActivity, WorkerState,
 };
 
-use crate::support::{EMBEDDED, Frame, Host, Memory, Plane, Profile, Worker, agent, program_is_here, until};
+use crate::support::{
+    EMBEDDED, Frame, Host, Memory, Plane, Profile, Worker, agent, both, codes, program_is_here, until,
+};
 
 /// A profile of the agent of these tests; none where this machine has no python3.
 fn profile(arguments: &[&str]) -> Option<Profile> {
@@ -68,6 +70,34 @@ async fn a_prompt_is_a_turn_whose_answer_comes_in_pieces_and_then_as_an_item() {
         let Payload::TurnEnded(ended) = frames.last().unwrap().payload() else { panic!("the end of a turn") };
         assert!(!item.turn_id.is_empty() && item.turn_id == ended.turn_id, "{item:?}");
         assert_eq!(ask(&worker, "refuse").await.last().and_then(turn_end), Some("refusal"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_busy_with_its_turn_and_tells_with_what() {
+    let Some(agent) = profile(&[]) else { return };
+    let (_plane, _host, workers) = both(agent).await;
+    for worker in workers {
+        assert_eq!(worker.get().await.activity(), WorkerActivity::Idle);
+        let mut stream = worker.observe_now().await;
+        worker.send("on").await;
+        let words = |frame: &Frame| match frame.payload() {
+            Payload::ActivityChanged(change) => format!("{:?} {}", change.activity(), change.detail),
+            _ => String::new(),
+        };
+        stream.first("it to be busy", |frame| words(frame) == "Busy working").await;
+        stream.first("it to be idle", |frame| words(frame) == "Idle ").await;
+        worker.send("wait").await;
+        let busy = stream.first("it to be busy again", |frame| words(frame) == "Busy working").await;
+        let answering = stream.first("its answer", |frame| words(frame) == "Busy answering").await;
+        assert!(busy.sequence <= answering.sequence && !answering.cursor.is_empty(), "{answering:?}");
+        let now = worker.get().await;
+        assert_eq!((now.activity(), now.activity_detail.as_str()), (WorkerActivity::Busy, "answering"));
+        let Payload::ActivityChanged(change) = answering.payload() else { unreachable!() };
+        assert_eq!(now.activity_since, change.since);
+        worker.stop(StopMode::Graceful).await;
+        let ended = worker.get().await;
+        assert_eq!((ended.activity(), ended.activity_detail.as_str()), (WorkerActivity::Unspecified, ""));
     }
 }
 
@@ -174,6 +204,55 @@ async fn a_stop_breaks_the_turn_off_and_the_agent_ends_by_itself() {
     assert_eq!(frames.iter().filter_map(turn_end).collect::<Vec<_>>(), ["cancelled", "NOT_DELIVERED"]);
     let end = frames.last().and_then(|frame| frame.termination()).unwrap();
     assert_eq!((end.reason(), end.exit_code), (TerminationReason::Stopped, Some(0)), "{end:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interruption_ends_the_turn_and_keeps_the_worker() {
+    let Some(agent) = profile(&[]) else { return };
+    let (_plane, _host, workers) = both(agent).await;
+    for worker in workers {
+        let none = worker.try_interrupt("none").await.unwrap();
+        assert_eq!(
+            (none.state(), none.event_id, codes(&none.diagnostics)),
+            (OperationState::Accepted, None, vec!["worker_not_in_turn"])
+        );
+        let waiting = |frame: &Frame| matches!(frame.payload(), Payload::OutputDelta(delta) if delta.text == "waiting");
+        let mut stream = worker.observe_now().await;
+        worker.send("wait").await;
+        stream.first("the agent to wait", waiting).await;
+        let done = worker.try_interrupt("once").await.unwrap();
+        let ended = stream.first("the end of the turn", |frame| turn_end(frame).is_some()).await;
+        assert_eq!(turn_end(&ended), Some("cancelled"));
+        assert_eq!(
+            (done.state(), done.event_id, codes(&done.diagnostics)),
+            (OperationState::Accepted, Some(ended.sequence), vec![])
+        );
+        assert_eq!(worker.try_interrupt("once").await.unwrap(), done, "it is the first answer");
+        // An input may say so by itself.
+        worker.send("wait").await;
+        stream.first("the agent to wait again", waiting).await;
+        let mut request = worker.input("now");
+        request.set_delivery(InputDelivery::Interrupt);
+        assert_eq!(worker.try_send(request).await.unwrap().state(), OperationState::Accepted);
+        let mut told = stream.up_to("the end of the turn", |frame| turn_end(frame).is_some()).await;
+        told.extend(stream.up_to("the end of the next", |frame| turn_end(frame).is_some()).await);
+        assert_eq!(told.iter().filter_map(turn_end).collect::<Vec<_>>(), ["cancelled", "end_turn"]);
+        assert_eq!(answers(&told), ["waiting", "heard: now"]);
+        worker.stop(StopMode::Graceful).await;
+        let late = worker.try_interrupt("late").await.unwrap();
+        assert_eq!(late.state(), OperationState::Rejected);
+        assert!(codes(&late.diagnostics).contains(&"worker_not_running"), "{late:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_turns_cannot_be_interrupted_wherever_it_runs() {
+    let (_plane, _host, workers) = both(Profile::text(["cat"])).await;
+    for worker in workers {
+        let refused = worker.try_interrupt("").await.unwrap();
+        assert_eq!(refused.state(), OperationState::Unsupported);
+        assert_eq!(codes(&refused.diagnostics), ["worker_interrupt_pending", "runtime_capability_unsupported"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,11 +119,6 @@ async fn methods_that_are_to_come_say_so() {
     );
     not_yet!(runtimes, watch_runtimes, v1::WatchRuntimesRequest::default());
     let (r, w) = (|| runtime_id.clone(), || worker_id.clone());
-    not_yet!(
-        workers,
-        interrupt_worker,
-        v1::InterruptWorkerRequest { runtime_id: r(), worker_id: w(), ..Default::default() }
-    );
     not_yet!(workers, list_approvals, v1::ListApprovalsRequest { runtime_id: r(), worker_id: w() });
     not_yet!(
         workers,

@@ -10,8 +10,7 @@ use prost_types::Timestamp;
 use crate::cli::frame::{activity_word, state_word, termination};
 use crate::proto::v1::observation_frame::Payload;
 use crate::proto::v1::{
-    Approval, Diagnostic, InProgress, ObservationFrame, OutputChannel, Runtime, RuntimeKind, RuntimeStatus, ToolCall,
-    Worker, WorkerActivity, WorkerState,
+    Approval, Diagnostic, ObservationFrame, Runtime, RuntimeKind, RuntimeStatus, Worker, WorkerActivity, WorkerState,
 };
 
 /// All that was heard of a worker.
@@ -23,8 +22,6 @@ pub(super) struct Situation {
     pub(super) approvals: Vec<Approval>,
     /// Its last events, the latest last.
     pub(super) recent: Vec<ObservationFrame>,
-    /// What it is saying and has not finished.
-    pub(super) saying: Option<InProgress>,
     /// Now, by the host's clock where that is known.
     pub(super) now: SystemTime,
 }
@@ -144,10 +141,10 @@ impl Situation {
                 format!("it was {state} (run {run}) when last heard of"),
             );
         }
-        let changed = self.latest(|payload| matches!(payload, Payload::StateChanged(_)).then_some(()));
+        let changed = self.latest(|payload| matches!(payload, Payload::StateChanged(_)));
         // A first run began as the worker did.
         let created = || (run <= 1).then(|| time(worker.created_at)).flatten();
-        (Answer::Yes, changed.and_then(|(at, ())| at).or_else(created), format!("{state}, run {run}"))
+        (Answer::Yes, changed.or_else(created), format!("{state}, run {run}"))
     }
 
     fn working(&self, worker: &Worker) -> Found {
@@ -156,14 +153,15 @@ impl Situation {
         }
         match worker.activity() {
             WorkerActivity::Idle => {
-                let ended = self.latest(|payload| matches!(payload, Payload::TurnEnded(_)).then_some(()));
-                (Answer::No, ended.and_then(|(at, ())| at), "idle: it waits for input".to_owned())
+                let ended = || self.latest(|payload| matches!(payload, Payload::TurnEnded(_)));
+                let since = time(worker.activity_since).or_else(ended);
+                (Answer::No, since, "idle: it waits for input".to_owned())
             }
             WorkerActivity::Waiting => self.approvals.first().map_or_else(
                 || (Answer::Waits, None, "for an answer".to_owned()),
                 |it| (Answer::Waits, time(it.requested_at), format!("for leave ({}): {}", it.approval_id, it.title)),
             ),
-            WorkerActivity::Busy => self.busy(),
+            WorkerActivity::Busy => self.busy(worker),
             WorkerActivity::Unspecified if worker.state() == WorkerState::Starting => {
                 (Answer::No, time(worker.created_at), "it is not up yet".to_owned())
             }
@@ -171,24 +169,18 @@ impl Situation {
         }
     }
 
-    /// What it is at, as precisely as its last events say.
-    fn busy(&self) -> Found {
-        let (mut since, mut what) = (None, "in a turn that began before its last events".to_owned());
+    /// What it is at; where its host does not say, as precisely as its last events do.
+    fn busy(&self, worker: &Worker) -> Found {
+        let mut turn = None;
         for frame in &self.recent {
-            match &frame.payload {
-                Some(Payload::TurnStarted(turn)) => (since, what) = (time(frame.observed_at), turn.turn_id.clone()),
-                Some(Payload::ToolCall(ToolCall { title, status, .. })) => {
-                    (since, what) = (time(frame.observed_at), format!("tool: {title} ({status})"));
-                }
-                _ => {}
+            if let Some(Payload::TurnStarted(started)) = &frame.payload {
+                turn = Some((time(frame.observed_at), &started.turn_id));
             }
         }
-        let doing = match self.saying.as_ref().map(InProgress::channel) {
-            Some(OutputChannel::Thought) => ", thinking",
-            Some(_) => ", answering",
-            None => "",
-        };
-        (Answer::Yes, since, what + doing)
+        let (since, turn) = turn.map_or((None, "a turn that began before its last events"), |(at, id)| (at, id));
+        let detail = &worker.activity_detail;
+        let evidence = if detail.is_empty() { format!("in {turn}") } else { format!("{detail}, in {turn}") };
+        (Answer::Yes, time(worker.activity_since).or(since), evidence)
     }
 
     fn progressing(&self, worker: &Worker) -> Found {
@@ -236,10 +228,10 @@ impl Situation {
         age.and_then(|age| self.now.checked_sub(age)).or_else(|| time(worker.last_seen_at))
     }
 
-    /// The latest event that is `wanted`, and when it happened.
-    fn latest<T>(&self, wanted: impl Fn(&Payload) -> Option<T>) -> Option<(Option<SystemTime>, T)> {
-        let of = |frame: &ObservationFrame| Some((time(frame.observed_at), wanted(frame.payload.as_ref()?)?));
-        self.recent.iter().rev().find_map(of)
+    /// When the latest event that is `wanted` happened.
+    fn latest(&self, wanted: impl Fn(&Payload) -> bool) -> Option<SystemTime> {
+        let is_wanted = |frame: &&ObservationFrame| frame.payload.as_ref().is_some_and(&wanted);
+        self.recent.iter().rev().find(is_wanted).and_then(|frame| time(frame.observed_at))
     }
 }
 

@@ -71,9 +71,9 @@ async fn look(client: &Client, runtime_id: &str, worker_id: &str) -> Result<(Sit
         Some(_) => (Recent::out_of_reach(), Vec::new()),
         None => (Recent::default(), Vec::new()),
     };
-    let Recent { frames, saying, now, note } = recent;
+    let Recent { frames, now, note } = recent;
     let now = now.unwrap_or_else(SystemTime::now);
-    Ok((Situation { worker, runtime, approvals, recent: frames.into(), saying, now }, note))
+    Ok((Situation { worker, runtime, approvals, recent: frames.into(), now }, note))
 }
 
 /// What it waits to be allowed; a host that cannot say leaves that open.

@@ -13,8 +13,8 @@ use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::proto::v1::observation_frame::Payload;
 use crate::proto::v1::{
-    End, GetTranscriptRequest, InProgress, ItemAppended, ObservationFrame, ObserveStart, ObserveWorkerRequest,
-    TranscriptItem, Worker,
+    End, GetTranscriptRequest, ItemAppended, ObservationFrame, ObserveStart, ObserveWorkerRequest, TranscriptItem,
+    Worker,
 };
 
 /// How many are told.
@@ -30,8 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Recent {
     /// The latest last.
     pub(super) frames: VecDeque<ObservationFrame>,
-    /// What it is saying and has not finished.
-    pub(super) saying: Option<InProgress>,
     /// Now, by the host's clock.
     pub(super) now: Option<SystemTime>,
     /// Why these are not just the last ones.
@@ -85,7 +83,6 @@ impl Recent {
             if let Some(Payload::Snapshot(snapshot)) = &frame.payload {
                 last = snapshot.worker.as_ref().map_or(0, |worker| worker.last_event_id);
                 self.now = time(frame.observed_at);
-                self.saying.clone_from(&snapshot.in_progress);
                 if all && last >= snapshot.first_sequence {
                     continue;
                 }

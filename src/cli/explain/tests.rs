@@ -4,8 +4,8 @@ use super::findings::{Answer, Finding, Situation};
 use super::*;
 use crate::proto::v1::observation_frame::Payload;
 use crate::proto::v1::{
-    Diagnostic, RuntimeKind, RuntimeStatus, StateChanged, Termination, TerminationReason, ToolCall, TurnEnded,
-    TurnStarted, WorkerState,
+    Diagnostic, RuntimeKind, RuntimeStatus, StateChanged, Termination, TerminationReason, TurnEnded, TurnStarted,
+    WorkerState,
 };
 
 const NOW: u64 = 1_000;
@@ -34,8 +34,8 @@ fn situation(activity: WorkerActivity) -> Situation {
         seen_age: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
         ..Runtime::default()
     };
-    let (approvals, recent, saying) = (Vec::new(), Vec::new(), None);
-    Situation { worker: Some(worker), runtime, approvals, recent, saying, now: at(NOW) }
+    let (approvals, recent) = (Vec::new(), Vec::new());
+    Situation { worker: Some(worker), runtime, approvals, recent, now: at(NOW) }
 }
 
 impl Situation {
@@ -92,16 +92,15 @@ fn an_idle_worker_is_alive_and_has_nothing_to_do() {
 #[test]
 fn a_busy_worker_is_told_with_what_it_is_at_and_since_when() {
     let turn = TurnStarted { turn_id: "turn-2".to_owned(), ..TurnStarted::default() };
-    let call = ToolCall { title: "Read it".to_owned(), status: "pending".to_owned(), ..ToolCall::default() };
-    let mut busy = situation(WorkerActivity::Busy).event(910, Payload::TurnStarted(turn));
+    let busy = situation(WorkerActivity::Busy).event(910, Payload::TurnStarted(turn));
     assert_eq!(busy.answers(), [Yes, Yes, Yes, Yes, No]);
-    assert_eq!((busy.found("working").since, busy.found("working").evidence), (Some(at(910)), "turn-2".to_owned()));
-    busy.saying = Some(crate::proto::v1::InProgress { channel: 2, ..Default::default() });
-    assert_eq!(busy.found("working").evidence, "turn-2, thinking");
-    busy.saying = None;
-    let busy = busy.event(930, Payload::ToolCall(call));
+    assert_eq!((busy.found("working").since, busy.found("working").evidence), (Some(at(910)), "in turn-2".to_owned()));
+    let busy = busy.with(|worker| {
+        worker.activity_detail = "tool: Read it".to_owned();
+        worker.activity_since = Some(stamp(930));
+    });
     let working = busy.found("working");
-    assert_eq!((working.since, working.evidence.as_str()), (Some(at(930)), "tool: Read it (pending)"));
+    assert_eq!((working.since, working.evidence.as_str()), (Some(at(930)), "tool: Read it, in turn-2"));
     assert_eq!(busy.verdict().code, 0);
 }
 

@@ -36,6 +36,24 @@ def until_cancelled():
     return "cancelled"
 
 
+def wait():
+    say("waiting")
+    return until_cancelled()
+
+
+def late():
+    """Goes on for a while once it is cancelled, also behind its answer."""
+    reason = wait()
+    say(", and late")
+    return reason
+
+
+def ignore():
+    say("waiting")
+    while True:
+        read()
+
+
 def ask():
     """Asks for leave, and says what it was answered."""
     options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_once", "reject_once")]
@@ -119,7 +137,9 @@ PROMPTS = {
     "ask": ask,
     "large": large,
     "flood": flood,
-    "wait": lambda: say("waiting") or until_cancelled(),
+    "wait": wait,
+    "late": late,
+    "ignore": ignore,
     "refuse": lambda: "refusal",
     "exit": lambda: exit_with(3),
     "garbage": lambda: raw(b"npm WARN something"),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::BytesMut;
 use futures_util::{Sink, Stream, sink, stream};
 use parking_lot::Mutex;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::pipe::Output;
 use super::update::{self, Update};
+use crate::model::Approval;
 
 /// The longest line, in bytes. An update may hold a whole file, or two for a change of one; beyond this, nobody could read it.
 /// Of what is in it, only what is told on is copied.
@@ -30,8 +31,10 @@ const MAX_CALL: usize = 1024 * 1024;
 /// How many updates may wait to be told on, and how much of them in bytes; then nothing more is read. One alone may be larger.
 const UPDATES: usize = 16;
 const UPDATE_BYTES: usize = 1024 * 1024;
-/// How many questions of an agent may wait for their answer; then nothing more is read.
-const MAX_ASKED: usize = 4;
+/// How many questions of an agent may wait to be taken up, or for an answer that is ours alone; then nothing more is read.
+pub(super) const MAX_ASKED: usize = 4;
+/// The longest id of a question that may wait for somebody else, in bytes.
+const MAX_KEPT_ID: usize = 256;
 /// How much is read at once.
 const READ: usize = 64 * 1024;
 
@@ -50,14 +53,16 @@ pub(super) struct Wire {
     asked: Mutex<Vec<Value>>,
     /// Places for questions of the agent.
     places: Semaphore,
+    /// Questions that gave their places back, since somebody else has to answer them first.
+    kept: Mutex<Vec<Value>>,
     fault: Mutex<Option<&'static str>>,
     closed: AtomicBool,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        let (asked, fault) = (Mutex::default(), Mutex::default());
-        Self { asked, places: Semaphore::new(MAX_ASKED), fault, closed: AtomicBool::new(false) }
+        let (asked, kept, fault) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { asked, places: Semaphore::new(MAX_ASKED), kept, fault, closed: AtomicBool::new(false) }
     }
 }
 
@@ -65,6 +70,30 @@ impl Wire {
     /// How the agent broke the protocol, if it did.
     pub(super) fn fault(&self) -> Option<&'static str> {
         *self.fault.lock()
+    }
+
+    /// Lets a question wait for somebody else's answer, so that the agent is read on; whether there is room for it, until its
+    /// answer is written.
+    pub(super) fn keep(&self, id: &impl Serialize) -> bool {
+        let Ok(id) = serde_json::to_value(id) else { return false };
+        let is_short = id.as_str().is_none_or(|text| text.len() <= MAX_KEPT_ID);
+        let mut kept = self.kept.lock();
+        let fits = is_short && kept.len() < Approval::MAX_OPEN;
+        if fits {
+            kept.push(id);
+            self.places.add_permits(1);
+        }
+        fits
+    }
+
+    /// An answer was written to the agent, or can't be.
+    fn answered(&self, id: Option<&RawValue>) {
+        let id: Option<Value> = id.and_then(|id| serde_json::from_str(id.get()).ok());
+        let mut kept = self.kept.lock();
+        match kept.iter().position(|its| Some(its) == id.as_ref()) {
+            Some(at) => _ = kept.swap_remove(at),
+            None => self.places.add_permits(1),
+        }
     }
 
     /// Whether nothing more comes from the agent.
@@ -242,8 +271,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         if asks && let Some(id) = message.id.and_then(|id| serde_json::from_str(id.get()).ok()) {
             self.wire.asked.lock().push(id);
         }
-        let mut bytes = line.into_bytes();
-        bytes.push(b'\n');
+        let bytes = [line.as_bytes(), b"\n"].concat();
         if let Some(stdin) = &mut self.stdin {
             let written = tokio::select! {
                 biased;
@@ -255,7 +283,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             }
         }
         if !asks {
-            self.wire.places.add_permits(1);
+            self.wire.answered(message.id);
         }
     }
 }
