@@ -88,7 +88,7 @@ async fn a_connection_that_is_lost_in_the_midst_of_an_answer_is_made_again_and_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_a_terminal_ctrl_c_asks_for_the_end_of_the_turn_and_a_second_one_leaves() {
+async fn at_a_terminal_ctrl_c_ends_the_turn_and_leaves_where_there_is_none() {
     let Some(agent) = profile() else { return };
     let plane = Plane::new().profile("builtin:coder", agent).start().await;
     let console = Console::of(&plane);
@@ -101,6 +101,8 @@ async fn at_a_terminal_ctrl_c_asks_for_the_end_of_the_turn_and_a_second_one_leav
     talk.shows("  waiting").await;
     talk.types("\x03").await;
     talk.shows("the turn is interrupted").await;
+    talk.shows("the turn has ended: cancelled").await;
+    talk.shows("> ").await;
     talk.types("\x03").await;
     let (shown, _, code) = talk.leave().await;
     assert!(shown.contains("to come back: ") && shown.contains("to stop it: "), "{shown}");

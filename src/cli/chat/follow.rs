@@ -25,6 +25,8 @@ pub(super) enum Heard {
     Frame(Box<ObservationFrame>),
     /// Something about the connection, in words.
     Remark(String),
+    /// It goes on from now: what was not heard cannot be read any more.
+    Behind,
     /// It cannot go on.
     Failed(Failure),
 }
@@ -91,8 +93,7 @@ impl Following {
             if expired(&status) {
                 self.cursor = None;
                 self.start = ObserveStart::Now;
-                let remark = "what was said meanwhile is no longer kept, or is another runtime's; it goes on from now";
-                tell(&heard, Heard::Remark(remark.to_owned())).await;
+                tell(&heard, Heard::Behind).await;
                 continue;
             }
             if !passes(&status) {

@@ -113,7 +113,7 @@ struct Conversation {
     client: Arc<Client>,
     errands: Errands,
     story: Story<Stdout>,
-    /// The first snapshot is of a worker that has lived before.
+    /// The first snapshot is still to come, of a worker that has lived before.
     joins: bool,
     /// Standard input has not ended.
     typing: bool,
@@ -155,9 +155,9 @@ impl Conversation {
         }
     }
 
-    /// Whether a line is taken now.
+    /// Whether a line is taken now. Who joins hears from the snapshot on: what was given before it would not be told of.
     fn listens(&self) -> bool {
-        self.typing && self.is_ready() && self.errands.has_room()
+        self.typing && !self.joins && self.is_ready() && self.errands.has_room()
     }
 
     /// Whether it is known what a line would be for, which a pipe must wait for: a person sees it.
@@ -200,6 +200,7 @@ impl Conversation {
         let frame = match what {
             Heard::Frame(frame) => frame,
             Heard::Remark(words) => return Ok(self.story.screen.note(&words)?),
+            Heard::Behind => return Ok(self.story.falls_behind()?),
             Heard::Failed(failure) => return Err(failure),
         };
         if let Some(Payload::Snapshot(snapshot)) = &frame.payload

@@ -93,6 +93,16 @@ impl<W: Write> Story<W> {
         self.given.remove(request_id);
     }
 
+    /// What was to be heard next cannot be read any more: what became of turns is not known.
+    pub(super) fn falls_behind(&mut self) -> io::Result<()> {
+        for open in [&mut self.given, &mut self.ours, &mut self.begun] {
+            open.clear();
+        }
+        self.items.clear();
+        self.shown.clear();
+        self.screen.note("what was said meanwhile is no longer kept; it goes on from now")
+    }
+
     /// Whether all that was given has had its turn.
     pub(super) fn is_done(&self) -> bool {
         self.given.is_empty() && self.items.is_empty() && self.ours.is_empty()
