@@ -2,6 +2,7 @@
 //!
 //! They speak to a control plane over gRPC like any other client, and see nothing that another could not.
 
+mod approvals;
 mod bundle_file;
 mod bundles;
 mod chat;
@@ -85,6 +86,10 @@ pub enum ClientCommand {
     Spawn(spawn::Spawn),
     /// Gives a worker an input
     Send(input::Send),
+    /// Lists what an agent asks that waits for an answer
+    Approvals(approvals::Approvals),
+    /// Answers what an agent asks; the first answer counts
+    Answer(approvals::Answer),
     /// Breaks off what an agent is at; it goes on with its next input
     Interrupt(input::Interrupt),
     /// Stops a worker
@@ -132,6 +137,8 @@ impl ClientCommand {
             Self::Bundles(command) => command.run().await,
             Self::Spawn(command) => command.run().await,
             Self::Send(command) => command.run().await,
+            Self::Approvals(command) => command.run().await,
+            Self::Answer(command) => command.run().await,
             Self::Interrupt(command) => command.run().await,
             Self::Stop(command) => command.run().await,
             Self::Cancel(command) => command.run().await,
@@ -181,6 +188,8 @@ mod tests {
             "workplane send w -",
             "workplane stop w --force --reason enough",
             "workplane cancel w",
+            "workplane approvals r/w --output json",
+            "workplane answer w approval-1 allow_once --request-id a-1",
             "workplane transcript w --follow --start 3",
             "workplane observe w --beginning --heartbeat 1s",
             "workplane chat builtin:coder --thoughts",
@@ -212,6 +221,7 @@ mod tests {
             "workplane observe w --beginning --cursor c",
             "workplane workers --state resting",
             "workplane send",
+            "workplane answer w approval-1",
             "workplane spawn --bundle team",
             "workplane doctor",
             "workplane doctor --config serve.toml",

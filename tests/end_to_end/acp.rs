@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// A profile of the agent of these tests; none where this machine has no python3.
-fn profile(arguments: &[&str]) -> Option<Profile> {
+pub(crate) fn profile(arguments: &[&str]) -> Option<Profile> {
     let program = agent("acp.py");
     let command = [&["python3", &program], arguments].concat();
     program_is_here("python3").then(|| Profile::acp(command))

@@ -3,16 +3,12 @@
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use workplane::proto::v1::WorkerState;
 
-use crate::support::{Console, EMBEDDED, Host, Plane, Profile, agent, program_is_here};
-
-/// A profile of the agent of these tests; none where this machine has no python3.
-fn profile() -> Option<Profile> {
-    program_is_here("python3").then(|| Profile::acp(["python3".to_owned(), agent("acp.py")]))
-}
+use crate::acp::profile;
+use crate::support::{Console, EMBEDDED, Host, Plane, Profile, program_is_here, run_with_input};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_piped_in_is_answered_and_the_worker_lives_on() {
-    let Some(agent) = profile() else { return };
+    let Some(agent) = profile(&[]) else { return };
     let plane = Plane::new().profile("builtin:coder", agent).start().await;
     let console = Console::of(&plane);
     let output = console.run(&["chat", "builtin:coder", "--thoughts"], "think\ntool\nlast").await;
@@ -35,14 +31,14 @@ async fn what_is_piped_in_is_answered_and_the_worker_lives_on() {
     // The line that leads back does so.
     let back = shown.lines().find_map(|line| line.strip_prefix("· to come back: ")).unwrap();
     let words: Vec<_> = back.split(' ').skip(1).collect();
-    let again = crate::support::run_with_input(&words, "more\n", None).await;
+    let again = run_with_input(&words, "more\n", None).await;
     let shown = String::from_utf8(again.stdout).unwrap();
     assert!(shown.contains("  heard: last\n> more\n  heard: more\n"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn how_the_worker_ended_is_told_and_the_code_says_that_it_failed() {
-    let Some(agent) = profile() else { return };
+    let Some(agent) = profile(&[]) else { return };
     let plane = Plane::new().profile("builtin:coder", agent).start().await;
     let output = Console::of(&plane).run(&["chat", "builtin:coder"], "exit\nnever\n").await;
     let shown = String::from_utf8(output.stdout).unwrap();
@@ -62,7 +58,7 @@ async fn a_shell_can_be_spoken_to_as_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_lost_in_the_midst_of_an_answer_is_made_again_and_nothing_is_shown_twice() {
-    let Some(agent) = profile() else { return };
+    let Some(agent) = profile(&[]) else { return };
     let host = Host::named("one").profile("builtin:coder", agent).start().await;
     let mut plane = Plane::new().host(&host).start().await;
     let console = Console::of(&plane);
@@ -89,7 +85,7 @@ async fn a_connection_that_is_lost_in_the_midst_of_an_answer_is_made_again_and_n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_a_terminal_ctrl_c_ends_the_turn_and_leaves_where_there_is_none() {
-    let Some(agent) = profile() else { return };
+    let Some(agent) = profile(&[]) else { return };
     let plane = Plane::new().profile("builtin:coder", agent).start().await;
     let console = Console::of(&plane);
     let mut talk = console.talk_at_a_terminal("chat builtin:coder");
@@ -124,4 +120,54 @@ async fn at_a_terminal_ctrl_d_leaves() {
     talk.types("\x04").await;
     let (shown, _, code) = talk.leave().await;
     assert!(shown.contains("to come back: ") && code == Some(0), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_is_answered_by_its_number() {
+    let Some(agent) = profile(&[]) else { return };
+    let plane = Plane::new().profile("builtin:coder", agent.permissions("ask")).start().await;
+    let console = Console::of(&plane);
+    // What is no answer is told so, and is no prompt either.
+    let output = console.run(&["chat", "builtin:coder"], "ask\nperhaps\n1\nthen this\n").await;
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    let told: Vec<_> = shown.lines().skip(1).take(9).collect();
+    let expected = [
+        "> ask",
+        "· may it? Write file 1 (approval-1)",
+        "·   1) allow_once",
+        "·   2) reject_once",
+        "· it waits for one of the answers: type its number",
+        "· approval-1 was answered by tests: allow_once",
+        "  allow_once",
+        "> then this",
+        "  heard: then this",
+    ];
+    assert_eq!(told, expected, "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_stays_asked_where_nobody_answers_and_who_joins_is_asked_again() {
+    let Some(agent) = profile(&[]) else { return };
+    let plane = Plane::new().profile("builtin:coder", agent.permissions("ask")).start().await;
+    let console = Console::of(&plane);
+    let output = console.run(&["chat", "builtin:coder"], "ask").await;
+    let (shown, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.code() == Some(3) && said.contains("the worker waits for an answer"), "{shown}{said}");
+    let back = shown.lines().find_map(|line| line.strip_prefix("· to come back: ")).unwrap();
+    let words: Vec<_> = back.split(' ').skip(1).collect();
+    let explained = console.run(&["explain", words[2]], "").await;
+    let told = String::from_utf8(explained.stdout).unwrap();
+    assert_eq!(explained.status.code(), Some(3), "{told}");
+    assert!(told.contains("for leave (approval-1): Write file 1"), "{told}");
+
+    let mut talk = console.talk_at_a_terminal(&words[..3].join(" "));
+    talk.shows("· input: ask").await;
+    talk.shows("answer 1-2> ").await;
+    talk.types("2\n").await;
+    talk.shows("  reject_once").await;
+    talk.shows("> ").await;
+    talk.types("\x04").await;
+    let (shown, _, code) = talk.leave().await;
+    assert_eq!(code, Some(0), "{shown}");
 }

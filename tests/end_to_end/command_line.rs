@@ -1,5 +1,6 @@
 //! The commands, as a person types them.
 
+use crate::acp::profile;
 use crate::support::{Console, EMBEDDED, Host, Plane, Profile, run, run_with_input, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,4 +191,40 @@ async fn the_demo_answers_what_is_typed_to_it() {
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}\n{log}");
     assert!(said.contains("42"), "{said}\n{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_asks_is_shown_and_answered_from_the_command_line() {
+    let Some(agent) = profile(&[]) else { return };
+    let agent = agent.permissions("ask");
+    let host = Host::named("one").profile("builtin:coder", agent.clone()).start().await;
+    let plane = Plane::new().profile("builtin:coder", agent).host(&host).start().await;
+    let console = Console::of(&plane);
+    for runtime_id in [EMBEDDED, "one"] {
+        let spawned = console.types_json(&format!("spawn --runtime {runtime_id} --ticket T-1")).await;
+        let worker = format!("{runtime_id}/{}", spawned["worker"]["worker_id"].as_str().unwrap());
+        console.types(&format!("send {worker} ask")).await;
+        let asked = until("a question", || async {
+            let asked = console.types(&format!("approvals {worker}")).await;
+            asked.contains("approval-1").then_some(asked)
+        })
+        .await;
+        assert!(asked.contains("allow_once reject_once") && asked.contains("Write file 1"), "{asked}");
+        let listed = console.types_json(&format!("approvals {worker}")).await;
+        assert_eq!(listed["approvals"][0]["options"][1]["option_id"], "reject_once");
+        assert!(console.types("workers").await.contains("waiting"));
+        let wrong = console.run(&["answer", &worker, "approval-1", "perhaps"], "").await;
+        let said = String::from_utf8(wrong.stderr).unwrap();
+        assert!(!wrong.status.success() && said.contains("decision"), "{said}");
+        let answered = console.types(&format!("answer {worker} approval-1 reject_once")).await;
+        assert!(answered.contains("approval-1"), "{answered}");
+        let late = console.run(&["answer", &worker, "approval-1", "allow_once"], "").await;
+        let said = String::from_utf8(late.stderr).unwrap();
+        assert!(!late.status.success() && said.contains("approval_settled"), "{said}");
+        console.types(&format!("stop {worker}")).await;
+        let observed = console.types(&format!("observe {worker} --beginning")).await;
+        for told in ["approval_requested  approval-1: Write file 1", "approval_settled    approval-1: reject_once"] {
+            assert!(observed.contains(told), "{observed}");
+        }
+    }
 }

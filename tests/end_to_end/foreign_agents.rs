@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use workplane::proto::v1::observation_frame::Payload;
-use workplane::proto::v1::{OutputChannel, StopMode, TerminationReason, WorkerState};
+use workplane::proto::v1::{OperationState, OutputChannel, StopMode, TerminationReason, WorkerActivity, WorkerState};
 
 use crate::acp::{answers, ask, pieces, turn_end};
 use crate::support::{EMBEDDED, Frame, Host, Plane, Profile, Worker, agent, program_is_here, within};
@@ -197,5 +197,42 @@ async fn a_foreign_agent_goes_on_after_its_runtime_was_killed() {
         let frames = ask(&worker, prompt).await;
         assert_eq!(frames.last().and_then(turn_end), Some("end_turn"), "{prompt}");
         assert!(!answers(&frames).is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_asked_by_a_foreign_agent_decides() {
+    let (Some(example), Some(opencode)) = (example(), opencode().await) else { return };
+    let bash = ("use a tool", "the tool said: from the tool\n");
+    let edit = ("help me", " Perfect! I've successfully updated the configuration. The changes have been applied.");
+    for (profile, option, (prompt, last)) in [(example, "allow", edit), (opencode.profile.clone(), "once", bash)] {
+        let host = Host::named("one").profile("builtin:coder", profile.permissions("ask")).start().await;
+        let plane = Plane::new().host(&host).start().await;
+        let worker = plane.spawn("one", "builtin:coder").await;
+        let mut stream = worker.observe().await;
+        worker.send(prompt).await;
+        let asked = stream.first("a question", |frame| frame.approval().is_some()).await.approval().unwrap().clone();
+        assert_eq!(worker.get().await.activity(), WorkerActivity::Waiting);
+        let answer = worker.try_answer(worker.answer(&asked.approval_id, option)).await.unwrap();
+        assert_eq!(answer.state(), OperationState::Accepted, "{answer:?}");
+        let frames = stream.up_to("the end of the turn", |frame| turn_end(frame).is_some()).await;
+        assert_eq!(answers(&frames).last(), Some(&last), "{frames:?}");
+        assert_eq!(frames.last().and_then(turn_end), Some("end_turn"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_agent_that_is_interrupted_takes_the_next_prompt() {
+    let (Some(example), Some(opencode)) = (example(), opencode().await) else { return };
+    for (profile, prompt) in [(example, "help me"), (opencode.profile.clone(), "wait")] {
+        let plane = Plane::new().profile("builtin:coder", profile).start().await;
+        let worker = plane.spawn(EMBEDDED, "builtin:coder").await;
+        let mut stream = worker.observe().await;
+        worker.send(prompt).await;
+        stream.first("a piece", |frame| matches!(frame.payload(), Payload::OutputDelta(_))).await;
+        worker.try_interrupt("").await.unwrap();
+        let end = stream.first("the end of the turn", |frame| turn_end(frame).is_some()).await;
+        assert_eq!(turn_end(&end), Some("cancelled"), "{prompt}");
+        assert_eq!(ask(&worker, "and now?").await.last().and_then(turn_end), Some("end_turn"), "{prompt}");
     }
 }

@@ -7,6 +7,7 @@
 
 mod acp;
 mod after_a_kill;
+mod approvals;
 mod authentication;
 mod bad_usage;
 mod broken_answers;

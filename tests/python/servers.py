@@ -24,6 +24,11 @@ input = "text"
 [profiles."builtin:agent"]
 protocol = "acp"
 command = ["python3", "{AGENT}"]
+
+[profiles."builtin:asking"]
+protocol = "acp"
+command = ["python3", "{AGENT}"]
+permissions = "ask"
 """
 
 

@@ -15,12 +15,8 @@ const NOT_YET: &[(&str, &str)] = &[
     ("RuntimeService.RemoveRuntime", "comes with fleets"),
     ("RuntimeService.SetRuntimeCordon", "comes with fleets"),
     ("RuntimeService.WatchRuntimes", "comes with fleets"),
-    ("WorkerService.ListApprovals", "comes with agents that have turns"),
-    ("WorkerService.AnswerApproval", "comes with agents that have turns"),
     ("WorkerService.WatchWorkers", "comes with fleets"),
     ("ObservationService.ObserveWorkers", "comes with fleets"),
-    ("WorkerRuntimeService.ListApprovals", "comes with agents that have turns"),
-    ("WorkerRuntimeService.AnswerApproval", "comes with agents that have turns"),
     ("WorkerRuntimeService.WatchWorkers", "comes with fleets"),
     ("WorkerRuntimeService.ObserveWorkers", "comes with fleets"),
 ];

@@ -1,6 +1,7 @@
 //! Whole-life stories of workers: on the memory store, on the store on disk, and on one that lands late and fails.
 
 mod agents;
+mod approvals;
 mod at_once;
 mod bundles;
 mod contract;

@@ -54,14 +54,31 @@ def ignore():
         read()
 
 
-def ask():
-    """Asks for leave, and says what it was answered."""
+def ask(count=1):
+    """Asks for leave, so often at once, and says what it was answered, in that order."""
     options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_once", "reject_once")]
-    params = {"sessionId": "s-1", "toolCall": {"toolCallId": "call-1"}, "options": options}
-    send({"id": 77, "method": "session/request_permission", "params": params})
-    answer = read()
-    assert answer["id"] == 77, answer
-    say(answer["result"]["outcome"].get("optionId", "none"))
+    for n in range(count):
+        call = {"toolCallId": "call-1", "title": f"Write file {n + 1}"}
+        params = {"sessionId": "s-1", "toolCall": call, "options": options}
+        send({"id": 77 + n, "method": "session/request_permission", "params": params})
+    reason, told = "end_turn", []
+    while len(told) < count:
+        message = read()
+        if message.get("method") == "session/cancel":
+            reason = "cancelled"
+        else:
+            assert 77 <= message["id"] < 77 + count, message
+            outcome = message["result"]["outcome"]
+            told.append(outcome.get("optionId", outcome["outcome"]))
+    say(", ".join(told))
+    return reason
+
+
+def ask_and_go():
+    """Asks for leave, and does not wait for the answer."""
+    params = {"sessionId": "s-1", "toolCall": {"toolCallId": "call-1"}, "options": [
+        {"optionId": "yes", "name": "Yes", "kind": "allow_always"}]}
+    send({"id": 76, "method": "session/request_permission", "params": params})
     return "end_turn"
 
 
@@ -135,6 +152,9 @@ PROMPTS = {
     "think": think,
     "tool": tool,
     "ask": ask,
+    "ask twice": lambda: ask(2),
+    "ask and go": ask_and_go,
+    "pid": lambda: say(str(os.getpid())) or "end_turn",
     "large": large,
     "flood": flood,
     "wait": wait,

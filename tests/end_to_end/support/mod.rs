@@ -9,6 +9,7 @@
 //!
 //! Everything a test starts ends with it. Nothing here sleeps to let something happen: it waits for it.
 
+mod approvals;
 mod both;
 pub(crate) mod bundle;
 mod certificates;

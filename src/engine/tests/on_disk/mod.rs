@@ -13,6 +13,8 @@ use crate::engine::store::{
 
 #[path = "../agents.rs"]
 mod agents;
+#[path = "../approvals.rs"]
+mod approvals;
 #[path = "../bundles.rs"]
 mod bundles;
 #[path = "../contract.rs"]
