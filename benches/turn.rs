@@ -63,6 +63,9 @@ async fn run(directory: &Path) {
         pieces(what, plane).await;
         flood(what, plane).await;
     }
+    println!(
+        "In memory, what is kept of a flood and of the turns meanwhile is memory, too: the bound is for a state on disk."
+    );
 }
 
 /// How long a turn takes directly and through a control plane, by turns.
@@ -129,7 +132,7 @@ async fn flood(what: &str, plane: &Plane) {
     let (took, more) = (began.elapsed(), memory_of(plane, "VmHWM:").saturating_sub(before) >> 10);
     (&mut end).await.unwrap();
     let (turns, (quiet, loud)) = (meanwhile.len(), (percentiles(quiet), percentiles(meanwhile)));
-    println!("1 GiB of output in {took:.1?}, {what}: {more} MiB more than before (at most 32 MiB)");
+    println!("1 GiB of output in {took:.1?}, {what}: {more} MiB more than before (on disk at most 32 MiB)");
     println!(
         "  turns of another worker: p50 {:.1?}, p99 {:.1?}; meanwhile ({turns}) p50 {:.1?}, p99 {:.1?}; p99 × {:.2} (at most 1.5)",
         quiet.0,

@@ -37,6 +37,7 @@ mod repeats;
 mod resumption;
 mod seed;
 mod sharing;
+mod situations;
 mod store;
 mod support;
 mod tls;

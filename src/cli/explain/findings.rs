@@ -193,6 +193,9 @@ impl Situation {
         }
         match (worker.activity(), last) {
             (WorkerActivity::Waiting, _) => (Answer::Waits, last, "it goes on when it is answered".to_owned()),
+            (WorkerActivity::Busy, Some(at)) if self.now.duration_since(at).unwrap_or_default() > FRESH => {
+                (Answer::NotKnown, last, "silent since then: it may think, or hang".to_owned())
+            }
             (WorkerActivity::Busy, Some(_)) => (Answer::Yes, last, "its last sign of life".to_owned()),
             (WorkerActivity::Idle, Some(_)) => (Answer::No, last, "it has nothing to do".to_owned()),
             (_, None) => (Answer::NotKnown, None, "no sign of it since its runtime started".to_owned()),
@@ -238,6 +241,8 @@ impl Situation {
 /// An answer, since when, and why.
 type Found = (Answer, Option<SystemTime>, String);
 
+/// For how long a sign of life says that it gets on.
+const FRESH: Duration = Duration::from_mins(1);
 const STALLED: &str = "stalled";
 const QUARANTINED: &str = "worker_quarantined";
 const END_NOT_STORED: &str = "worker_end_not_stored";

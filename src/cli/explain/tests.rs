@@ -188,6 +188,8 @@ fn a_later_run_began_when_its_state_changed_and_else_that_is_not_known() {
 fn no_sign_of_life_is_no_claim_of_progress() {
     let silent = situation(WorkerActivity::Busy).with(|worker| worker.last_progress_at = None);
     assert_eq!(silent.found("progressing").answer, NotKnown);
+    let long_ago = situation(WorkerActivity::Busy).with(|worker| worker.last_progress_at = Some(stamp(NOW - 61)));
+    assert_eq!((long_ago.found("progressing").answer, long_ago.verdict().code), (NotKnown, 0));
 }
 
 #[test]

@@ -93,6 +93,11 @@ def tool():
     return "end_turn"
 
 
+def tool_and_wait():
+    update("tool_call", toolCallId="call-1", title="Build it", status="in_progress")
+    return until_cancelled()
+
+
 def think():
     say("hm", "agent_thought_chunk")
     for word in ("one ", "two ", "three"):
@@ -151,6 +156,7 @@ def close():
 PROMPTS = {
     "think": think,
     "tool": tool,
+    "tool and wait": tool_and_wait,
     "ask": ask,
     "ask twice": lambda: ask(2),
     "ask and go": ask_and_go,

@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep};
 /// How much is read, in bytes, in a microsecond: 64 MB a second.
 const BYTES: u64 = 64;
 /// How much may come at once before that counts; an agent that reads out a file or two does not notice.
-const BURST: u64 = 4 * 1024 * 1024;
+const BURST: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Bytes that were read before their time.
-    ahead: u64,
+    ahead: usize,
     since: Instant,
 }
 
@@ -27,9 +27,9 @@ impl Pace {
         let now = Instant::now();
         let earned = now.saturating_duration_since(self.since).as_micros().saturating_mul(BYTES.into());
         self.since = now;
-        self.ahead = self.ahead.saturating_sub(u64::try_from(earned).unwrap_or(u64::MAX)) + bytes as u64;
-        if self.ahead > BURST {
-            sleep(Duration::from_micros((self.ahead - BURST) / BYTES)).await;
+        self.ahead = self.ahead.saturating_sub(usize::try_from(earned).unwrap_or(usize::MAX)) + bytes;
+        if let Some(ahead) = self.ahead.checked_sub(BURST) {
+            sleep(Duration::from_micros(ahead as u64 / BYTES)).await;
         }
     }
 }
@@ -43,7 +43,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_comes_at_once_is_read_at_once_and_a_flood_at_its_pace() {
         let (mut pace, began) = (Pace::new(), Instant::now());
-        for _ in 0..BURST as usize / CHUNK {
+        for _ in 0..BURST / CHUNK {
             pace.keep(CHUNK).await;
         }
         assert_eq!(began.elapsed(), Duration::ZERO);
@@ -57,10 +57,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pause_is_made_up_for_and_saves_nothing_for_later() {
         let mut pace = Pace::new();
-        pace.keep(BURST as usize).await;
+        pace.keep(BURST).await;
         sleep(Duration::from_hours(1)).await;
         let began = Instant::now();
-        pace.keep(BURST as usize).await;
+        pace.keep(BURST).await;
         assert_eq!(began.elapsed(), Duration::ZERO);
         pace.keep(64_000).await;
         assert!(began.elapsed() >= Duration::from_millis(1));
