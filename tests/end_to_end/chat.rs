@@ -1,7 +1,7 @@
 //! `workplane chat`: a conversation through a pipe and at a terminal.
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use workplane::proto::v1::WorkerState;
+use workplane::proto::v1::{StopMode, WorkerState};
 
 use crate::acp::profile;
 use crate::support::{Console, EMBEDDED, Host, Plane, Profile, program_is_here, run_with_input};
@@ -170,4 +170,16 @@ async fn what_is_asked_stays_asked_where_nobody_answers_and_who_joins_is_asked_a
     talk.types("\x04").await;
     let (shown, _, code) = talk.leave().await;
     assert_eq!(code, Some(0), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_a_worker_that_has_ended_is_told_what_was_said_and_how_it_ended() {
+    let plane = Plane::new().profile("builtin:coder", Profile::text(["cat"])).start().await;
+    let console = Console::of(&plane);
+    let worker = plane.spawn(EMBEDDED, "builtin:coder").await;
+    worker.send("hello").await;
+    worker.stop(StopMode::Graceful).await;
+    worker.state_is(WorkerState::Stopped).await;
+    let told = console.types(&format!("chat --worker {}", worker.worker_id)).await;
+    assert!(told.contains("· input: hello\n  hello\n· the worker has ended: stopped"), "{told}");
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
+use super::story::ended_before;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::proto::v1::observation_frame::Payload;
@@ -132,7 +133,11 @@ impl Following {
             if !frame.cursor.is_empty() {
                 self.cursor = Some(frame.cursor.clone());
             }
-            self.over = matches!(frame.payload, Some(Payload::End(_)));
+            self.over = match &frame.payload {
+                Some(Payload::End(_)) => true,
+                Some(Payload::Snapshot(snapshot)) => ended_before(snapshot).is_some(),
+                _ => self.over,
+            };
             tell(heard, Heard::Frame(Box::new(frame))).await;
         }
         Ok(())

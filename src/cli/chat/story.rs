@@ -146,11 +146,7 @@ impl<W: Write> Story<W> {
                 self.screen
                     .note(&format!("events {} to {} are gone: {}", gap.from_sequence, gap.to_sequence, gap.reason))?;
             }
-            Some(Payload::End(end)) => {
-                let how = end.termination.clone().unwrap_or_default();
-                self.screen.note(&format!("the worker has ended: {}", termination(&how)))?;
-                self.ended = Some(how);
-            }
+            Some(Payload::End(end)) => self.ends(end.termination.clone().unwrap_or_default())?,
             Some(Payload::StateChanged(_) | Payload::ActivityChanged(_) | Payload::Heartbeat(_)) | None => {}
         }
         self.catch_up(frame.sequence)
@@ -160,8 +156,16 @@ impl<W: Write> Story<W> {
     fn snapshot(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         let last = snapshot.worker.as_ref().map_or(0, |worker| worker.last_event_id);
         self.later = snapshot.in_progress.clone().map(|saying| (last, saying));
-        let behind = snapshot.next_sequence > last;
-        if behind { self.catch_up(last) } else { Ok(()) }
+        if let Some(how) = ended_before(snapshot) {
+            return self.ends(how.clone());
+        }
+        if snapshot.next_sequence > last { self.catch_up(last) } else { Ok(()) }
+    }
+
+    fn ends(&mut self, how: Termination) -> io::Result<()> {
+        self.screen.note(&format!("the worker has ended: {}", termination(&how)))?;
+        self.ended = Some(how);
+        Ok(())
     }
 
     fn catch_up(&mut self, sequence: u64) -> io::Result<()> {
@@ -309,6 +313,12 @@ impl<W: Write> Story<W> {
             None => Ok(()),
         }
     }
+}
+
+/// How the worker ended, where its end has been told and nothing follows the snapshot.
+pub(super) fn ended_before(snapshot: &Snapshot) -> Option<&Termination> {
+    let worker = snapshot.worker.as_ref().filter(|worker| snapshot.next_sequence > worker.last_event_id)?;
+    worker.termination.as_ref()
 }
 
 /// What of a piece comes behind the first `seen` bytes; none where there is a hole between, or nothing is new.
