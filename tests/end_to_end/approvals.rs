@@ -2,12 +2,18 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::Code;
+use workplane::proto::runtime_v1::{AnswerApprovalResponse, GetRuntimeResponse, ListApprovalsResponse};
+use workplane::proto::v1;
 use workplane::proto::v1::observation_frame::Payload;
-use workplane::proto::v1::{Approval, OperationState, StopMode, TerminationReason, WorkerActivity, WorkerState};
+use workplane::proto::v1::{
+    Approval, OperationState, RuntimeStatus, StopMode, TerminationReason, WorkerActivity, WorkerState,
+};
 
 use crate::acp::{answers, profile, turn_end};
 use crate::after_a_kill::Place;
-use crate::support::{Frame, Profile, Stream, Worker, both, codes, refusal, until};
+use crate::support::{
+    Answer, Frame, Hostile, Plane, Profile, Stream, Worker, both, codes, hello, refusal, until, worker as hosts_worker,
+};
 
 /// A profile whose agent's questions somebody answers.
 fn asking() -> Option<Profile> {
@@ -52,7 +58,7 @@ async fn a_question_waits_for_its_answer_which_counts_once() {
         assert_eq!((asked.approval_id.as_str(), asked.title.as_str()), ("approval-1", "Write file 1"));
         let options: Vec<_> = asked.options.iter().map(|it| [&*it.option_id, &*it.label, &*it.kind]).collect();
         assert_eq!(options, [["allow_once"; 3], ["reject_once"; 3]]);
-        assert_eq!(worker.approvals().await, [asked.clone()]);
+        assert_eq!(worker.approvals().await, std::slice::from_ref(&asked));
         assert_eq!(worker.get().await.activity(), WorkerActivity::Waiting);
         let waits = |frame: &Frame| matches!(frame.payload(), Payload::ActivityChanged(now) if now.activity() == WorkerActivity::Waiting);
         stream.first("the worker to wait", waits).await;
@@ -87,8 +93,8 @@ async fn a_question_waits_for_its_answer_which_counts_once() {
         // The first answer again; and any other comes too late.
         assert_eq!(worker.try_answer(answer.clone()).await.unwrap(), given);
         answer.decision = "reject_once".to_owned();
-        let reused = worker.try_answer(answer).await.unwrap_err();
-        assert_eq!(refusal(&reused).is(), (Code::AlreadyExists, "REQUEST_ID_REUSED"));
+        let another = worker.try_answer(answer).await.unwrap_err();
+        assert_eq!(refusal(&another).is(), (Code::AlreadyExists, "REQUEST_ID_REUSED"));
         is_settled(&worker, "approval-1").await;
         assert_eq!(worker.get().await.activity(), WorkerActivity::Idle);
 
@@ -266,4 +272,59 @@ async fn a_restart_settles_what_was_open_and_forgets_no_answer() {
         ];
         assert_eq!(told, expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_believed_no_further_than_its_answer_can_be() {
+    let host = Hostile::named("one").await;
+    let plane = Plane::new().hostile(&host).start().await;
+    plane.runtime_is("one", RuntimeStatus::Running).await;
+    let worker = Worker::of(plane.client(), &hosts_worker("one", "worker-1"));
+    let answer = || worker.try_answer(worker.answer("approval-1", "allow_once"));
+    // A host of an older version is not asked.
+    let lacks = answer().await.unwrap_err();
+    assert_eq!(refusal(&lacks).is(), (Code::Unimplemented, "REMOTE_RUNTIME_UNSUPPORTED"));
+    assert_eq!(refusal(&lacks).metadata["feature"], "approvals");
+    assert_eq!(host.calls("AnswerApproval"), 0);
+
+    let host = Hostile::named("two").await;
+    host.answers(
+        "GetRuntime",
+        Answer::message(&GetRuntimeResponse { features: vec!["approvals".to_owned()], ..hello("two") }),
+    );
+    let plane = Plane::new().hostile(&host).start().await;
+    plane.runtime_is("two", RuntimeStatus::Running).await;
+    let worker = Worker::of(plane.client(), &hosts_worker("two", "worker-1"));
+    let answer = || worker.try_answer(worker.answer("approval-1", "allow_once"));
+    host.answers("AnswerApproval", Answer::refusal(Code::FailedPrecondition, Some("APPROVAL_SETTLED")));
+    let settled = answer().await.unwrap();
+    assert_eq!(settled.state(), OperationState::Rejected);
+    assert_eq!(codes(&settled.diagnostics), ["remote_runtime_http_rejected", "approval_settled"]);
+    for (code, reason, fields) in [
+        (Code::InvalidArgument, "INVALID_REQUEST", vec!["decision".to_owned()]),
+        (Code::NotFound, "UNKNOWN_APPROVAL", vec![]),
+    ] {
+        host.answers("AnswerApproval", Answer::refusal(code, Some(reason)));
+        let refused = refusal(&answer().await.unwrap_err());
+        assert_eq!((refused.is(), &refused.fields), ((code, reason), &fields));
+        assert_eq!(refused.metadata["approval_id"], "approval-1");
+        assert_eq!(refused.metadata["worker_id"], "worker-1");
+    }
+    host.answers("AnswerApproval", Answer::message(&AnswerApprovalResponse::default()));
+    let malformed = answer().await.unwrap_err();
+    assert_eq!(refusal(&malformed).is(), (Code::Internal, "REMOTE_RUNTIME_MALFORMED_RESPONSE"));
+
+    let asked = Approval {
+        approval_id: "approval-1".to_owned(),
+        title: "Write\u{1b}[2J a file".to_owned(),
+        requested_at: Some(std::time::SystemTime::now().into()),
+        ..Approval::default()
+    };
+    let approvals = vec![asked];
+    host.answers("ListApprovals", Answer::message(&ListApprovalsResponse { approvals, ..Default::default() }));
+    let (runtime_id, worker_id) = worker.ids();
+    let list = v1::ListApprovalsRequest { runtime_id, worker_id };
+    let malformed = plane.client().workers().list_approvals(list).await.unwrap_err();
+    assert_eq!(refusal(&malformed).is(), (Code::Internal, "REMOTE_RUNTIME_MALFORMED_RESPONSE"));
+    assert!(!format!("{malformed:?}").contains("a file"));
 }

@@ -20,9 +20,7 @@ use super::stage::Stage;
 use super::task::Task;
 use crate::engine::driver::{Asked, Reply};
 use crate::engine::receipts::{Outcome, Receipt};
-use crate::model::{
-    AnswerAck, AnswerApproval, Approval, ApprovalId, Caller, Error, Event, Reason, Result, Settlement, TurnId,
-};
+use crate::model::{AnswerAck, AnswerApproval, Approval, ApprovalId, Error, Event, Reason, Result, Settlement, TurnId};
 
 /// The questions of the program that runs, oldest first.
 #[derive(Debug, Default)]
@@ -69,7 +67,7 @@ impl Stage {
         let due = Instant::now() + self.context.approval_timeout;
         self.questions.0.push(Question { approval_id: approval_id.clone(), asked, due, settled: None });
         if is_moot {
-            self.settle(approval_id, None, None, None);
+            self.settle(over(approval_id), false);
         }
     }
 
@@ -80,9 +78,8 @@ impl Stage {
         let open = open.ok_or_else(|| not_open(approval_id, self.row.approvals_asked))?;
         let option = open.options.iter().find(|option| *option.option_id == **decision);
         let option = option.ok_or_else(AnswerApproval::not_offered)?;
-        let (approval_id, option_id) = (approval_id.clone(), Some(Arc::clone(&option.option_id)));
-        let reply = Reply { approval_id: approval_id.clone(), option_id: option_id.clone() };
-        let event_id = self.settle(approval_id, option_id, Some(command.caller.clone()), Some(reply));
+        let (option_id, caller) = (Some(Arc::clone(&option.option_id)), Some(command.caller.clone()));
+        let event_id = self.settle(Settlement { approval_id: approval_id.clone(), option_id, caller }, true);
         let receipt = self.receipt(command.hold.as_ref(), |worker_id| Outcome::Answered { worker_id, event_id });
         Ok((AnswerAck { event_id, diagnostics: Vec::new() }, receipt))
     }
@@ -99,8 +96,7 @@ impl Stage {
             let open = self.row.approvals.iter().find(|open| open.approval_id == approval_id);
             let refusal = open.and_then(|open| open.narrowest_refusal());
             let option_id = refusal.map(|option| Arc::clone(&option.option_id));
-            let reply = Reply { approval_id: approval_id.clone(), option_id: option_id.clone() };
-            self.settle(approval_id, option_id, None, Some(reply));
+            self.settle(Settlement { approval_id, option_id, caller: None }, true);
         }
     }
 
@@ -115,28 +111,29 @@ impl Stage {
     }
 
     fn settle_where(&mut self, is_over: impl Fn(&Approval) -> bool) {
-        let over = self.row.approvals.iter().filter(|open| is_over(open));
-        for approval_id in over.map(|open| open.approval_id.clone()).collect::<Vec<_>>() {
-            self.settle(approval_id, None, None, None);
+        let ids: Vec<_> =
+            self.row.approvals.iter().filter(|open| is_over(open)).map(|open| open.approval_id.clone()).collect();
+        for approval_id in ids {
+            self.settle(over(approval_id), false);
         }
     }
 
-    fn settle(
-        &mut self,
-        approval_id: ApprovalId,
-        option_id: Option<Arc<str>>,
-        caller: Option<Caller>,
-        reply: Option<Reply>,
-    ) -> u64 {
+    /// Settles a question; with `tells`, the driver is told once that has landed.
+    fn settle(&mut self, settlement: Settlement, tells: bool) -> u64 {
+        let Settlement { approval_id, option_id, caller: _ } = settlement.clone();
         self.row.approvals.retain(|open| open.approval_id != approval_id);
-        let settlement = Settlement { approval_id: approval_id.clone(), option_id, caller };
         let at = self.append(Event::ApprovalSettled(settlement));
         // One of the run before is known to the row alone.
         if let Some(question) = self.questions.0.iter_mut().find(|it| it.approval_id == approval_id) {
-            question.settled = Some((at, reply));
+            question.settled = Some((at, tells.then_some(Reply { approval_id, option_id })));
         }
         at
     }
+}
+
+/// What becomes of a question that needs no answer any more.
+fn over(approval_id: ApprovalId) -> Settlement {
+    Settlement { approval_id, option_id: None, caller: None }
 }
 
 impl Task {

@@ -224,6 +224,29 @@ mod tests {
     }
 
     #[test]
+    fn who_settled_a_question_and_how_is_told_in_a_form_that_carries_nothing_else() {
+        let settled = |approval_id: &str, option_id: &str, caller: &str| {
+            let [approval_id, option_id, caller] = [approval_id, option_id, caller].map(str::to_owned);
+            let body = v1::ApprovalSettled { approval_id, option_id, caller }.encode_to_vec();
+            said(EventKind::ApprovalSettled, &body.into()).is_ok()
+        };
+        assert!(settled("approval-1", "allow_once", "Größe & Söhne") && settled("approval-1", "", ""));
+        let long = "x".repeat(129);
+        for (approval_id, option_id, caller) in [
+            ("", "a", "b"),
+            ("a b", "a", "b"),
+            ("a", "a b", "c"),
+            ("a", &long, "b"),
+            ("a", "b", &long),
+            ("a", "b", "\u{1b}[2J"),
+        ] {
+            assert!(!settled(approval_id, option_id, caller), "{approval_id} {option_id} {caller}");
+        }
+        let nothing = v1::ApprovalRequested { approval: None }.encode_to_vec();
+        assert!(said(EventKind::ApprovalRequested, &nothing.into()).is_err());
+    }
+
+    #[test]
     fn the_message_of_an_end_is_bounded() {
         let end = |length: usize| {
             let termination = v1::Termination {

@@ -82,6 +82,16 @@ impl Question {
         }
     }
 
+    /// Refuses it, where nobody can be asked.
+    pub(super) fn refuse(self) {
+        respond(self.responder, self.refusal);
+    }
+
+    /// It needs no answer any more.
+    pub(super) fn cancel(self) {
+        self.answer(RequestPermissionOutcome::Cancelled);
+    }
+
     fn answer(self, outcome: RequestPermissionOutcome) {
         respond(self.responder, outcome);
     }
@@ -122,7 +132,7 @@ fn kind(from: PermissionOptionKind) -> ApprovalKind {
 #[derive(Debug, Clone)]
 pub(super) struct Desk {
     permissions: Permissions,
-    questions: mpsc::Sender<Question>,
+    questions: mpsc::Sender<Box<Question>>,
 }
 
 impl Desk {
@@ -131,9 +141,9 @@ impl Desk {
         match self.permissions {
             Permissions::Deny | Permissions::Allow => respond(responder, leave(&asked.options, self.permissions)),
             Permissions::Ask => {
-                if let Err(left) = self.questions.try_send(Question::new(asked, responder)) {
+                if let Err(left) = self.questions.try_send(Box::new(Question::new(asked, responder))) {
                     // There is room for all that were let through: the talk is over.
-                    left.into_inner().answer(RequestPermissionOutcome::Cancelled);
+                    left.into_inner().cancel();
                 }
             }
         }
@@ -144,7 +154,7 @@ impl Desk {
 #[derive(Debug)]
 pub(super) enum Heard {
     /// The agent asks.
-    Question(Question),
+    Question(Box<Question>),
     /// It is answered.
     Reply(Reply),
 }
@@ -152,10 +162,10 @@ pub(super) enum Heard {
 /// The questions of one run of an agent.
 #[derive(Debug)]
 pub(super) struct Leave {
-    questions: mpsc::Receiver<Question>,
+    questions: mpsc::Receiver<Box<Question>>,
     answers: mpsc::Receiver<Reply>,
     wire: Arc<Wire>,
-    open: Vec<(ApprovalId, Question)>,
+    open: Vec<(ApprovalId, Box<Question>)>,
     /// How many were asked, those of the runs before included.
     asked: u64,
 }
@@ -184,7 +194,10 @@ impl Leave {
 
     /// Leaves a question open until it is answered: its id, and the answers it can be given. Where it cannot be, the agent is
     /// refused, and why is told.
-    pub(super) fn open(&mut self, mut question: Question) -> Result<(ApprovalId, Vec<ApprovalOption>), &'static str> {
+    pub(super) fn open(
+        &mut self,
+        mut question: Box<Question>,
+    ) -> Result<(ApprovalId, Vec<ApprovalOption>), &'static str> {
         let why = if question.options.is_empty() {
             Some("it offered no answer that could be told")
         } else if !self.wire.keep(question.responder.id()) {
@@ -193,7 +206,7 @@ impl Leave {
             None
         };
         if let Some(why) = why {
-            refuse(question);
+            question.refuse();
             return Err(why);
         }
         // An id of the agent's own, however long.
@@ -216,10 +229,10 @@ impl Leave {
     /// Nothing that was asked until now needs an answer any more.
     pub(super) fn cancel(&mut self) {
         while let Ok(question) = self.questions.try_recv() {
-            question.answer(RequestPermissionOutcome::Cancelled);
+            question.cancel();
         }
         for (_, question) in self.open.drain(..) {
-            question.answer(RequestPermissionOutcome::Cancelled);
+            question.cancel();
         }
     }
 
@@ -228,15 +241,4 @@ impl Leave {
         self.questions.close();
         self.cancel();
     }
-}
-
-/// Refuses an agent that asks where nobody can be asked.
-pub(super) fn refuse(mut question: Question) {
-    let refusal = std::mem::replace(&mut question.refusal, RequestPermissionOutcome::Cancelled);
-    question.answer(refusal);
-}
-
-/// Answers a question that needs no answer.
-pub(super) fn cancel(question: Question) {
-    question.answer(RequestPermissionOutcome::Cancelled);
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::pipe::Output;
 use super::super::{Delivery, Reply, Report};
 use super::brief;
-use super::leave::{self, Heard, Leave, Question};
+use super::leave::{Heard, Leave, Question};
 use super::teller::Teller;
 use super::wire::{Waiting, Wire, incoming, outgoing, updates};
 use crate::engine::profile::Permissions;
@@ -178,7 +178,7 @@ impl Conversation {
                     biased;
                     () = stopping.cancelled() => return Err(Why::Stopped),
                     Some(_) = heard.recv() => {}
-                    asked = asked.next() => if let Heard::Question(question) = asked { leave::refuse(question) },
+                    asked = asked.next() => if let Heard::Question(question) = asked { question.refuse() },
                     answer = &mut answer => return Ok(answer),
                 }
             }
@@ -239,7 +239,7 @@ impl Conversation {
                     self.leave.cancel();
                 }
                 heard = self.leave.next() => match heard {
-                    Heard::Question(question) if broken_off => leave::cancel(question),
+                    Heard::Question(question) if broken_off => question.cancel(),
                     Heard::Question(question) => self.ask(session, question).await?,
                     Heard::Reply(reply) => self.leave.settle(reply),
                 },
@@ -270,7 +270,7 @@ impl Conversation {
     }
 
     /// Leaves a question to somebody else to answer. What the agent told before it comes before it.
-    async fn ask(&mut self, session: &SessionId, question: Question) -> Result<(), Why> {
+    async fn ask(&mut self, session: &SessionId, question: Box<Question>) -> Result<(), Why> {
         while let Ok(update) = self.heard.try_recv() {
             self.hear(session, update).await?;
         }
@@ -285,7 +285,7 @@ impl Conversation {
     async fn unasked(&mut self, heard: Heard) -> Result<(), Why> {
         match heard {
             Heard::Question(question) => {
-                leave::refuse(question);
+                question.refuse();
                 self.teller.refused("it was at no input").await
             }
             Heard::Reply(reply) => {

@@ -88,10 +88,9 @@ impl Wire {
     }
 
     /// An answer was written to the agent, or can't be.
-    fn answered(&self, id: Option<&RawValue>) {
-        let id: Option<Value> = id.and_then(|id| serde_json::from_str(id.get()).ok());
+    fn answered(&self, id: Option<&Value>) {
         let mut kept = self.kept.lock();
-        match kept.iter().position(|its| Some(its) == id.as_ref()) {
+        match kept.iter().position(|its| Some(its) == id) {
             Some(at) => _ = kept.swap_remove(at),
             None => self.places.add_permits(1),
         }
@@ -272,10 +271,12 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     async fn write(&mut self, line: String) {
         let Ok(message) = serde_json::from_str::<Message<'_>>(&line) else { return };
         let asks = message.method.is_some();
-        if asks && let Some(id) = message.id.and_then(|id| serde_json::from_str(id.get()).ok()) {
-            self.wire.asked.lock().push(id);
+        let id: Option<Value> = message.id.and_then(|id| serde_json::from_str(id.get()).ok());
+        if asks {
+            self.wire.asked.lock().extend(id.clone());
         }
-        let bytes = [line.as_bytes(), b"\n"].concat();
+        let mut bytes = line.into_bytes();
+        bytes.push(b'\n');
         if let Some(stdin) = &mut self.stdin {
             let written = tokio::select! {
                 biased;
@@ -287,7 +288,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             }
         }
         if !asks {
-            self.wire.answered(message.id);
+            self.wire.answered(id.as_ref());
         }
     }
 }
