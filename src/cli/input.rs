@@ -1,4 +1,4 @@
-//! `workplane send`, `stop` and `cancel`.
+//! `workplane send`, `interrupt`, `stop` and `cancel`.
 
 use std::io::Read;
 
@@ -8,7 +8,8 @@ use super::output::{Table, json, print_diagnostics, print_json};
 use super::spawn::refuse_unless_accepted;
 use crate::model::MAX_INPUT_BYTES;
 use crate::proto::v1::{
-    CancelWorkerRequest, InputDelivery, OperationState, SendInputRequest, StopMode, StopWorkerRequest, WorkerInputKind,
+    CancelWorkerRequest, InputDelivery, InterruptWorkerRequest, OperationState, SendInputRequest, StopMode,
+    StopWorkerRequest, WorkerInputKind,
 };
 
 /// `workplane send`.
@@ -71,6 +72,18 @@ pub struct Cancel {
     /// Why, for people
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
+    /// Makes a repeat of this command the same request
+    #[arg(long, value_name = "ID", default_value = "")]
+    request_id: String,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+/// `workplane interrupt`.
+#[derive(Debug, clap::Args)]
+pub struct Interrupt {
+    #[command(flatten)]
+    worker: WorkerName,
     /// Makes a repeat of this command the same request
     #[arg(long, value_name = "ID", default_value = "")]
     request_id: String,
@@ -145,6 +158,22 @@ impl Cancel {
             print_diagnostics(&response.diagnostics)?;
         }
         refuse_unless_accepted("the worker was not cancelled", response.state(), response.diagnostics)
+    }
+}
+
+impl Interrupt {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let client = self.client.connect().await?;
+        let (runtime_id, worker_id) = self.worker.resolve(&client).await?;
+        let request = InterruptWorkerRequest { runtime_id, worker_id, request_id: self.request_id };
+        let response = client.workers().interrupt_worker(client.call(request)).await?.into_inner();
+        if self.client.json() {
+            print_json(&json("InterruptWorkerResponse", &response)?)?;
+        } else if response.state() == OperationState::Accepted {
+            print_end(&response.runtime_id, &response.worker_id, response.event_id)?;
+            print_diagnostics(&response.diagnostics)?;
+        }
+        refuse_unless_accepted("the worker was not interrupted", response.state(), response.diagnostics)
     }
 }
 

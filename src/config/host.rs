@@ -14,6 +14,9 @@ use crate::model::ProfileSelector;
 /// More than anybody keeps anything: a hundred years.
 const MAX_AGE: Duration = Duration::from_hours(24 * 36_525);
 
+/// How long a question may wait for its answer: no shorter than somebody can read it, and no longer than a turn is remembered.
+const APPROVAL_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 7);
+
 /// Reads `[profiles]`.
 pub(super) fn read_profiles(file: &mut Section<'_>, directory: &Path) -> Result<Profiles, ConfigError> {
     let profiles = file.named("profiles")?.into_iter();
@@ -45,8 +48,13 @@ fn read_profile(mut section: Section<'_>, directory: &Path) -> Result<Profile, C
     let env = section.text_map("env")?;
     let restart = section.text("restart")?;
     let permissions = section.text("permissions")?;
+    let approval_timeout = section.text("approval_timeout")?;
     if let (Protocol::Lines, Some(given)) = (protocol, &permissions) {
         return Err(given.refuse("only an acp profile has it: nothing else asks for leave"));
+    }
+    let asks = permissions.as_ref().is_some_and(|given| given.value == "ask");
+    if let Some(given) = approval_timeout.as_ref().filter(|_| !asks) {
+        return Err(given.refuse("needs permissions = \"ask\" beside it: nobody is asked otherwise"));
     }
     if let (Protocol::Acp, Some(given)) = (protocol, &input) {
         return Err(given.refuse("only a lines profile has it: leave it out"));
@@ -80,6 +88,10 @@ fn read_profile(mut section: Section<'_>, directory: &Path) -> Result<Profile, C
             },
             restart: restart.map(|given| given.parse(|text| restarts(text))).transpose()?.unwrap_or_default(),
             permissions: permissions.map(|given| given.parse(|text| leave(text))).transpose()?.unwrap_or_default(),
+            approval_timeout: approval_timeout
+                .map(|given| duration(&given, APPROVAL_TIMEOUT))
+                .transpose()?
+                .unwrap_or(Profile::APPROVAL_TIMEOUT),
         },
     };
     section.finish()?;
@@ -113,8 +125,8 @@ fn leave(text: &str) -> Result<Permissions, &'static str> {
     match text {
         "deny" => Ok(Permissions::Deny),
         "allow" => Ok(Permissions::Allow),
-        "ask" => Err("ask is not there yet: must be deny or allow"),
-        _ => Err("must be deny or allow"),
+        "ask" => Ok(Permissions::Ask),
+        _ => Err("must be deny, allow or ask"),
     }
 }
 

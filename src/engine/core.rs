@@ -297,6 +297,6 @@ fn draining() -> Error {
     Error::new(Reason::Draining, "the runtime is shutting down").retry_after(Duration::from_secs(1))
 }
 
-fn overloaded() -> Error {
+pub(super) fn overloaded() -> Error {
     Error::new(Reason::Overloaded, "too many requests wait for this worker").retry_after(Duration::from_millis(100))
 }

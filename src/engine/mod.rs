@@ -33,6 +33,7 @@
 //!
 //! The rule for all of it: durable commit, then state in memory and publication in one step, then the acknowledgement.
 
+mod answer;
 mod bundles;
 mod census;
 mod clock;
@@ -42,6 +43,7 @@ mod driver;
 mod frame;
 mod history;
 mod in_step;
+mod interrupt;
 mod observe;
 mod parts;
 mod process;

@@ -59,7 +59,8 @@ impl EngineParts {
     pub(super) fn start<'a>(&'a self, profile: &'a Profile, row: &WorkerRow) -> Start<'a> {
         let (incarnation, worker_id) = (self.incarnation, row.worker_id().clone());
         let run = Run { incarnation, worker_id, generation: row.run_generation };
-        Start { profile, run, machine: &self.machine, grace: self.limits.stop_grace, handle: &self.handle }
+        let (grace, asked) = (self.limits.stop_grace, row.approvals_asked);
+        Start { profile, run, machine: &self.machine, asked, grace, handle: &self.handle }
     }
 
     pub(super) fn stage_context(&self, profile: &Profile) -> StageContext {
@@ -67,6 +68,7 @@ impl EngineParts {
             codec: Arc::clone(&self.codec),
             protocol: profile.protocol,
             input_queue: self.limits.input_queue,
+            approval_timeout: profile.approval_timeout,
             restarts: (profile.restart == Restart::OnFailure).then_some(self.limits.restarts),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::ProfileSelector;
 
@@ -60,6 +61,8 @@ pub struct Profile {
     pub restart: Restart,
     /// What an `acp` program is answered that asks for leave.
     pub permissions: Permissions,
+    /// After how long what it asks is refused, where somebody is to answer and nobody does.
+    pub approval_timeout: Duration,
 }
 
 /// What an agent is answered that asks whether it may use a tool.
@@ -70,6 +73,8 @@ pub enum Permissions {
     Deny,
     /// Yes.
     Allow,
+    /// What somebody says, who is asked.
+    Ask,
 }
 
 /// What follows when a program has failed: when it exited with a code other than 0, was killed, or lost its runtime.
@@ -83,6 +88,10 @@ pub enum Restart {
 }
 
 impl Profile {
+    /// How long what an agent asks waits for its answer where nothing else is said: as long as somebody may be away from a
+    /// screen, and short enough that a turn does not hang overnight.
+    pub const APPROVAL_TIMEOUT: Duration = Duration::from_mins(10);
+
     /// The profile of a worker for which nothing runs.
     #[must_use]
     pub fn catalog() -> Self {
@@ -94,6 +103,7 @@ impl Profile {
             env: BTreeMap::new(),
             restart: Restart::Never,
             permissions: Permissions::Deny,
+            approval_timeout: Self::APPROVAL_TIMEOUT,
         }
     }
 }

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::profile::Protocol;
 use super::store::StoreFault;
 use crate::model::{
-    Activity, BundleRef, Caller, Diagnostic, HostId, ImplementationKind, ProfileSelector, RuntimeId, Termination,
-    TerminationReason, Worker, WorkerId, WorkerState, Workspace, WorkspaceId,
+    Activity, Approval, BundleRef, Caller, Diagnostic, HostId, ImplementationKind, ProfileSelector, RuntimeId,
+    Termination, TerminationReason, Worker, WorkerId, WorkerState, Workspace, WorkspaceId,
 };
 
 /// What a worker is made as, for good.
@@ -90,6 +91,10 @@ pub struct WorkerRow {
     pub last_failure: Option<Termination>,
     /// Why it ended.
     pub termination: Option<Termination>,
+    /// What it asked and was not answered, oldest first; few.
+    pub approvals: Vec<Arc<Approval>>,
+    /// How many questions it has asked: the number of its last one.
+    pub approvals_asked: u64,
 }
 
 impl WorkerRow {
@@ -114,6 +119,8 @@ impl WorkerRow {
             restarts: Vec::new(),
             last_failure: None,
             termination: None,
+            approvals: Vec::new(),
+            approvals_asked: 0,
         }
     }
 
@@ -139,6 +146,10 @@ impl WorkerRow {
             workspace: Workspace::BackendInternal,
             state: self.state,
             activity: Activity::Idle,
+            approvals: Box::default(),
+            approvals_asked: 0,
+            activity_detail: Box::default(),
+            activity_since: None,
             run_generation: self.run_generation,
             created_at: origin.created_at,
             last_seen_at: None,
@@ -162,10 +173,27 @@ impl WorkerRow {
         worker
     }
 
+    /// What it does. A program of lines is not known to be at anything; an agent works from one turn to the next as long as
+    /// there is one.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        let is_agent = self.origin.display_hint == Protocol::Acp.as_str() && !self.state.is_final();
+        let in_turn = self.turns_ended < self.picked_up;
+        let is_next = self.state == WorkerState::Running && self.last_accepted.is_some_and(|at| self.turns_ended < at);
+        match is_agent && (in_turn || is_next) {
+            _ if !self.approvals.is_empty() => Activity::Waiting,
+            true => Activity::Busy,
+            false => Activity::Idle,
+        }
+    }
+
     /// Brings a view of this worker up to this row.
     pub fn refresh(&self, worker: &mut Worker) {
         worker.state = self.state;
+        worker.activity = self.activity();
         worker.run_generation = self.run_generation;
+        worker.approvals = self.approvals.as_slice().into();
+        worker.approvals_asked = self.approvals_asked;
         worker.last_progress_at = self.last_progress_at;
         worker.can_accept_input = matches!(self.state, WorkerState::Starting | WorkerState::Running);
         worker.can_stop = !self.state.is_final();

@@ -332,10 +332,8 @@ impl Engine {
         let catalog = slot.tail.view().display_hint == Protocol::Catalog.as_str();
         let mut diagnostics = Vec::new();
         if segments > 0 && !catalog {
-            let margin = Duration::from_millis(50).max(ctx.remaining() / 20);
-            let deadline = ctx.deadline.checked_sub(margin).unwrap_or(ctx.deadline);
             let came = slot.tail.wait_for(|worker| worker.said_items >= segments || worker.state.is_final());
-            let came = tokio::time::timeout_at(deadline, came).await;
+            let came = tokio::time::timeout_at(ctx.shortly_before_deadline(), came).await;
             if came.is_err() || slot.tail.view().said_items < segments {
                 let message = "fewer items have come from the worker than were waited for";
                 diagnostics.push(Diagnostic::warning("worker_segments_pending", message));

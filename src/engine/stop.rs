@@ -1,7 +1,5 @@
 //! A worker's end, asked for: the task ends it, and the answer waits until the end is durable.
 
-use std::time::Duration;
-
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::{Engine, answered};
@@ -54,9 +52,8 @@ impl Engine {
 
 /// The end of a worker that was asked to end, or what it is shortly before the deadline.
 async fn ended(ctx: &CallContext, tail: &Tail) -> StopAck {
-    let margin = Duration::from_millis(50).max(ctx.remaining() / 20);
-    let deadline = ctx.deadline.checked_sub(margin).unwrap_or(ctx.deadline);
-    let end = tokio::time::timeout_at(deadline, tail.wait_for(|worker| worker.state.is_final())).await;
+    let end =
+        tokio::time::timeout_at(ctx.shortly_before_deadline(), tail.wait_for(|worker| worker.state.is_final())).await;
     match end {
         Ok(worker) => stopped(&worker),
         Err(_) => StopAck {
@@ -78,7 +75,7 @@ fn stopped(worker: &Worker) -> StopAck {
 
 /// A place in the inbox of a worker's task, waited for: nobody who wants a worker to end is turned away. `None` where it
 /// has ended.
-async fn place<'a>(
+pub(super) async fn place<'a>(
     ctx: &CallContext,
     inbox: Option<&'a mpsc::Sender<Command>>,
 ) -> Result<Option<mpsc::Permit<'a, Command>>> {

@@ -79,4 +79,11 @@ impl CallContext {
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
+
+    /// When whoever waits for something to happen answers that it has not: there is time left to say so.
+    #[must_use]
+    pub fn shortly_before_deadline(&self) -> Instant {
+        let margin = Duration::from_millis(50).max(self.remaining() / 20);
+        self.deadline.checked_sub(margin).unwrap_or(self.deadline)
+    }
 }

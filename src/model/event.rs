@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::approval::{Approval, Settlement};
 use super::diagnostic::Diagnostic;
 use super::id::RequestId;
 use super::transcript::TranscriptItem;
@@ -55,6 +56,19 @@ pub enum TurnEndReason {
 }
 
 impl TurnEndReason {
+    /// Every one there is.
+    pub const ALL: [Self; 9] = [
+        Self::Written,
+        Self::NotDelivered,
+        Self::RuntimeLost,
+        Self::EndTurn,
+        Self::MaxTokens,
+        Self::MaxTurnRequests,
+        Self::Refusal,
+        Self::Cancelled,
+        Self::Failed,
+    ];
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -210,6 +224,10 @@ pub enum Event {
     },
     /// Durable: the worker uses a tool, or that use has another status.
     ToolCall(ToolCall),
+    /// Durable: the worker asks something that somebody has to answer.
+    ApprovalRequested(Arc<Approval>),
+    /// Durable: a question has its answer, or needs none any more.
+    ApprovalSettled(Settlement),
     /// Durable, the last of all: the worker has ended.
     End(Termination),
     /// Not kept: a piece of an item in the making.
@@ -305,6 +323,8 @@ impl Event {
             Self::TurnStarted { .. } => EventKind::TurnStarted,
             Self::TurnEnded { .. } => EventKind::TurnEnded,
             Self::ToolCall(_) => EventKind::ToolCall,
+            Self::ApprovalRequested(_) => EventKind::ApprovalRequested,
+            Self::ApprovalSettled(_) => EventKind::ApprovalSettled,
             Self::End(_) => EventKind::End,
             Self::OutputDelta(_) => EventKind::OutputDelta,
             Self::ActivityChanged(_) => EventKind::ActivityChanged,

@@ -30,6 +30,8 @@ pub enum IdKind {
     Request,
     /// A [`BundleId`].
     Bundle,
+    /// An [`ApprovalId`].
+    Approval,
 }
 
 impl IdKind {
@@ -43,6 +45,7 @@ impl IdKind {
             Self::Workspace => "workspace_id",
             Self::Request => "request_id",
             Self::Bundle => "id",
+            Self::Approval => "approval_id",
         }
     }
 
@@ -151,6 +154,25 @@ identifier!(
     /// A configuration bundle. 1 to 128 characters of `[A-Za-z0-9-_.:]`, the first a letter or digit.
     BundleId, IdKind::Bundle, is_bundle_id
 );
+identifier!(
+    /// A question of a worker, unique for it. 1 to 120 bytes of `[A-Za-z0-9-_:]`.
+    ApprovalId, IdKind::Approval, is_identifier
+);
+
+impl ApprovalId {
+    /// The id of a worker's question of this number.
+    #[must_use]
+    pub fn numbered(number: u64) -> Self {
+        Self(format!("approval-{number}").into())
+    }
+
+    /// Which of a worker's questions it names; `None` for an id that none ever has.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        let number = self.0.strip_prefix("approval-")?.parse().ok()?;
+        (Self::numbered(number) == *self).then_some(number)
+    }
+}
 
 impl WorkerId {
     /// The id of a new worker; ids made by one process rise, and none can be guessed.

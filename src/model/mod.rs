@@ -3,6 +3,7 @@
 //! Nothing here does I/O or knows the wire: no tonic, no prost. Every value that carries a rule is made by a
 //! constructor that checks it, so that what the other rooms hold is valid by its type.
 
+mod approval;
 mod bundle;
 mod bundle_digest;
 mod bundle_text;
@@ -23,6 +24,7 @@ mod trace;
 mod transcript;
 mod worker;
 
+pub use approval::{AnswerApproval, Approval, ApprovalKind, ApprovalOption, Settlement};
 pub use bundle::{
     BundleContent, BundleSummary, ConfigBundle, Declaration, DeclarationKind, ProfileDescriptor, Provenance,
 };
@@ -35,9 +37,13 @@ pub use event::{
     Activity, ActivityChange, DeltaChannel, Event, EventKind, GapReason, InProgress, OutputDelta, ToolCall, ToolStatus,
     TurnEndReason, TurnId,
 };
-pub use id::{BundleId, HostId, IdKind, InvalidIdentifier, RequestId, RuntimeId, WorkerId, WorkspaceId, derive_id};
+pub use id::{
+    ApprovalId, BundleId, HostId, IdKind, InvalidIdentifier, RequestId, RuntimeId, WorkerId, WorkspaceId, derive_id,
+};
 pub use intent::{SpawnIntent, SpawnWorker, TicketWorkerRole};
-pub use outcome::{BundlePage, Created, DeleteAck, InputAck, StopAck, TranscriptPage, WorkerPage};
+pub use outcome::{
+    AnswerAck, BundlePage, Created, DeleteAck, InputAck, InterruptAck, StopAck, TranscriptPage, WorkerPage,
+};
 pub use page::{DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PAGE_SIZE, page_size};
 pub use runtime::{
     Feature, Host, RuntimeCapabilities, RuntimeInfo, RuntimeKind, RuntimeStatus, SourceKind, SourceStatus, WorkerCounts,

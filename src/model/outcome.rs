@@ -39,6 +39,24 @@ pub struct StopAck {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// A question that was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerAck {
+    /// The sequence of the `approval_settled` event.
+    pub event_id: u64,
+    /// What else there is to say.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// An interruption.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InterruptAck {
+    /// The sequence of the `turn_ended` event; absent where no turn was running, or it has not ended yet.
+    pub event_id: Option<u64>,
+    /// What else there is to say.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
 /// A worker whose record is gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeleteAck {

@@ -124,11 +124,15 @@ pub enum Feature {
     ConfigBundles,
     /// It removes those that no worker uses.
     ConfigBundleRemoval,
+    /// Its workers ask for leave, and can be answered.
+    Approvals,
+    /// Turns of its workers can be interrupted.
+    Interruption,
 }
 
 impl Feature {
     /// Those that this version has.
-    pub const ALL: &[Self] = &[Self::ConfigBundles, Self::ConfigBundleRemoval];
+    pub const ALL: &[Self] = &[Self::ConfigBundles, Self::ConfigBundleRemoval, Self::Approvals, Self::Interruption];
 
     /// The word on the wire.
     #[must_use]
@@ -136,6 +140,8 @@ impl Feature {
         match self {
             Self::ConfigBundles => "config_bundles",
             Self::ConfigBundleRemoval => "config_bundle_removal",
+            Self::Approvals => "approvals",
+            Self::Interruption => "interruption",
         }
     }
 

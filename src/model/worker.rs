@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::approval::Approval;
 use super::diagnostic::Diagnostic;
 use super::event::Activity;
 use super::id::{HostId, RuntimeId, WorkerId, WorkspaceId};
@@ -136,6 +138,14 @@ pub struct Worker {
     pub state: WorkerState,
     /// What it does.
     pub activity: Activity,
+    /// What it asked and was not answered; known to its host only, none elsewhere.
+    pub approvals: Box<[Arc<Approval>]>,
+    /// How many questions it has asked; known to its host only, 0 elsewhere.
+    pub approvals_asked: u64,
+    /// The particulars of that, in part in its own words; empty where there are none.
+    pub activity_detail: Box<str>,
+    /// Since when, by the host's clock; absent where nothing else was heard since its program or its runtime started.
+    pub activity_since: Option<SystemTime>,
     /// Which run of its program this is, from 1.
     pub run_generation: u64,
     /// When it was made, by the host's clock.

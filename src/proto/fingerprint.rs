@@ -36,11 +36,13 @@ macro_rules! mutating {
 
 mutating!(v1.request_id: String =>
     SpawnWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, DeleteWorkerRequest,
-    SyncConfigBundleRequest, RemoveConfigBundleRequest,
+    SyncConfigBundleRequest, RemoveConfigBundleRequest, AnswerApprovalRequest,
+    InterruptWorkerRequest,
 );
 mutating!(runtime_v1.context: Option<runtime_v1::RequestContext> =>
     CreateWorkerRequest, SendInputRequest, StopWorkerRequest, CancelWorkerRequest, DeleteWorkerRequest,
-    SyncConfigBundleRequest, RemoveConfigBundleRequest,
+    SyncConfigBundleRequest, RemoveConfigBundleRequest, AnswerApprovalRequest,
+    InterruptWorkerRequest,
 );
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 //! is about, asks all of them where a list is about all, turns refusals because of what was asked into in-band ones, and
 //! remembers what was last known of remote workers. It knows no wire and keeps nothing it could not ask for again.
 
+mod approvals;
 mod bundles;
 mod catalogue;
 mod decisions;
 mod fan_out;
+mod interrupt;
 pub mod ledger;
 mod lists;
 mod refusal;

@@ -35,6 +35,8 @@ pub(super) enum Lacking {
     Spawn(&'static str),
     Input,
     Stop(TerminalIntent),
+    Answer,
+    Interrupt,
     Delete,
     Transcript,
 }
@@ -42,6 +44,10 @@ pub(super) enum Lacking {
 impl Lacking {
     /// [`in_band`], where what is lacking is told by its own code.
     pub(super) fn in_band<T>(self, runtime: &Arc<dyn WorkerRuntime>, error: Error) -> Result<Operation<T>> {
+        if matches!(self, Self::Interrupt) && error.reason() == Reason::RemoteRuntimeUnsupported {
+            // Not every worker has turns, wherever it runs.
+            return Ok(Operation::Unsupported(self.diagnostics()));
+        }
         Ok(match in_band(runtime, error)? {
             Operation::Unsupported(_) => Operation::Unsupported(self.diagnostics()),
             other => other,
@@ -51,7 +57,9 @@ impl Lacking {
     fn diagnostics(self) -> Vec<Diagnostic> {
         let unsupported = match self {
             Self::Spawn(_) => "worker_spawn_unsupported",
-            Self::Input | Self::Stop(_) | Self::Delete | Self::Transcript => "runtime_capability_unsupported",
+            Self::Input | Self::Stop(_) | Self::Answer | Self::Interrupt | Self::Delete | Self::Transcript => {
+                "runtime_capability_unsupported"
+            }
         };
         let first = match self {
             Self::Spawn(intent) => Diagnostic::info(
@@ -62,6 +70,10 @@ impl Lacking {
             Self::Stop(TerminalIntent::Stop) => Diagnostic::info("worker_stop_pending", "nothing here stops workers"),
             Self::Stop(TerminalIntent::Cancel) => {
                 Diagnostic::info("worker_cancel_pending", "nothing here cancels workers")
+            }
+            Self::Answer => Diagnostic::info("worker_approvals_pending", "nothing here asks for approvals"),
+            Self::Interrupt => {
+                Diagnostic::info("worker_interrupt_pending", "nothing here interrupts workers like this")
             }
             Self::Delete => Diagnostic::info("worker_delete_pending", "nothing here deletes workers"),
             Self::Transcript => Diagnostic::info("worker_transcript_pending", "nothing here keeps transcripts"),

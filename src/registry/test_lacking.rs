@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use super::tests::{ACCEPT, ctx, input, registry, rid, spawn, wid};
 use super::*;
 use crate::model::{
-    Incarnation, Severity, SpawnIntent, StopMode, TerminalIntent, TicketWorkerRole, WorkerFilter, WorkerPage,
+    AnswerApproval, ApprovalId, Incarnation, Severity, SpawnIntent, StopMode, TerminalIntent, TicketWorkerRole,
+    WorkerFilter, WorkerPage,
 };
 use crate::runtime::fake::FakeRuntime;
 
@@ -91,6 +92,17 @@ async fn calls_that_a_runtime_lacks_are_unsupported_each_by_its_own_code() {
         let ended = registry.stop_worker(&ctx(), &rid("a"), stop).await.unwrap();
         assert_eq!(codes(ended), [code, "runtime_capability_unsupported"]);
     }
+    let interrupted = registry.interrupt_worker(&ctx(), &rid("a"), &wid("w-1")).await.unwrap();
+    assert_eq!(codes(interrupted), ["worker_interrupt_pending", "runtime_capability_unsupported"]);
+    let answer = AnswerApproval {
+        worker_id: wid("w-1"),
+        approval_id: ApprovalId::numbered(1),
+        decision: "allow_once".to_owned(),
+    };
+    let answered = registry.answer_approval(&ctx(), &rid("a"), answer).await.unwrap();
+    assert_eq!(codes(answered), ["worker_approvals_pending", "runtime_capability_unsupported"]);
+    let listed = registry.list_approvals(&ctx(), &rid("a"), &wid("w-1")).await.unwrap_err();
+    assert_eq!(listed.reason(), Reason::RemoteRuntimeUnsupported);
     let delete = DeleteWorker { worker_id: wid("w-1"), force: false };
     let deleted = registry.delete_worker(&ctx(), &rid("a"), delete).await.unwrap();
     assert_eq!(codes(deleted), ["worker_delete_pending", "runtime_capability_unsupported"]);

@@ -1,6 +1,7 @@
 //! A scripted runtime for tests: fine, slow, hanging or dead, with the workers it was given.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -11,10 +12,10 @@ use super::{WorkerRuntime, diagnose};
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::TranscriptPage;
 use crate::model::{
-    Activity, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, DeleteAck,
-    DeleteWorker, Diagnostic, Error, Host, ImplementationKind, Incarnation, InputAck, Reason, Result,
-    RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, Worker,
-    WorkerCounts, WorkerFilter, WorkerId, WorkerPage, WorkerState, Workspace, WorkspaceId,
+    Activity, AnswerAck, AnswerApproval, Approval, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle,
+    CreateWorker, Created, DeleteAck, DeleteWorker, Diagnostic, Error, Host, ImplementationKind, Incarnation, InputAck,
+    InterruptAck, Reason, Result, RuntimeCapabilities, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput,
+    StopAck, StopWorker, Worker, WorkerCounts, WorkerFilter, WorkerId, WorkerPage, WorkerState, Workspace, WorkspaceId,
 };
 
 /// What a fake does when it is asked.
@@ -141,6 +142,10 @@ pub(crate) fn worker(runtime_id: &str, worker_id: &str) -> Worker {
         workspace: Workspace::RemoteRuntime,
         state: WorkerState::Running,
         activity: Activity::Idle,
+        approvals: Box::default(),
+        approvals_asked: 0,
+        activity_detail: Box::default(),
+        activity_since: None,
         run_generation: 1,
         created_at: SystemTime::UNIX_EPOCH,
         last_seen_at: None,
@@ -249,6 +254,23 @@ impl WorkerRuntime for FakeRuntime {
         self.answer().await?;
         self.find(&request.worker_id)?;
         Ok(StopAck { event_id: Some(3), state: WorkerState::Stopped, diagnostics: Vec::new() })
+    }
+
+    async fn list_approvals(&self, _: &CallContext, worker_id: &WorkerId) -> Result<Vec<Arc<Approval>>> {
+        self.answer().await?;
+        Ok(self.find(worker_id)?.approvals.to_vec())
+    }
+
+    async fn answer_approval(&self, _: &CallContext, request: AnswerApproval) -> Result<AnswerAck> {
+        self.answer().await?;
+        self.find(&request.worker_id)?;
+        Ok(AnswerAck { event_id: 4, diagnostics: Vec::new() })
+    }
+
+    async fn interrupt_worker(&self, _: &CallContext, worker_id: &WorkerId) -> Result<InterruptAck> {
+        self.answer().await?;
+        self.find(worker_id)?;
+        Ok(InterruptAck { event_id: Some(5), diagnostics: Vec::new() })
     }
 
     async fn delete_worker(&self, _: &CallContext, request: DeleteWorker) -> Result<DeleteAck> {

@@ -9,6 +9,8 @@ mod local;
 mod reach;
 pub mod remote;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 pub use diagnose::diagnose;
@@ -17,9 +19,10 @@ pub use reach::{BreakerState, Reach};
 
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::{
-    BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, DeleteAck, DeleteWorker,
-    Error, Host, Incarnation, InputAck, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, SendInput, StopAck,
-    StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId, WorkerPage,
+    AnswerAck, AnswerApproval, Approval, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker,
+    Created, DeleteAck, DeleteWorker, Error, Host, Incarnation, InputAck, InterruptAck, Reason, Result, RuntimeId,
+    RuntimeInfo, RuntimeKind, SendInput, StopAck, StopWorker, TranscriptPage, Worker, WorkerFilter, WorkerId,
+    WorkerPage,
 };
 
 /// Where workers run. Every failure is an [`Error`](crate::model::Error) whose reason says what kind of refusal it is;
@@ -72,6 +75,21 @@ pub trait WorkerRuntime: Send + Sync + 'static {
 
     /// Ends a worker. Answers when the end is durable, or a little before the deadline.
     async fn stop_worker(&self, _ctx: &CallContext, _request: StopWorker) -> Result<StopAck> {
+        Err(unsupported())
+    }
+
+    /// What a worker asks that waits for an answer, oldest first.
+    async fn list_approvals(&self, _ctx: &CallContext, _worker_id: &WorkerId) -> Result<Vec<Arc<Approval>>> {
+        Err(unsupported())
+    }
+
+    /// Answers what a worker asks; the first answer counts. Done once it is durable.
+    async fn answer_approval(&self, _ctx: &CallContext, _request: AnswerApproval) -> Result<AnswerAck> {
+        Err(unsupported())
+    }
+
+    /// Breaks off the turn that a worker is in. Answers when the turn's end is durable, or a little before the deadline.
+    async fn interrupt_worker(&self, _ctx: &CallContext, _worker_id: &WorkerId) -> Result<InterruptAck> {
         Err(unsupported())
     }
 

@@ -157,6 +157,7 @@ async fn runtime() -> Arc<dyn WorkerRuntime> {
         env: BTreeMap::new(),
         restart: Restart::Never,
         permissions: Permissions::Deny,
+        approval_timeout: Profile::APPROVAL_TIMEOUT,
     };
     let selector = ProfileSelector::builtin("builtin:cat".to_owned()).unwrap();
     let parts = EngineParts {
@@ -308,7 +309,7 @@ async fn a_heartbeat_comes_when_nothing_else_does() {
 #[tokio::test]
 async fn later_methods_say_that_they_come_later() {
     let plane = Plane::control().await;
-    let status = plane.workers().interrupt_worker(v1::InterruptWorkerRequest::default()).await.unwrap_err();
+    let status = plane.workers().watch_workers(v1::WatchWorkersRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     assert_eq!(status.get_details_error_info().unwrap().reason, "NOT_YET");
 }

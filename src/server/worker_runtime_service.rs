@@ -186,23 +186,36 @@ impl WorkerRuntimeService for HostRuntime {
 
     async fn interrupt_worker(
         &self,
-        _: Request<host::InterruptWorkerRequest>,
+        request: Request<host::InterruptWorkerRequest>,
     ) -> Result<Response<host::InterruptWorkerResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerRuntimeService.InterruptWorker")))
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.host_change(&mut message).map_err(bad)?;
+        let worker_id = convert::host_interrupt(&message).map_err(bad)?;
+        let ack = self.runtime.interrupt_worker(&ctx, &worker_id).await.map_err(|error| refuse(&error, &ctx))?;
+        Ok(Response::new(convert::host_interrupted(ack)))
     }
 
     async fn list_approvals(
         &self,
-        _: Request<host::ListApprovalsRequest>,
+        request: Request<host::ListApprovalsRequest>,
     ) -> Result<Response<host::ListApprovalsResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerRuntimeService.ListApprovals")))
+        let (incoming, host::ListApprovalsRequest { worker_id }) = Incoming::of(request);
+        let worker_id = convert::host_worker_id(&worker_id).map_err(bad)?;
+        let ctx = incoming.read(&self.workspace);
+        let approvals = self.runtime.list_approvals(&ctx, &worker_id).await.map_err(|error| refuse(&error, &ctx))?;
+        let approvals = approvals.iter().map(|asked| convert::approval(asked)).collect();
+        Ok(Response::new(host::ListApprovalsResponse { approvals, diagnostics: Vec::new() }))
     }
 
     async fn answer_approval(
         &self,
-        _: Request<host::AnswerApprovalRequest>,
+        request: Request<host::AnswerApprovalRequest>,
     ) -> Result<Response<host::AnswerApprovalResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerRuntimeService.AnswerApproval")))
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.host_change(&mut message).map_err(bad)?;
+        let answer = convert::host_answer(message).map_err(bad)?;
+        let ack = self.runtime.answer_approval(&ctx, answer).await.map_err(|error| refuse(&error, &ctx))?;
+        Ok(Response::new(convert::host_answered(ack)))
     }
 
     type WatchWorkersStream = BoxStream<host::WatchWorkersResponse>;

@@ -138,23 +138,51 @@ impl WorkerService for Workers {
 
     async fn interrupt_worker(
         &self,
-        _: Request<InterruptWorkerRequest>,
+        request: Request<InterruptWorkerRequest>,
     ) -> Result<Response<InterruptWorkerResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerService.InterruptWorker")))
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.change(&self.0.workspace, &mut message);
+        let (runtime_id, worker_id) = convert::interrupt_worker(&message).map_err(bad)?;
+        let ctx = ctx.map_err(bad)?;
+        let interrupted = self.0.registry.interrupt_worker(&ctx, &runtime_id, &worker_id).await;
+        let (state, ack, diagnostics) = outcome(interrupted.map_err(|error| refuse(&error, &ctx))?);
+        let event_id = ack.and_then(|ack| ack.event_id);
+        let InterruptWorkerRequest { runtime_id, worker_id, .. } = message;
+        Ok(Response::new(InterruptWorkerResponse { state: state.into(), runtime_id, worker_id, event_id, diagnostics }))
     }
 
     async fn list_approvals(
         &self,
-        _: Request<ListApprovalsRequest>,
+        request: Request<ListApprovalsRequest>,
     ) -> Result<Response<ListApprovalsResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerService.ListApprovals")))
+        let (incoming, ListApprovalsRequest { runtime_id, worker_id }) = Incoming::of(request);
+        let (runtime_id, worker_id) = convert::worker_ids(&runtime_id, &worker_id).map_err(bad)?;
+        let ctx = incoming.read(&self.0.workspace);
+        let approvals = self.0.registry.list_approvals(&ctx, &runtime_id, &worker_id).await;
+        let approvals = approvals.map_err(|error| refuse(&error, &ctx))?;
+        let approvals = approvals.iter().map(|asked| convert::approval(asked)).collect();
+        Ok(Response::new(ListApprovalsResponse { approvals, diagnostics: Vec::new() }))
     }
 
     async fn answer_approval(
         &self,
-        _: Request<AnswerApprovalRequest>,
+        request: Request<AnswerApprovalRequest>,
     ) -> Result<Response<AnswerApprovalResponse>, Status> {
-        Err(bad(Error::not_yet("WorkerService.AnswerApproval")))
+        let (incoming, mut message) = Incoming::of(request);
+        let ctx = incoming.change(&self.0.workspace, &mut message);
+        let (runtime_id, answer) = convert::answer_approval(message).map_err(bad)?;
+        let ctx = ctx.map_err(bad)?;
+        let (worker_id, approval_id) = (answer.worker_id.to_string(), answer.approval_id.to_string());
+        let answered = self.0.registry.answer_approval(&ctx, &runtime_id, answer).await;
+        let (state, ack, diagnostics) = outcome(answered.map_err(|error| refuse(&error, &ctx))?);
+        Ok(Response::new(AnswerApprovalResponse {
+            state: state.into(),
+            runtime_id: runtime_id.to_string(),
+            worker_id,
+            approval_id,
+            event_id: ack.map(|ack| ack.event_id),
+            diagnostics,
+        }))
     }
 
     type WatchWorkersStream = BoxStream<WatchWorkersResponse>;

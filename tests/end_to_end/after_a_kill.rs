@@ -14,13 +14,13 @@ use crate::processes::{STAY, alive, ids};
 use crate::support::{Client, EMBEDDED, Frame, Host, Plane, Profile, Worker, refusal, until, write_secret};
 
 /// Where a worker runs whose runtime is to be killed, with a data directory: in a control plane, or on a host.
-struct Place {
-    plane: Plane,
+pub(crate) struct Place {
+    pub(crate) plane: Plane,
     host: Option<Host>,
 }
 
 impl Place {
-    async fn both(profile: Profile) -> [Self; 2] {
+    pub(crate) async fn both(profile: Profile) -> [Self; 2] {
         let embedded = Plane::new().durable().profile("builtin:coder", profile.clone()).start().await;
         [Self { plane: embedded, host: None }, Self::host("one", profile).await]
     }
@@ -32,7 +32,7 @@ impl Place {
         Self { plane, host: Some(host) }
     }
 
-    fn runtime_id(&self) -> &str {
+    pub(crate) fn runtime_id(&self) -> &str {
         self.host.as_ref().map_or(EMBEDDED, Host::runtime_id)
     }
 
@@ -40,18 +40,18 @@ impl Place {
         self.host.as_ref().map_or(self.plane.address(), Host::address)
     }
 
-    async fn spawn(&self) -> Worker {
+    pub(crate) async fn spawn(&self) -> Worker {
         self.plane.spawn(self.runtime_id(), "builtin:coder").await
     }
 
-    async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         match &mut self.host {
             Some(host) => host.process().kill().await,
             None => self.plane.process().kill().await,
         }
     }
 
-    async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         match &mut self.host {
             Some(host) => host.start_again().await,
             None => self.plane.start_again().await,

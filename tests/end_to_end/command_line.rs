@@ -1,40 +1,7 @@
 //! The commands, as a person types them.
 
-use std::process::Output;
-
-use serde_json::Value;
-
-use crate::support::{EMBEDDED, Host, Plane, Profile, run, run_with_input, until};
-
-/// A control plane, and the flags that lead to it.
-struct Console {
-    flags: [String; 4],
-}
-
-impl Console {
-    fn of(plane: &Plane) -> Self {
-        let token_file = plane.token_file().to_str().unwrap().to_owned();
-        Self { flags: ["--endpoint".to_owned(), plane.endpoint(), "--token-file".to_owned(), token_file] }
-    }
-
-    async fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let flags = self.flags.iter().map(String::as_str);
-        run_with_input(&arguments.iter().copied().chain(flags).collect::<Vec<_>>(), input, None).await
-    }
-
-    /// A command that must succeed; what it prints.
-    async fn types(&self, line: &str) -> String {
-        let output = self.run(&line.split(' ').collect::<Vec<_>>(), "").await;
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{line}: {said}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// As [`Console::types`], read as JSON.
-    async fn types_json(&self, line: &str) -> Value {
-        serde_json::from_str(&self.types(&format!("{line} --output json")).await).unwrap()
-    }
-}
+use crate::acp::profile;
+use crate::support::{Console, EMBEDDED, Host, Plane, Profile, run, run_with_input, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_spawned_spoken_to_and_stopped_from_the_command_line() {
@@ -224,4 +191,40 @@ async fn the_demo_answers_what_is_typed_to_it() {
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}\n{log}");
     assert!(said.contains("42"), "{said}\n{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_asks_is_shown_and_answered_from_the_command_line() {
+    let Some(agent) = profile(&[]) else { return };
+    let agent = agent.permissions("ask");
+    let host = Host::named("one").profile("builtin:coder", agent.clone()).start().await;
+    let plane = Plane::new().profile("builtin:coder", agent).host(&host).start().await;
+    let console = Console::of(&plane);
+    for runtime_id in [EMBEDDED, "one"] {
+        let spawned = console.types_json(&format!("spawn --runtime {runtime_id} --ticket T-1")).await;
+        let worker = format!("{runtime_id}/{}", spawned["worker"]["worker_id"].as_str().unwrap());
+        console.types(&format!("send {worker} ask")).await;
+        let asked = until("a question", || async {
+            let asked = console.types(&format!("approvals {worker}")).await;
+            asked.contains("approval-1").then_some(asked)
+        })
+        .await;
+        assert!(asked.contains("allow_once reject_once") && asked.contains("Write file 1"), "{asked}");
+        let listed = console.types_json(&format!("approvals {worker}")).await;
+        assert_eq!(listed["approvals"][0]["options"][1]["option_id"], "reject_once");
+        assert!(console.types("workers").await.contains("waiting"));
+        let wrong = console.run(&["answer", &worker, "approval-1", "perhaps"], "").await;
+        let said = String::from_utf8(wrong.stderr).unwrap();
+        assert!(!wrong.status.success() && said.contains("decision"), "{said}");
+        let answered = console.types(&format!("answer {worker} approval-1 reject_once")).await;
+        assert!(answered.contains("approval-1"), "{answered}");
+        let late = console.run(&["answer", &worker, "approval-1", "allow_once"], "").await;
+        let said = String::from_utf8(late.stderr).unwrap();
+        assert!(!late.status.success() && said.contains("approval_settled"), "{said}");
+        console.types(&format!("stop {worker}")).await;
+        let observed = console.types(&format!("observe {worker} --beginning")).await;
+        for told in ["approval_requested  approval-1: Write file 1", "approval_settled    approval-1: reject_once"] {
+            assert!(observed.contains(told), "{observed}");
+        }
+    }
 }

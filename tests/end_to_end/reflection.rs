@@ -93,7 +93,7 @@ macro_rules! not_yet {
 async fn methods_that_are_to_come_say_so() {
     let plane = Plane::new().start().await;
     let client = plane.client();
-    let (runtime_id, worker_id) = plane.spawn(EMBEDDED, "builtin:coder").await.ids();
+    let (runtime_id, _) = plane.spawn(EMBEDDED, "builtin:coder").await.ids();
     let (mut runtimes, mut workers) = (client.runtimes(), client.workers());
     let mut observations = client.observations();
     let registration = || {
@@ -118,18 +118,6 @@ async fn methods_that_are_to_come_say_so() {
         v1::SetRuntimeCordonRequest { runtime_id: runtime_id.clone(), ..Default::default() }
     );
     not_yet!(runtimes, watch_runtimes, v1::WatchRuntimesRequest::default());
-    let (r, w) = (|| runtime_id.clone(), || worker_id.clone());
-    not_yet!(
-        workers,
-        interrupt_worker,
-        v1::InterruptWorkerRequest { runtime_id: r(), worker_id: w(), ..Default::default() }
-    );
-    not_yet!(workers, list_approvals, v1::ListApprovalsRequest { runtime_id: r(), worker_id: w() });
-    not_yet!(
-        workers,
-        answer_approval,
-        v1::AnswerApprovalRequest { runtime_id: r(), worker_id: w(), ..Default::default() }
-    );
     not_yet!(workers, watch_workers, v1::WatchWorkersRequest::default());
     not_yet!(observations, observe_workers, v1::ObserveWorkersRequest::default());
 }

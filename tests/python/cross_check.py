@@ -22,7 +22,7 @@ from servers import CONTROL_PLANE_TOKEN, EMBEDDED, HOST, generate_stubs, servers
 # Methods that are to come: they must say so, each with its reason. One that is served must be driven below instead.
 LATER = {
     "RuntimeService": ["RegisterRuntime", "UpdateRuntime", "RemoveRuntime", "SetRuntimeCordon", "WatchRuntimes"],
-    "WorkerService": ["InterruptWorker", "ListApprovals", "AnswerApproval", "WatchWorkers"],
+    "WorkerService": ["WatchWorkers"],
     "ObservationService": ["ObserveWorkers"],
 }
 SERVICES = {
@@ -192,9 +192,88 @@ def life(client, runtime_id):
     gone = client.refused("WorkerService", "GetWorker", **alive)
     check(gone[:3] == ("NOT_FOUND", "UNKNOWN_WORKER", alive), "DeleteWorker", gone)
 
+    lines = accepted(client.call("WorkerService", "SpawnWorker", **(spawn | {"request_id": str(uuid.uuid4())}))).worker
+    refused = client.call("WorkerService", "InterruptWorker", runtime_id=runtime_id, worker_id=lines.worker_id)
+    check(name_of(refused, "state") == "OPERATION_STATE_UNSUPPORTED", "lines have no turns", refused)
+    accepted(client.call("WorkerService", "StopWorker", runtime_id=runtime_id, worker_id=lines.worker_id))
+    turns(client, spawn | {"profile": {"builtin": "builtin:agent"}, "request_id": str(uuid.uuid4())})
+    questions(client, spawn | {"profile": {"builtin": "builtin:asking"}, "request_id": str(uuid.uuid4())})
+
     unknown = client.refused("WorkerService", "GetWorker", runtime_id=runtime_id, worker_id="worker-none")
     expected = {"runtime_id": runtime_id, "worker_id": "worker-none"}
     check(unknown[:3] == ("NOT_FOUND", "UNKNOWN_WORKER", expected), "GetWorker", unknown)
+
+
+def turns(client, spawn):
+    """An agent's turn: what it is at, and how it is interrupted."""
+    spawn.pop("initial_input", None)
+    worker = accepted(client.call("WorkerService", "SpawnWorker", **spawn)).worker
+    ids = {"runtime_id": worker.runtime_id, "worker_id": worker.worker_id}
+    none = accepted(client.call("WorkerService", "InterruptWorker", **ids))
+    check([one.code for one in none.diagnostics] == ["worker_not_in_turn"] and not none.event_id, "no turn", none)
+    frames = client.call("ObservationService", "ObserveWorker", **ids)
+    next(frames)
+    accepted(client.call("WorkerService", "SendInput", **ids, content="wait", request_id=str(uuid.uuid4())))
+    told = []
+    for response in frames:
+        frame = response.frame
+        if frame.WhichOneof("payload") == "activity_changed":
+            told.append((name_of(frame.activity_changed, "activity"), frame.activity_changed.detail))
+        if told[-1:] == [("WORKER_ACTIVITY_BUSY", "answering")]:
+            break
+    check(told[0] == ("WORKER_ACTIVITY_BUSY", "working"), "activity_changed", told)
+    got = client.call("WorkerService", "GetWorker", **ids).worker
+    check((name_of(got, "activity"), got.activity_detail) == told[-1], "GetWorker says what it is at", got)
+    interrupt = {**ids, "request_id": "interrupt" + worker.worker_id}
+    done = accepted(client.call("WorkerService", "InterruptWorker", **interrupt))
+    ended = next(response.frame for response in frames if response.frame.WhichOneof("payload") == "turn_ended")
+    check(ended.turn_ended.reason == "cancelled", "InterruptWorker", ended)
+    check(done.event_id == ended.sequence and not done.diagnostics, "it answers when the turn has ended", done)
+    again = client.call("WorkerService", "InterruptWorker", **interrupt)
+    check(again == done, "a repeat has the first answer", again)
+    frames.cancel()
+    accepted(client.call("WorkerService", "StopWorker", **ids))
+
+
+def questions(client, spawn):
+    """An agent that asks for leave, and who answers it."""
+    spawn.pop("initial_input", None)
+    worker = accepted(client.call("WorkerService", "SpawnWorker", **spawn)).worker
+    ids = {"runtime_id": worker.runtime_id, "worker_id": worker.worker_id}
+    check(not client.call("WorkerService", "ListApprovals", **ids).approvals, "nothing is asked", ids)
+    frames = client.call("ObservationService", "ObserveWorker", **ids)
+    next(frames)
+    accepted(client.call("WorkerService", "SendInput", **ids, content="ask", request_id=str(uuid.uuid4())))
+    kind = lambda frame: frame.WhichOneof("payload")
+    asked = next(response.frame for response in frames if kind(response.frame) == "approval_requested")
+    listed = client.call("WorkerService", "ListApprovals", **ids).approvals
+    check(list(listed) == [asked.approval_requested.approval], "ListApprovals", listed, asked)
+    [approval] = listed
+    check((approval.approval_id, approval.title) == ("approval-1", "Write file 1"), "Approval", approval)
+    options = [(option.option_id, option.label, option.kind) for option in approval.options]
+    check(options == [("allow_once",) * 3, ("reject_once",) * 3], "ApprovalOption", options)
+    check(approval.turn_id and approval.requested_at.seconds > 0, "its turn and its time", approval)
+    got = client.call("WorkerService", "GetWorker", **ids).worker
+    check(name_of(got, "activity") == "WORKER_ACTIVITY_WAITING", "it waits", got)
+    answer = {**ids, "approval_id": "approval-1", "decision": "allow_once", "request_id": "answer" + worker.worker_id}
+    refused = client.refused("WorkerService", "AnswerApproval", **(answer | {"decision": "perhaps"}))
+    check(refused[:2] == ("INVALID_ARGUMENT", "INVALID_REQUEST") and refused[3] == ["decision"], "no option", refused)
+    refused = client.refused("WorkerService", "AnswerApproval", **(answer | {"approval_id": "approval-2"}))
+    check(refused[:3] == ("NOT_FOUND", "UNKNOWN_APPROVAL", {**ids, "approval_id": "approval-2"}), "unknown", refused)
+    given = accepted(client.call("WorkerService", "AnswerApproval", **answer))
+    check(given.approval_id == "approval-1", "AnswerApproval", given)
+    settled = next(response.frame for response in frames if kind(response.frame) == "approval_settled")
+    said = settled.approval_settled
+    check((said.approval_id, said.option_id, said.caller) == ("approval-1", "allow_once", "check"), "settled", said)
+    check(settled.sequence == given.event_id, "its event", settled, given)
+    check(client.call("WorkerService", "AnswerApproval", **answer) == given, "a repeat has the first answer", given)
+    late = client.call("WorkerService", "AnswerApproval", **(answer | {"request_id": str(uuid.uuid4())}))
+    check(name_of(late, "state") == "OPERATION_STATE_REJECTED" and not late.event_id, "the first answer counts", late)
+    check("approval_settled" in [one.code for one in late.diagnostics], "and it is said why", late)
+    item = next(response.frame for response in frames if kind(response.frame) == "item_appended")
+    check(item.item_appended.item.content == "allow_once", "the agent has heard it", item)
+    frames.cancel()
+    accepted(client.call("WorkerService", "StopWorker", **ids))
 
 
 def until_heard(client, ids, words):

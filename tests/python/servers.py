@@ -14,11 +14,21 @@ HOST_TOKEN = "a-token-of-the-host"
 ROOT = Path(__file__).resolve().parents[2]
 PROTO = ROOT / "proto"
 OPERATIONS = ROOT / "docs" / "operations.md"
-PROFILE = """
+AGENT = ROOT / "tests" / "end_to_end" / "agents" / "acp.py"
+PROFILE = f"""
 [profiles."builtin:coder"]
 protocol = "lines"
 command = ["cat"]
 input = "text"
+
+[profiles."builtin:agent"]
+protocol = "acp"
+command = ["python3", "{AGENT}"]
+
+[profiles."builtin:asking"]
+protocol = "acp"
+command = ["python3", "{AGENT}"]
+permissions = "ask"
 """
 
 

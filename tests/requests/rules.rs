@@ -75,6 +75,8 @@ pub(crate) fn rule(field: &FieldDescriptor, worker: &str, is_host: bool) -> Opti
         }
         (_, "runtime_id") => identifier(RUNTIME),
         (_, "worker_id") => identifier(worker),
+        (_, "approval_id") => identifier("approval-1"),
+        (_, "decision") => words(128),
         (_, "workspace_id") => identifier(WORKSPACE),
         (_, "host_id") => identifier(RuntimeId::new(RUNTIME).unwrap().host_id("embedded-").as_str()),
         (_, "ticket_id") => identifier("T-1"),

@@ -12,10 +12,21 @@ fn a_profile_that_cannot_be_is_refused_by_its_place() {
         ("protocol = 'acp'", format!("w.toml:1: {at}.command: is required")),
         ("protocol = 'smtp'", format!("w.toml:2: {at}.protocol: must be lines, acp or catalog")),
         (
-            "protocol = 'acp'\ncommand = ['a']\npermissions = 'ask'",
-            format!("w.toml:4: {at}.permissions: ask is not there yet: must be deny or allow"),
+            "protocol = 'acp'\ncommand = ['a']\npermissions = 'no'",
+            format!("w.toml:4: {at}.permissions: must be deny, allow or ask"),
         ),
-        ("protocol = 'acp'\ncommand = ['a']\npermissions = 'no'", format!("w.toml:4: {at}.permissions: must be deny")),
+        (
+            "protocol = 'acp'\ncommand = ['a']\npermissions = 'ask'\napproval_timeout = '10'",
+            format!("w.toml:5: {at}.approval_timeout: must be a duration"),
+        ),
+        (
+            "protocol = 'acp'\ncommand = ['a']\npermissions = 'ask'\napproval_timeout = '10ms'",
+            format!("w.toml:5: {at}.approval_timeout: must be 1s to 7days"),
+        ),
+        (
+            "protocol = 'acp'\ncommand = ['a']\napproval_timeout = '10m'",
+            format!("w.toml:4: {at}.approval_timeout: needs permissions = \"ask\" beside it"),
+        ),
         ("protocol = 'acp'\ncommand = ['a']\ninput = 'text'", format!("w.toml:4: {at}.input: only a lines profile")),
         ("protocol = 'lines'", format!("w.toml:1: {at}.command: is required")),
         ("protocol = 'lines'\ncommand = []", format!("w.toml:3: {at}.command: must be a program")),
@@ -59,5 +70,17 @@ fn an_agents_profile_says_where_it_runs_and_whether_it_is_given_leave() {
         (profile.protocol, profile.permissions, profile.cwd.clone().map(|cwd| cwd == files.path("work")))
     };
     assert_eq!(profile(""), (Protocol::Acp, Permissions::Deny, None));
+    assert_eq!(profile("permissions = 'ask'\n"), (Protocol::Acp, Permissions::Ask, None));
     assert_eq!(profile("permissions = 'allow'\ncwd = 'work'\n"), (Protocol::Acp, Permissions::Allow, Some(true)));
+}
+
+#[test]
+fn a_question_waits_ten_minutes_for_its_answer_unless_it_is_said_otherwise() {
+    let timeout = |rest: &str| {
+        let files =
+            Files::new(&format!("[profiles.mine]\nprotocol = 'acp'\ncommand = ['agent']\npermissions = 'ask'\n{rest}"));
+        files.runtime().unwrap().profiles.get(&ProfileSelector::Named("mine".to_owned())).approval_timeout
+    };
+    assert_eq!(timeout(""), Duration::from_mins(10));
+    assert_eq!(timeout("approval_timeout = '30s'"), Duration::from_secs(30));
 }

@@ -232,6 +232,7 @@ mod tests {
             env: std::collections::BTreeMap::new(),
             restart: Restart::Never,
             permissions: Permissions::Deny,
+            approval_timeout: Profile::APPROVAL_TIMEOUT,
         };
         let run = Run { incarnation: Incarnation::generate(), worker_id: WorkerId::generate(), generation: 1 };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

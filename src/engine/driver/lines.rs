@@ -60,7 +60,7 @@ fn speak(launched: Launched, form: InputForm, grace: Duration, handle: &tokio::r
         // The worker's task is gone only if the whole runtime is.
         let _ = report.send(Report::Exited(exit)).await;
     });
-    Link { deliveries: Some(deliveries), end, reports, process }
+    Link { deliveries: Some(deliveries), answers: None, interrupt: None, end, reports, process }
 }
 
 /// Writes inputs in order, and reports each. Once told to give up, or when the program no longer reads, what is left is

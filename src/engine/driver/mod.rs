@@ -9,10 +9,11 @@ mod lines;
 mod output;
 mod pipe;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub(super) use child::Exit;
 use child::Launched;
@@ -20,7 +21,9 @@ use child::Launched;
 use super::process::{Machine, Run};
 use super::profile::{Profile, Protocol};
 use super::row::ProcessRecord;
-use crate::model::{InputKind, OutputDelta, Role, StopMode, ToolCall, TurnEndReason, TurnId};
+use crate::model::{
+    ApprovalId, ApprovalOption, InputKind, OutputDelta, Role, StopMode, ToolCall, TurnEndReason, TurnId,
+};
 
 /// How many inputs may be on their way to a program of lines at once.
 const DELIVERY_WINDOW: usize = 64;
@@ -44,6 +47,25 @@ pub(super) enum Fact {
     Said(Utterance),
     /// It uses a tool.
     Tool(ToolCall),
+    /// It asks something that somebody has to answer.
+    Asked(Asked),
+}
+
+/// A question of a program. The driver knows it by its id when the answer comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub approval_id: ApprovalId,
+    pub turn_id: TurnId,
+    pub title: String,
+    pub options: Vec<ApprovalOption>,
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub approval_id: ApprovalId,
+    /// One of its options; none where it is refused without one.
+    pub option_id: Option<Arc<str>>,
 }
 
 impl Fact {
@@ -52,6 +74,7 @@ impl Fact {
         match self {
             Self::Said(utterance) => utterance.content.len(),
             Self::Tool(call) => tool_bytes(call),
+            Self::Asked(asked) => question_bytes(&asked.title, &asked.options),
         }
     }
 }
@@ -59,6 +82,12 @@ impl Fact {
 /// What it takes to hold the use of a tool, in bytes: never nothing, however little is said of it.
 pub(super) fn tool_bytes(call: &ToolCall) -> usize {
     size_of::<ToolCall>() + call.call_id.len() + call.title.len()
+}
+
+/// What it takes to hold a question, in bytes.
+pub(super) fn question_bytes(title: &str, options: &[ApprovalOption]) -> usize {
+    let option = |it: &ApprovalOption| size_of::<ApprovalOption>() + it.option_id.len() + it.label.len();
+    size_of::<Asked>() + title.len() + options.iter().map(option).sum::<usize>()
 }
 
 /// An input on its way to the program.
@@ -80,6 +109,8 @@ pub(super) enum Report {
     Told(Fact),
     /// The program is saying something.
     Delta(OutputDelta),
+    /// The program goes on, and what it did is not told.
+    Alive,
     /// The program is gone, and all it said was reported.
     Exited(Exit),
 }
@@ -89,6 +120,10 @@ pub(super) enum Report {
 pub(super) struct Link {
     /// Inputs, in order. Dropped, the program's input is closed once the last of them is written.
     pub deliveries: Option<mpsc::Sender<Delivery>>,
+    /// Answers to what it asks; none where it asks nothing.
+    pub answers: Option<mpsc::Sender<Reply>>,
+    /// The turn that is to be broken off; none where it has no turns that could be.
+    pub interrupt: Option<watch::Sender<Option<TurnId>>>,
     /// How to end.
     pub end: mpsc::Sender<StopMode>,
     /// What the driver tells.
@@ -103,6 +138,8 @@ pub(super) struct Start<'a> {
     pub profile: &'a Profile,
     pub run: Run,
     pub machine: &'a Machine,
+    /// How many questions the runs before have asked.
+    pub asked: u64,
     pub grace: Duration,
     pub handle: &'a tokio::runtime::Handle,
 }

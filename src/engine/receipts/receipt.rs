@@ -76,6 +76,20 @@ pub enum Outcome {
     },
     /// It asked the worker to end.
     Stopping(WorkerId),
+    /// Its answer was taken.
+    Answered {
+        /// By this worker.
+        worker_id: WorkerId,
+        /// The sequence of the `approval_settled` event.
+        event_id: u64,
+    },
+    /// It asked the worker to break off its turn.
+    Interrupted {
+        /// This worker.
+        worker_id: WorkerId,
+        /// The `input_accepted` event of that turn's input; absent where none was running.
+        turn: Option<u64>,
+    },
     /// It stored the bundle.
     Bundle(BundleRef),
     /// It removed the bundle.
@@ -97,6 +111,8 @@ impl Outcome {
             Self::Created(worker_id)
             | Self::Input { worker_id, .. }
             | Self::Stopping(worker_id)
+            | Self::Answered { worker_id, .. }
+            | Self::Interrupted { worker_id, .. }
             | Self::Deleted { worker_id, .. } => Some(worker_id),
             Self::Bundle(_) | Self::BundleRemoved(_) => None,
         }

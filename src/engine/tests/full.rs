@@ -340,7 +340,9 @@ async fn no_more_of_a_program_is_heard_than_can_be_held_when_it_does_not_land() 
         tail: Arc::new(tail::Tail::new(stage.engine.view(&landed.row))),
         inbox,
         link: Some(driver::Link {
+            interrupt: None,
             deliveries: None,
+            answers: None,
             end,
             reports,
             process: ProcessRecord { pid: 0, start_time: 0, boot: 0 },

@@ -1,5 +1,7 @@
 //! Whole-life stories of workers: on the memory store, on the store on disk, and on one that lands late and fails.
 
+mod agents;
+mod approvals;
 mod at_once;
 mod bundles;
 mod contract;
@@ -118,7 +120,34 @@ fn sh(script: &str) -> Profile {
         env: BTreeMap::new(),
         restart: Restart::Never,
         permissions: Permissions::Deny,
+        approval_timeout: Profile::APPROVAL_TIMEOUT,
     }
+}
+
+/// The agent of the end-to-end tests; none where this machine has no python3.
+fn agent(arguments: &[&str]) -> Option<Profile> {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/end_to_end/agents/acp.py");
+    let command = [&["python3", program], arguments].concat().into_iter().map(str::to_owned).collect();
+    let is_here = std::process::Command::new("python3").arg("--version").output().is_ok();
+    is_here.then(|| Profile { protocol: Protocol::Acp, command, ..sh("") })
+}
+
+/// The row of an agent that was made and has not landed.
+pub(super) fn agent_row() -> WorkerRow {
+    WorkerRow::new(WorkerOrigin {
+        worker_id: WorkerId::new("worker-1").unwrap(),
+        workspace_id: WorkspaceId::new("local:test").unwrap(),
+        caller: Caller::new("tester"),
+        label: String::new(),
+        labels: BTreeMap::new(),
+        role: String::new(),
+        profile: builtin("it"),
+        display_hint: Protocol::Acp.as_str(),
+        config_bundle: None,
+        capabilities: Vec::new(),
+        created_at: SystemTime::UNIX_EPOCH,
+        diagnostics: Vec::new(),
+    })
 }
 
 fn builtin(name: &str) -> ProfileSelector {

@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::model::{Cursor, Reason};
+use crate::model::{AnswerApproval, ApprovalId, Cursor, Reason};
 
 const SEEDS: u64 = 6;
 
@@ -167,4 +167,59 @@ async fn many_inputs_share_a_group_of_commits() {
     within(futures_util::future::join_all(sends)).await;
     let groups = store.groups() - before;
     assert!(groups < 64, "{groups} groups for 64 inputs");
+}
+
+/// Answers until it is taken, with one id, or somebody else's was.
+async fn answer_surely(stage: &Stage, worker: &Worker, number: u64, decision: &str) -> bool {
+    let ctx = context(Some(&format!("answer-{number}-{decision}")), 1);
+    loop {
+        let (worker_id, approval_id) = (worker.worker_id.clone(), ApprovalId::numbered(number));
+        let answer = AnswerApproval { worker_id, approval_id, decision: decision.to_owned() };
+        match stage.engine.answer_approval(&ctx, answer).await {
+            Ok(_) => return true,
+            Err(error) if error.reason() == Reason::ApprovalSettled => return false,
+            // It is not asked yet, or that has not landed.
+            Err(error) if error.reason() == Reason::UnknownApproval => tokio::task::yield_now().await,
+            Err(error) if error.reason() == Reason::RemoteRuntimeNetworkError => tokio::task::yield_now().await,
+            Err(error) => assert_eq!(error.reason(), Reason::StoreError, "{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_hears_the_one_answer_that_is_stored_whatever_fails() {
+    const TURNS: u64 = 12;
+    for seed in 0..SEEDS {
+        let Some(profile) = agent(&[]) else { return };
+        let profile = Profile { permissions: Permissions::Ask, ..profile };
+        let (stage, store) = Stage::unsteady(profile, unsteady(300 + seed)).await;
+        store.leave_in_doubt(seed % 2 == 0);
+        let worker = spawn_surely(&stage).await;
+        let watching = tokio::spawn(to_the_end(stage.observe(&worker, ObserveFrom::Beginning), 0));
+        for n in 0..TURNS {
+            let ctx = context(Some(&format!("ask-{n}")), 1);
+            let ask = || input_for(&worker.worker_id, "ask");
+            while stage.engine.send_input(&ctx, ask()).await.is_err() {}
+        }
+        for number in 1..=TURNS {
+            let both = ["allow_once", "reject_once"].map(|decision| answer_surely(&stage, &worker, number, decision));
+            let won = within(futures_util::future::join_all(both)).await;
+            assert_eq!(won.iter().filter(|won| **won).count(), 1, "seed {seed}: {number}: {won:?}");
+        }
+        within(async {
+            while stage.transcript(&worker).await.iter().filter(|it| it.starts_with("Assistant")).count() < 12 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        stop_surely(&stage, &worker).await;
+        let frames = within(watching).await.unwrap();
+        let of = |what: &str| -> Vec<_> { frames.iter().map(|(_, it)| it).filter(|it| it.starts_with(what)).collect() };
+        let (asked, settled, said) = (of("ApprovalRequested"), of("ApprovalSettled"), of("Assistant:"));
+        assert_eq!([asked.len(), settled.len(), said.len()], [12; 3], "seed {seed}");
+        for (settled, said) in settled.iter().zip(said) {
+            let heard = said.rsplit(':').next().unwrap();
+            assert!(settled.contains(&format!("option_id: Some(\"{heard}\")")), "seed {seed}: {settled}, and {said}");
+        }
+    }
 }

@@ -89,6 +89,7 @@ impl Stage {
     /// Stages what follows from the exit of its program: a new run, or the end.
     pub(super) fn conclude(&mut self, exit: &Exit) -> Exited {
         let starts = self.starts_again(exit);
+        self.settle_all();
         // Without a next run all inputs end with it; with one, those that it has not picked up wait for it.
         let unknown = if exit.lost { TurnEndReason::RuntimeLost } else { TurnEndReason::NotDelivered };
         let mut inputs = std::mem::take(&mut self.inputs);

@@ -28,6 +28,13 @@ pub(in crate::engine) struct Step {
     pub said: bool,
 }
 
+impl Step {
+    /// An event that is told and not kept.
+    pub(super) fn passing(event: Event) -> Self {
+        Self { event, stored: None, said: false }
+    }
+}
+
 impl Draft {
     /// The batch that makes a worker of this row, if anything is to be committed.
     pub(super) fn batch(&self, row: &WorkerRow, revision: u64) -> Option<Batch> {

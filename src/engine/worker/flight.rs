@@ -2,17 +2,19 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::draft::Step;
-use super::{InputCommand, StopCommand, StopWish};
-use crate::engine::driver::{Fact, Utterance, tool_bytes};
+use super::interrupt::Interruption;
+use super::{AnswerCommand, InputCommand, StopCommand, StopWish};
+use crate::engine::driver::{Asked, Fact, Link, Utterance, question_bytes, tool_bytes};
 use crate::engine::receipts::{Hold, Receipt, refused};
 use crate::engine::row::WorkerRow;
 use crate::engine::store::{Commit, StoreFault};
-use crate::model::{Error, Event, InProgress, InputAck, Reason, Result, Role, StopMode};
+use crate::model::{AnswerAck, Approval, Error, Event, InProgress, InputAck, Reason, Result, Role, StopMode};
 
 /// What was submitted, or only waits for its turn to be told.
 pub(super) struct InFlight {
@@ -31,22 +33,32 @@ pub(super) struct InFlight {
 /// Who is told when a batch lands or fails.
 pub(super) enum Answer {
     Input(oneshot::Sender<Result<InputAck>>, InputAck, Option<(Hold, Receipt)>),
+    Approval(oneshot::Sender<Result<AnswerAck>>, AnswerAck, Option<(Hold, Receipt)>),
+    /// Refused for what is staged before it.
+    NotAnswered(oneshot::Sender<Result<AnswerAck>>, Error, Option<Hold>),
     Stop(StopWish, oneshot::Sender<std::result::Result<(), StoreFault>>, Option<(Hold, Receipt)>),
+    Interrupt(Interruption),
     Cut(oneshot::Sender<Result<()>>),
 }
 
 impl Answer {
-    pub(super) fn landed(self) {
+    pub(super) fn landed(self, link: Option<&Link>) {
         // A caller that is gone finds its answer by its request id.
         match self {
             Self::Input(reply, ack, held) => {
                 answered(held);
                 let _ = reply.send(Ok(ack));
             }
+            Self::Approval(reply, ack, held) => {
+                answered(held);
+                let _ = reply.send(Ok(ack));
+            }
+            Self::NotAnswered(reply, error, hold) => _ = reply.send(Err(refused(hold, error))),
             Self::Stop(_, reply, held) => {
                 answered(held);
                 let _ = reply.send(Ok(()));
             }
+            Self::Interrupt(it) => it.landed(link),
             Self::Cut(reply) => _ = reply.send(Ok(())),
         }
     }
@@ -58,6 +70,8 @@ impl Answer {
         // As above.
         match self {
             Self::Input(reply, _, held) => _ = reply.send(Err(not_answered(held, fault))),
+            Self::Approval(reply, _, held) => _ = reply.send(Err(not_answered(held, fault))),
+            Self::NotAnswered(reply, _, hold) => _ = reply.send(Err(refused(hold, store_error(fault)))),
             Self::Stop(wish, reply, held) if !own && is_known => {
                 return Some(StopCommand { wish, hold: held.map(|(hold, _)| hold), reply });
             }
@@ -65,6 +79,7 @@ impl Answer {
                 let _ = not_answered(held, fault);
                 let _ = reply.send(Err(fault));
             }
+            Self::Interrupt(it) => it.failed(fault),
             Self::Cut(reply) => _ = reply.send(Err(store_error(fault))),
         }
         None
@@ -77,7 +92,7 @@ fn answered(held: Option<(Hold, Receipt)>) {
     }
 }
 
-fn not_answered(answer: Option<(Hold, Receipt)>, fault: StoreFault) -> Error {
+pub(super) fn not_answered(answer: Option<(Hold, Receipt)>, fault: StoreFault) -> Error {
     let (hold, _) = answer.unzip();
     let error = not_landed(hold.as_ref(), fault);
     refused(hold, error)
@@ -110,6 +125,11 @@ pub(in crate::engine) fn not_running() -> Error {
     Error::new(Reason::WorkerNotRunning, "the worker has ended or is ending")
 }
 
+pub(super) fn refuse_answer(answer: AnswerCommand, error: Error) {
+    // As above.
+    let _ = answer.reply.send(Err(refused(answer.hold, error)));
+}
+
 pub(super) fn refuse_input(input: InputCommand, error: Error) {
     // Whoever asked may have gone.
     let _ = input.reply.send(Err(refused(input.hold, error)));
@@ -131,6 +151,7 @@ pub(super) fn said_bytes(steps: &[Step]) -> usize {
     let bytes = |step: &Step| match &step.event {
         Event::ItemAppended(item) if step.said => item.content.len(),
         Event::ToolCall(call) if step.said => tool_bytes(call),
+        Event::ApprovalRequested(asked) if step.said => question_bytes(&asked.title, &asked.options),
         _ => 0,
     };
     steps.iter().map(bytes).sum()
@@ -146,6 +167,10 @@ pub(super) fn said_again(event: Event) -> Option<Fact> {
             truncated_bytes: item.truncated_bytes,
         })),
         Event::ToolCall(call) => Some(Fact::Tool(call)),
+        Event::ApprovalRequested(asked) => {
+            let Approval { approval_id, turn_id, title, options, requested_at: _ } = Arc::unwrap_or_clone(asked);
+            Some(Fact::Asked(Asked { approval_id, turn_id, title, options }))
+        }
         _ => None,
     }
 }

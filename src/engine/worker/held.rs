@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::stage::Stage;
 use crate::engine::driver::{Fact, Utterance};
 use crate::model::{Role, TranscriptItem, TurnId};
 
@@ -58,6 +59,31 @@ impl Held {
         let lost = self.dropped + self.said.iter().map(size).sum::<u64>();
         *self = Self::default();
         (lost > 0).then(|| instead(lost))
+    }
+}
+
+impl Stage {
+    /// The program said or did something.
+    pub(crate) fn told(&mut self, fact: Fact) {
+        if self.holding { self.held.push(fact) } else { self.fact(fact) }
+    }
+
+    /// Stages what is held, at most `count` of it: whether there is more.
+    pub(crate) fn release(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            let Some(fact) = self.held.pop() else { break };
+            self.fact(fact);
+        }
+        self.holding = !self.held.is_empty();
+        self.holding
+    }
+
+    /// Gives up what is held, and says so in its place.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(instead) = self.held.give_up() {
+            self.fact(instead);
+        }
+        self.holding = false;
     }
 }
 

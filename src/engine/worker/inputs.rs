@@ -15,6 +15,11 @@ use crate::engine::driver::Delivery;
 use crate::engine::frame::StoredInput;
 use crate::model::{InputKind, RequestId, TurnEndReason, TurnId};
 
+/// The turn of the input whose `input_accepted` event has this sequence.
+pub(in crate::engine) fn turn_id(accepted: u64) -> TurnId {
+    TurnId::from(format!("turn-{accepted}"))
+}
+
 /// An input that was accepted.
 #[derive(Debug)]
 pub(super) struct Input {
@@ -49,8 +54,7 @@ impl Input {
         kind: InputKind,
         content: String,
     ) -> Self {
-        let turn_id = TurnId::from(format!("turn-{accepted}"));
-        Self { accepted, item, turn_id, request_id, kind, content, phase: Phase::Waiting }
+        Self { accepted, item, turn_id: turn_id(accepted), request_id, kind, content, phase: Phase::Waiting }
     }
 
     /// An input of a run that is over, with what is stored of it where it may be given to another.
@@ -92,6 +96,11 @@ impl Inputs {
         for input in self.0.iter_mut().skip(first).take(window.saturating_sub(under_way)) {
             input.phase = Phase::Starting(stage(input));
         }
+    }
+
+    /// Whether the program works on this turn.
+    pub(super) fn is_under_way(&self, turn_id: &TurnId) -> bool {
+        self.0.iter().any(|input| input.turn_id == *turn_id && input.phase == Phase::Delivering(None))
     }
 
     /// Notes that a turn is over.

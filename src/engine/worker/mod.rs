@@ -4,18 +4,26 @@
 //! - [`again`]: what becomes of it when its program is gone.
 //! - [`next_run`]: another run of its program on its way.
 //! - [`held`]: what the program said while the store took nothing.
+//! - [`doing`]: whether it works, at what and since when.
 //! - [`draft`]: a batch in the making.
 //! - [`inputs`]: the inputs on their way from acceptance to the program.
+//! - [`questions`]: what the program asks that somebody has to answer.
 //! - [`flight`]: the batches that were submitted, and who waits for each.
-//! - [`task`]: the loop that stages, submits, lands, acknowledges and publishes.
+//! - [`interrupt`]: the end of a turn, asked for.
+//! - [`task`]: the loop that stages and submits.
+//! - [`landing`]: what has landed is acknowledged and published.
 
 mod again;
+mod doing;
 mod draft;
 mod ending;
 mod flight;
 mod held;
 mod inputs;
+mod interrupt;
+mod landing;
 mod next_run;
+mod questions;
 mod stage;
 mod task;
 
@@ -23,9 +31,14 @@ use tokio::sync::oneshot;
 
 use super::receipts::Hold;
 use super::store::StoreFault;
-use crate::model::{InputAck, InputDelivery, RequestId, Result, StopMode, WorkerInput};
+use crate::model::{
+    AnswerAck, AnswerApproval, Caller, InputAck, InputDelivery, RequestId, Result, StopMode, WorkerInput,
+};
 
 pub(super) use flight::{not_landed, not_running, store_error};
+pub(super) use inputs::turn_id;
+pub(super) use interrupt::InterruptCommand;
+pub(super) use questions::not_open;
 pub(super) use stage::{Stage, StageContext};
 pub(super) use task::{Task, TaskParts};
 
@@ -34,8 +47,12 @@ pub(super) use task::{Task, TaskParts};
 pub(super) enum Command {
     /// Take an input.
     Input(InputCommand),
+    /// Settle what was asked.
+    Answer(AnswerCommand),
     /// End.
     Stop(StopCommand),
+    /// End the turn that is running, and go on.
+    Interrupt(InterruptCommand),
     /// Remove events from the front.
     Cut(CutCommand),
 }
@@ -48,6 +65,15 @@ pub(super) struct InputCommand {
     pub request_id: Option<RequestId>,
     pub hold: Option<Hold>,
     pub reply: oneshot::Sender<Result<InputAck>>,
+}
+
+/// An answer to what the worker asks, and who waits until it is durable.
+#[derive(Debug)]
+pub(super) struct AnswerCommand {
+    pub answer: AnswerApproval,
+    pub caller: Caller,
+    pub hold: Option<Hold>,
+    pub reply: oneshot::Sender<Result<AnswerAck>>,
 }
 
 /// A wish that the worker ends, and who waits until it is durable.

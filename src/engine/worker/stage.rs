@@ -2,12 +2,15 @@
 //! turns decisions into batches. Plain data: it waits for nothing and touches nothing.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::again::{Exited, Program};
 use super::draft::{Draft, Step};
+use super::flight::not_running;
 use super::held::Held;
 use super::inputs::{Input, Inputs};
+use super::interrupt::not_interruptible;
+use super::questions::Questions;
 use super::{Cut, InputCommand, StopWish};
 use crate::engine::driver::{Delivery, Exit, Fact, Utterance, window};
 use crate::engine::frame::{FrameCodec, StoredInput};
@@ -31,6 +34,8 @@ pub(in crate::engine) struct StageContext {
     pub codec: Arc<dyn FrameCodec>,
     pub protocol: Protocol,
     pub input_queue: usize,
+    /// After how long what its program asks is refused.
+    pub approval_timeout: Duration,
     /// How its program is started anew when it failed, where its profile says so.
     pub restarts: Option<Restarts>,
 }
@@ -42,6 +47,7 @@ pub(in crate::engine) struct Stage {
     /// Batches submitted so far.
     revision: u64,
     pub(super) inputs: Inputs,
+    pub(super) questions: Questions,
     pub(super) stop: Option<StopWish>,
     /// How its program is to be ended, as far as that has landed.
     landed_mode: Option<StopMode>,
@@ -51,8 +57,8 @@ pub(in crate::engine) struct Stage {
     /// How its program ended, once it has; with what was staged upon it, once that is.
     pub(super) exit: Option<(Exit, Option<Exited>)>,
     /// What the program said since the store took nothing; the end comes behind it.
-    held: Held,
-    holding: bool,
+    pub(super) held: Held,
+    pub(super) holding: bool,
     pub(super) draft: Draft,
     pub(super) now: SystemTime,
 }
@@ -65,6 +71,7 @@ impl Stage {
             row,
             revision,
             inputs: Inputs::default(),
+            questions: Questions::default(),
             stop: None,
             landed_mode: None,
             program: Program::Up,
@@ -96,21 +103,24 @@ impl Stage {
         self.receipt(hold, Outcome::Created);
     }
 
+    /// Whether it takes what it is given: it has not ended, and is not about to.
+    pub(super) fn is_taking(&self) -> bool {
+        matches!(self.row.state, WorkerState::Starting | WorkerState::Running) && !self.is_over()
+    }
+
     /// Decides on an input: taken, or the reason why not.
     pub(crate) fn input(&mut self, command: &mut InputCommand) -> Result<(InputAck, Option<Receipt>)> {
-        if !matches!(self.row.state, WorkerState::Starting | WorkerState::Running) || self.is_over() {
-            return Err(Error::new(Reason::WorkerNotRunning, "the worker has ended or is ending"));
+        if !self.is_taking() {
+            return Err(not_running());
         }
-        if command.delivery == InputDelivery::Interrupt {
-            // A turn of lines is the writing of one: there is nothing to break off. That of an agent is not broken off yet.
-            return Err(Error::new(Reason::RemoteRuntimeUnsupported, "this worker cannot be interrupted")
-                .with("feature", &"INPUT_DELIVERY_INTERRUPT"));
+        if command.delivery == InputDelivery::Interrupt && !self.has_turns() {
+            return Err(not_interruptible().with("feature", &"INPUT_DELIVERY_INTERRUPT"));
         }
         if command.delivery == InputDelivery::Reject && !self.inputs.is_empty() {
             return Err(Error::new(Reason::WorkerBusy, "the worker has inputs before this one"));
         }
         if self.inputs.waiting() >= self.context.input_queue {
-            let delay = std::time::Duration::from_millis(100);
+            let delay = Duration::from_millis(100);
             return Err(Error::new(Reason::Overloaded, "the worker's input queue is full").retry_after(delay));
         }
         // The command keeps a copy of nothing: a refused batch is answered with an error, and its caller has the input.
@@ -159,6 +169,7 @@ impl Stage {
             None => {
                 self.stop = Some(wish);
                 self.change(WorkerState::Stopping);
+                self.settle_all();
                 if self.context.protocol == Protocol::Catalog {
                     self.exited(Exit::default());
                 }
@@ -177,12 +188,8 @@ impl Stage {
         self.inputs.is_handed_over()
     }
 
-    /// The program said or did something.
-    pub(crate) fn told(&mut self, fact: Fact) {
-        if self.holding { self.held.push(fact) } else { self.fact(fact) }
-    }
-
-    fn fact(&mut self, fact: Fact) {
+    /// Stages what the program said or did.
+    pub(super) fn fact(&mut self, fact: Fact) {
         match fact {
             Fact::Said(utterance) => self.item(utterance, true),
             Fact::Tool(call) => {
@@ -190,25 +197,8 @@ impl Stage {
                 self.append(Event::ToolCall(call));
                 self.draft.last_was_said();
             }
+            Fact::Asked(asked) => self.ask(asked),
         }
-    }
-
-    /// Stages what is held, at most `count` of it: whether there is more.
-    pub(crate) fn release(&mut self, count: usize) -> bool {
-        for _ in 0..count {
-            let Some(fact) = self.held.pop() else { break };
-            self.fact(fact);
-        }
-        self.holding = !self.held.is_empty();
-        self.holding
-    }
-
-    /// Gives up what is held, and says so in its place.
-    pub(crate) fn give_up(&mut self) {
-        if let Some(instead) = self.held.give_up() {
-            self.fact(instead);
-        }
-        self.holding = false;
     }
 
     /// Whether it was asked to end.
@@ -232,7 +222,7 @@ impl Stage {
 
     /// Something happened that is told and not kept.
     pub(crate) fn passing(&mut self, event: Event) {
-        self.draft.steps.push(Step { event, stored: None, said: false });
+        self.draft.steps.push(Step::passing(event));
     }
 
     /// A turn is over.
@@ -290,6 +280,7 @@ impl Stage {
     }
 
     pub(super) fn end_of(&mut self, input: &Input, reason: TurnEndReason) -> u64 {
+        self.settle_of_turn(&input.turn_id);
         self.row.turns_ended = input.accepted;
         self.append(Event::TurnEnded { turn_id: input.turn_id.clone(), reason })
     }
@@ -327,6 +318,7 @@ impl Stage {
     pub(crate) fn revert(&mut self, row: WorkerRow, revision: u64, said: Vec<Fact>) {
         let last = row.last_sequence;
         self.inputs.revert(last);
+        self.questions.revert(last);
         if !matches!(row.state, WorkerState::Stopping) && !row.state.is_final() {
             self.stop = None;
         }
@@ -350,7 +342,11 @@ impl Stage {
         self.holding = true;
     }
 
-    fn receipt(&mut self, hold: Option<&Hold>, outcome: impl FnOnce(WorkerId) -> Outcome) -> Option<Receipt> {
+    pub(super) fn receipt(
+        &mut self,
+        hold: Option<&Hold>,
+        outcome: impl FnOnce(WorkerId) -> Outcome,
+    ) -> Option<Receipt> {
         let receipt = hold?.receipt(outcome(self.row.worker_id().clone()), self.now);
         self.draft.receipts.push(receipt.clone());
         Some(receipt)

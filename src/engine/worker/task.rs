@@ -16,23 +16,23 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::draft::{Draft, Step};
+use super::doing::Doing;
+use super::draft::Draft;
 use super::flight::{
-    Answer, InFlight, front, in_progress, not_running, refuse_input, said_again, said_bytes, store_error,
+    Answer, InFlight, front, not_running, refuse_answer, refuse_input, said_again, said_bytes, store_error,
 };
 use super::held::MAX_BYTES;
 use super::next_run::NextRun;
 use super::stage::Stage;
 use super::{Command, CutCommand, InputCommand, StopCommand};
 use crate::engine::driver::{Link, Report};
-use crate::engine::frame::Published;
 use crate::engine::parts::EngineParts;
 use crate::engine::profile::Profile;
 use crate::engine::row::tell_end_not_stored;
 use crate::engine::store::{StoreFault, StoredWorker};
 use crate::engine::tail::{Progress, Tail};
 use crate::failpoint::failpoint;
-use crate::model::{Event, InProgress, StopMode, WorkerState};
+use crate::model::{Event, InProgress, InputDelivery, StopMode};
 
 /// How many commits may be in flight; more holds inputs and output back. Each may be that of a single input: with fewer
 /// than there are callers, those who are held back miss the next sync.
@@ -40,7 +40,7 @@ const MAX_IN_FLIGHT: usize = 128;
 /// How many commands or reports are staged at once.
 const MAX_STAGED: usize = 64;
 /// How long to wait before facts are staged anew after a failed commit; doubled up to a second.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a task is made of.
@@ -58,11 +58,12 @@ pub(in crate::engine) struct TaskParts {
 /// A live worker.
 pub(in crate::engine) struct Task {
     pub(super) parts: TaskParts,
-    in_flight: VecDeque<InFlight>,
-    in_progress: Option<InProgress>,
+    pub(super) in_flight: VecDeque<InFlight>,
+    pub(super) in_progress: Option<InProgress>,
+    pub(super) doing: Doing,
     /// What the program was told of its end.
     ordered: Option<StopMode>,
-    pause: Duration,
+    pub(super) pause: Duration,
     /// When facts are staged anew, after a commit failed for this.
     resume: Option<(Instant, StoreFault)>,
     /// Somebody asked for the end of what had ended already.
@@ -76,6 +77,7 @@ impl Task {
             parts,
             in_flight: VecDeque::new(),
             in_progress: None,
+            doing: Doing::new(),
             ordered: None,
             pause: FIRST_PAUSE,
             resume: None,
@@ -107,6 +109,8 @@ impl Task {
                     }
                     Err(fault) => self.fall_back(fault).await,
                 },
+                () = due(self.parts.stage.question_due()), if room && resume_at.is_none() => self.refuse_overdue(),
+                () = due(self.doing.due()) => self.tell_doing(),
                 () = sleep_until(resume_at.unwrap_or_else(Instant::now)), if resume_at.is_some() => self.resume(),
                 count = self.parts.inbox.recv_many(&mut commands, MAX_STAGED), if takes => {
                     if count == 0 {
@@ -139,7 +143,7 @@ impl Task {
     }
 
     /// Whether the last commit found no room, and it is not yet time to try again.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         matches!(self.resume, Some((_, StoreFault::Full)))
     }
 
@@ -152,11 +156,17 @@ impl Task {
                 Command::Input(input) if self.is_full() => refuse_input(input, store_error(StoreFault::Full)),
                 Command::Input(mut input) => match self.parts.stage.input(&mut input) {
                     Ok((ack, receipt)) => {
-                        let InputCommand { reply, hold, .. } = input;
+                        let InputCommand { reply, hold, delivery, .. } = input;
                         answers.push(Answer::Input(reply, ack, hold.zip(receipt)));
+                        if delivery == InputDelivery::Interrupt {
+                            answers.push(Answer::Interrupt(self.parts.stage.make_way()));
+                        }
                     }
                     Err(error) => refuse_input(input, error),
                 },
+                Command::Answer(answer) if self.is_full() => refuse_answer(answer, store_error(StoreFault::Full)),
+                Command::Answer(answer) => answers.push(self.decide_answer(answer)),
+                Command::Interrupt(interrupt) => answers.extend(self.interrupt(interrupt)),
                 Command::Stop(stop) => {
                     self.advance(std::mem::take(&mut answers));
                     self.end(stop);
@@ -205,6 +215,10 @@ impl Task {
                 // What is in the making is told in its place, or not at all.
                 Report::Delta(_) if self.resume.is_some() => {}
                 Report::Delta(delta) => stage.passing(Event::OutputDelta(delta)),
+                Report::Alive => {
+                    self.doing.alive(stage.now);
+                    self.parts.tail.publish(|view| self.doing.show(view), Progress::Kept, []);
+                }
                 Report::Exited(exit) => {
                     stage.exited(exit);
                     self.parts.link = None;
@@ -237,57 +251,6 @@ impl Task {
         let vital = batch.as_ref().is_some_and(|batch| batch.vital);
         let commit = batch.map(|batch| self.parts.engine.store.commit(batch));
         self.in_flight.push_back(InFlight { commit, said: said_bytes(&steps), steps, row, stop_mode, vital, answers });
-    }
-
-    /// The oldest batch has landed: memory follows the disk, readers and callers are told, the program is handed what
-    /// is due.
-    fn land(&mut self) {
-        let Some(InFlight { steps, row, stop_mode, answers, commit: _, said: _, vital: _ }) =
-            self.in_flight.pop_front()
-        else {
-            return;
-        };
-        failpoint!("worker-before-publish");
-        let last = self.parts.landed.row.last_sequence;
-        if let Some(row) = row {
-            self.parts.landed.revision += 1;
-            self.parts.landed.row = row;
-            self.pause = FIRST_PAUSE;
-        }
-        for step in &steps {
-            self.in_progress = in_progress(self.in_progress.take(), &step.event);
-        }
-        let progress = self.in_progress.clone().map_or(Progress::Done, Progress::Now);
-        let row = &self.parts.landed.row;
-        self.parts.tail.publish(|view| row.refresh(view), progress, self.published(&steps, last));
-        failpoint!("worker-before-answer");
-        for answer in answers {
-            answer.landed();
-        }
-        let deliveries = self.parts.link.as_ref().and_then(|link| link.deliveries.clone());
-        self.parts.stage.landed(row.last_sequence, stop_mode, |delivery| {
-            // There is room for all that are under way; a driver that is gone says so by its exit.
-            let _ = deliveries.as_ref().map(|deliveries| deliveries.try_send(delivery));
-        });
-        if row.state == WorkerState::Stopping {
-            self.order_end(stop_mode);
-        }
-    }
-
-    /// The frames of events that have landed, or that pass behind one; `last` is the sequence of the one before.
-    fn published<'s>(&'s self, steps: &'s [Step], mut last: u64) -> impl ExactSizeIterator<Item = Published> + use<'s> {
-        let engine = &self.parts.engine;
-        let worker_id = self.parts.landed.row.worker_id();
-        steps.iter().map(move |step| {
-            let (observed_at, body) = match &step.stored {
-                Some(stored) => {
-                    last = stored.sequence;
-                    (stored.observed_at, stored.body.clone())
-                }
-                None => (engine.clock.now(), engine.codec.payload(&step.event)),
-            };
-            engine.published(worker_id, last, step.event.kind(), observed_at, &body)
-        })
     }
 
     /// Tells the program to end, once for each mode.
@@ -368,11 +331,21 @@ impl Task {
         while let Some(command) = self.parts.inbox.recv().await {
             match command {
                 Command::Input(input) => refuse_input(input, not_running()),
+                Command::Answer(answer) => self.refuse_late(answer),
+                Command::Interrupt(interrupt) => interrupt.refuse(not_running()),
                 // Whoever asked may have gone.
                 Command::Stop(StopCommand { reply, .. }) => _ = reply.send(Ok(())),
                 Command::Cut(CutCommand { reply, .. }) => _ = reply.send(Err(not_running())),
             }
         }
+    }
+}
+
+/// Waits for an instant; for ever, where there is none.
+async fn due(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
     }
 }
 

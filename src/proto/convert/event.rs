@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{diagnostic, termination, timestamp, worker, worker_state};
-use crate::model::{DeltaChannel, Event, InProgress, RequestId, Role, ToolCall, TranscriptItem};
+use super::{approval, diagnostic, termination, timestamp, worker, worker_state};
+use crate::model::{Caller, DeltaChannel, Event, InProgress, RequestId, Role, Settlement, ToolCall, TranscriptItem};
 use crate::proto::v1;
 
 /// The encoded payload of an event: the message behind its member of `ObservationFrame.payload`.
@@ -29,6 +29,13 @@ pub fn payload(event: &Event) -> Bytes {
             call_id: call_id.to_string(),
             title: title.clone(),
             status: status.as_str().to_owned(),
+        }
+        .encode_to_vec(),
+        Event::ApprovalRequested(asked) => v1::ApprovalRequested { approval: Some(approval(asked)) }.encode_to_vec(),
+        Event::ApprovalSettled(Settlement { approval_id, option_id, caller }) => v1::ApprovalSettled {
+            approval_id: approval_id.to_string(),
+            option_id: option_id.as_deref().unwrap_or_default().to_owned(),
+            caller: caller.as_ref().map(Caller::to_string).unwrap_or_default(),
         }
         .encode_to_vec(),
         Event::End(end) => v1::End { termination: Some(termination(end.clone())) }.encode_to_vec(),

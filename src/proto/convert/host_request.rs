@@ -4,10 +4,10 @@ use super::fields::{
     Scope as _, acceptance, capability_requests, config_bundle, delivery, initial_input, input_kind, labels, objective,
     profile, references, required, text, words,
 };
-use super::request::{Observe, StreamTranscript, Transcript, heartbeat, observe_from, stop_mode};
+use super::request::{Observe, StreamTranscript, Transcript, answer, heartbeat, observe_from, stop_mode};
 use crate::model::{
-    Acceptance, Caller, CreateWorker, DeleteWorker, Error, RequestId, Result, SendInput, StopMode, StopWorker,
-    TerminalIntent, WorkerId, WorkerInput, WorkerIntent, WorkspaceId, transcript_limit,
+    Acceptance, AnswerApproval, Caller, CreateWorker, DeleteWorker, Error, RequestId, Result, SendInput, StopMode,
+    StopWorker, TerminalIntent, WorkerId, WorkerInput, WorkerIntent, WorkspaceId, transcript_limit,
 };
 use crate::proto::runtime_v1 as host;
 
@@ -150,6 +150,15 @@ pub fn host_cancel(from: host::CancelWorkerRequest) -> Result<StopWorker> {
     Ok(StopWorker { worker_id, intent: TerminalIntent::Cancel, reason, mode: StopMode::Graceful })
 }
 
+/// Checks an interruption.
+///
+/// # Errors
+/// Names the bad field.
+pub fn host_interrupt(from: &host::InterruptWorkerRequest) -> Result<WorkerId> {
+    let host::InterruptWorkerRequest { context: _, worker_id } = from;
+    host_worker_id(worker_id)
+}
+
 /// Checks a deletion.
 ///
 /// # Errors
@@ -157,6 +166,15 @@ pub fn host_cancel(from: host::CancelWorkerRequest) -> Result<StopWorker> {
 pub fn host_delete(from: host::DeleteWorkerRequest) -> Result<DeleteWorker> {
     let host::DeleteWorkerRequest { context: _, worker_id, force } = from;
     Ok(DeleteWorker { worker_id: host_worker_id(&worker_id)?, force })
+}
+
+/// Checks an answer to what a worker asks.
+///
+/// # Errors
+/// Names the bad field.
+pub fn host_answer(from: host::AnswerApprovalRequest) -> Result<AnswerApproval> {
+    let host::AnswerApprovalRequest { context: _, worker_id, approval_id, decision } = from;
+    answer(host_worker_id(&worker_id)?, &approval_id, decision)
 }
 
 /// Checks a request for a page of a transcript.

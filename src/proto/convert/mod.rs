@@ -1,6 +1,7 @@
 //! Model ↔ wire, one file for each direction and noun. Requests are taken apart field by field, so that a new field
 //! breaks the build until somebody has thought of it, and what is wrong with one is named by its path.
 
+mod approval;
 mod bundle;
 mod diagnostic;
 mod event;
@@ -15,6 +16,7 @@ mod spawn;
 mod time;
 mod worker;
 
+pub use approval::approval;
 pub(in crate::proto) use bundle::bundle;
 pub use bundle::{
     Offered, availability, bundle_reference, bundle_summary, check_config_bundle, host_check_config_bundle,
@@ -25,17 +27,19 @@ pub use event::{in_progress, payload, transcript_item};
 pub(in crate::proto) use fields::profile_of;
 pub use fields::{Scope, bundle_ref, required};
 pub use host_request::{
-    HostContext, host_cancel, host_context, host_create, host_delete, host_observe, host_send, host_stop,
-    host_stream_transcript, host_transcript, host_worker_id,
+    HostContext, host_answer, host_cancel, host_context, host_create, host_delete, host_interrupt, host_observe,
+    host_send, host_stop, host_stream_transcript, host_transcript, host_worker_id,
 };
 pub use lists::{
     HostWorkerList, Paging, WorkerList, host_list_config_bundles, host_list_workers, list_config_bundles, list_hosts,
     list_runtimes, list_workers,
 };
-pub use outcome::{RUN_SEGMENTS, host_cancelled, host_created, host_deleted, host_sent, host_stopped};
+pub use outcome::{
+    RUN_SEGMENTS, host_answered, host_cancelled, host_created, host_deleted, host_interrupted, host_sent, host_stopped,
+};
 pub use request::{
-    Observe, StreamTranscript, Transcript, cancel_worker, delete_worker, observe, runtime_id, send_input, stop_worker,
-    stream_transcript, transcript, worker_ids,
+    Observe, StreamTranscript, Transcript, answer_approval, cancel_worker, delete_worker, interrupt_worker, observe,
+    runtime_id, send_input, stop_worker, stream_transcript, transcript, worker_ids,
 };
 pub use runtime::{capabilities, host, host_runtime, runtime, runtime_status};
 pub use spawn::{Spawn, spawn};

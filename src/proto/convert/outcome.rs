@@ -1,7 +1,7 @@
 //! What a host answers to a change.
 
 use super::{diagnostics, worker, worker_state};
-use crate::model::{Created, DeleteAck, InputAck, StopAck};
+use crate::model::{AnswerAck, Created, DeleteAck, InputAck, InterruptAck, StopAck};
 use crate::proto::{runtime_v1 as host, v1};
 
 /// The kind of evidence that tells how many transcript items had come from a new worker.
@@ -40,6 +40,20 @@ pub fn host_stopped(from: StopAck) -> host::StopWorkerResponse {
 pub fn host_cancelled(from: StopAck) -> host::CancelWorkerResponse {
     let host::StopWorkerResponse { event_id, worker_state, diagnostics } = host_stopped(from);
     host::CancelWorkerResponse { event_id, worker_state, diagnostics }
+}
+
+/// A question that was answered.
+#[must_use]
+pub fn host_answered(from: AnswerAck) -> host::AnswerApprovalResponse {
+    let AnswerAck { event_id, diagnostics: said } = from;
+    host::AnswerApprovalResponse { event_id, diagnostics: diagnostics(said) }
+}
+
+/// An interruption.
+#[must_use]
+pub fn host_interrupted(from: InterruptAck) -> host::InterruptWorkerResponse {
+    let InterruptAck { event_id, diagnostics: said } = from;
+    host::InterruptWorkerResponse { event_id, diagnostics: diagnostics(said) }
 }
 
 /// A deletion.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::fields::{delivery, enum_value, input_kind, text};
+use super::fields::{delivery, enum_value, input_kind, text, words};
 use super::std_duration;
 use crate::engine::ObserveFrom;
 use crate::model::{
-    Cursor, CursorFault, DeleteWorker, Error, Reason, Result, RuntimeId, SendInput, StopMode, StopWorker,
-    TerminalIntent, WorkerId, WorkerInput, transcript_limit,
+    AnswerApproval, Approval, ApprovalId, Cursor, CursorFault, DeleteWorker, Error, Reason, Result, RuntimeId,
+    SendInput, StopMode, StopWorker, TerminalIntent, WorkerId, WorkerInput, transcript_limit,
 };
 use crate::proto::v1;
 
@@ -106,6 +106,15 @@ pub fn cancel_worker(from: v1::CancelWorkerRequest) -> Result<(RuntimeId, StopWo
     Ok((runtime_id, StopWorker { worker_id, intent: TerminalIntent::Cancel, reason, mode: StopMode::Graceful }))
 }
 
+/// Checks an interruption.
+///
+/// # Errors
+/// Names the bad field.
+pub fn interrupt_worker(from: &v1::InterruptWorkerRequest) -> Result<(RuntimeId, WorkerId)> {
+    let v1::InterruptWorkerRequest { runtime_id, worker_id, request_id: _ } = from;
+    worker_ids(runtime_id, worker_id)
+}
+
 /// Checks a deletion.
 ///
 /// # Errors
@@ -114,6 +123,22 @@ pub fn delete_worker(from: v1::DeleteWorkerRequest) -> Result<(RuntimeId, Delete
     let v1::DeleteWorkerRequest { runtime_id, worker_id, force, request_id: _ } = from;
     let (runtime_id, worker_id) = worker_ids(&runtime_id, &worker_id)?;
     Ok((runtime_id, DeleteWorker { worker_id, force }))
+}
+
+/// Checks an answer to what a worker asks.
+///
+/// # Errors
+/// Names the bad field.
+pub fn answer_approval(from: v1::AnswerApprovalRequest) -> Result<(RuntimeId, AnswerApproval)> {
+    let v1::AnswerApprovalRequest { runtime_id, worker_id, approval_id, decision, request_id: _ } = from;
+    let (runtime_id, worker_id) = worker_ids(&runtime_id, &worker_id)?;
+    Ok((runtime_id, answer(worker_id, &approval_id, decision)?))
+}
+
+pub(super) fn answer(worker_id: WorkerId, approval_id: &str, decision: String) -> Result<AnswerApproval> {
+    let approval_id = ApprovalId::new(approval_id)?;
+    let decision = words(decision, "decision", Approval::MAX_OPTION_ID)?;
+    Ok(AnswerApproval { worker_id, approval_id, decision })
 }
 
 pub(super) fn stop_mode(number: i32) -> Result<StopMode> {

@@ -9,6 +9,8 @@ use crate::proto::v1;
 pub fn worker(from: Worker) -> v1::Worker {
     v1::Worker {
         activity: activity_of(&from).into(),
+        activity_detail: from.activity_detail.into(),
+        activity_since: from.activity_since.map(timestamp),
         runtime_id: from.runtime_id.to_string(),
         worker_id: from.worker_id.to_string(),
         workspace_id: from.workspace_id.to_string(),

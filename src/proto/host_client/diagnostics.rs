@@ -17,6 +17,8 @@ const KNOWN: &[(&str, Severity, &str)] = &[
     ("worker.tools_less", Severity::Info, "the worker was made without capabilities"),
     ("worker_segments_pending", Severity::Warning, "fewer transcript items came in time than were waited for"),
     ("worker_still_stopping", Severity::Warning, "the worker was asked to end and has not ended yet"),
+    ("worker_not_in_turn", Severity::Info, "no turn was running: there was nothing to interrupt"),
+    ("turn_still_ending", Severity::Warning, "the agent was told to break its turn off, and has not done so yet"),
     (
         "worker_profile_runs_nothing",
         Severity::Warning,

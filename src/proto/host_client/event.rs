@@ -1,16 +1,19 @@
 //! The payloads of a host's frames, as far as a relay must know them: to keep its own view of the worker, and to let
 //! nothing through that is not in a field for a worker's text.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use prost::Message;
 
+use super::approval::{approval, approval_of};
 use super::malformed;
-use super::worker::{MAX_MESSAGE, activity, state, termination, worker};
+use super::worker::{MAX_DETAIL, MAX_MESSAGE, activity, detail, state, termination, worker};
 use crate::model::{
     Activity, DeltaChannel, EventKind, InProgress, OutputDelta, RequestId, Result, RuntimeId, Termination, Worker,
-    WorkerState,
+    WorkerState, is_plain,
 };
-use crate::proto::v1;
+use crate::proto::{convert, v1};
 
 /// The longest id inside a payload, in bytes.
 const MAX_ID: usize = 128;
@@ -38,8 +41,10 @@ pub enum Said {
     },
     /// It is saying this.
     Delta(OutputDelta),
-    /// It does this now.
-    Activity(Activity),
+    /// It does this now, with these particulars, since then.
+    Activity(Activity, Box<str>, Option<SystemTime>),
+    /// It did something that is told on as it is.
+    Progress,
     /// Events of these sequences cannot be read any more.
     Gap {
         /// The first.
@@ -112,14 +117,27 @@ pub fn said(kind: EventKind, body: &Bytes) -> Result<Said> {
         EventKind::ToolCall => {
             let v1::ToolCall { turn_id, call_id, title: _, status } = decode(body, "tool_call")?;
             word(&status, TOOL_STATUSES)?;
-            id(turn_id).and_then(|_| id(call_id)).map(|_| Said::Other)?
+            id(turn_id).and_then(|_| id(call_id)).map(|_| Said::Progress)?
         }
         EventKind::ApprovalRequested => {
-            decode::<v1::ApprovalRequested>(body, "approval_requested").map(|_| Said::Other)?
+            let v1::ApprovalRequested { approval: asked } = decode(body, "approval_requested")?;
+            approval(asked.ok_or_else(|| malformed("approval_requested.approval"))?).map(|_| Said::Other)?
         }
-        EventKind::ApprovalSettled => decode::<v1::ApprovalSettled>(body, "approval_settled").map(|_| Said::Other)?,
+        EventKind::ApprovalSettled => {
+            let v1::ApprovalSettled { approval_id, option_id, caller } = decode(body, "approval_settled")?;
+            approval_of(&approval_id)?;
+            if caller.len() > MAX_ID || !caller.chars().all(is_plain) {
+                return Err(malformed("approval_settled.caller"));
+            }
+            id(option_id).map(|_| Said::Other)?
+        }
         EventKind::ActivityChanged => {
-            Said::Activity(activity(decode::<v1::ActivityChanged>(body, "activity_changed")?.activity)?)
+            let v1::ActivityChanged { activity: now, detail: words, since } = decode(body, "activity_changed")?;
+            // The frame goes on as it is: what is too long in it cannot be cut here.
+            if words.len() > MAX_DETAIL {
+                return Err(malformed("activity_changed.detail"));
+            }
+            Said::Activity(activity(now)?, detail(&words), since.as_ref().and_then(convert::system_time))
         }
         EventKind::Gap => {
             let v1::Gap { from_sequence: from, to_sequence: to, reason, recovery } = decode(body, "gap")?;
@@ -175,7 +193,7 @@ fn open_word(text: &str) -> Result<()> {
 }
 
 /// A short text without control characters, or none.
-fn id(text: String) -> Result<String> {
+pub(super) fn id(text: String) -> Result<String> {
     if text.len() <= MAX_ID && text.bytes().all(|b| b.is_ascii_graphic()) { Ok(text) } else { Err(malformed("an id")) }
 }
 
@@ -187,7 +205,6 @@ fn request_id(text: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::model::Reason;
-    use crate::proto::convert;
 
     fn turn_ended(reason: &str) -> Result<Said> {
         let body = v1::TurnEnded { turn_id: "turn-1".to_owned(), reason: reason.to_owned() }.encode_to_vec();
@@ -204,6 +221,29 @@ mod tests {
         for text in ["", "see /etc/passwd", "a.b", "a\n", "wörd", &too_long] {
             assert_eq!(turn_ended(text).unwrap_err().reason(), Reason::RemoteRuntimeMalformedResponse, "{text}");
         }
+    }
+
+    #[test]
+    fn who_settled_a_question_and_how_is_told_in_a_form_that_carries_nothing_else() {
+        let settled = |approval_id: &str, option_id: &str, caller: &str| {
+            let [approval_id, option_id, caller] = [approval_id, option_id, caller].map(str::to_owned);
+            let body = v1::ApprovalSettled { approval_id, option_id, caller }.encode_to_vec();
+            said(EventKind::ApprovalSettled, &body.into()).is_ok()
+        };
+        assert!(settled("approval-1", "allow_once", "Größe & Söhne") && settled("approval-1", "", ""));
+        let long = "x".repeat(129);
+        for (approval_id, option_id, caller) in [
+            ("", "a", "b"),
+            ("a b", "a", "b"),
+            ("a", "a b", "c"),
+            ("a", &long, "b"),
+            ("a", "b", &long),
+            ("a", "b", "\u{1b}[2J"),
+        ] {
+            assert!(!settled(approval_id, option_id, caller), "{approval_id} {option_id} {caller}");
+        }
+        let nothing = v1::ApprovalRequested { approval: None }.encode_to_vec();
+        assert!(said(EventKind::ApprovalRequested, &nothing.into()).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A host's answer is hostile until it has been read here: ids are checked, what must be there is there, texts that are
 //! shown are made safe, and its diagnostics come out as codes of ours in our own words, or not at all.
 
+mod approval;
 mod bundle;
 mod diagnostics;
 mod event;
@@ -11,10 +12,13 @@ pub mod request;
 mod response;
 mod worker;
 
+pub use approval::{answer_ack, approvals};
 pub use bundle::{bundle_page, checked, synced};
 pub use event::{Said, Standing, said, standing};
 pub use hello::{Hello, hello};
-pub use response::{Items, created, deleted, input_ack, one_worker, stop_ack, transcript_page, worker_page};
+pub use response::{
+    Items, created, deleted, input_ack, interrupted, one_worker, stop_ack, transcript_page, worker_page,
+};
 pub use worker::worker;
 
 use crate::model::{Error, Reason};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::engine::ObserveFrom;
 use crate::model::{
-    Acceptance, BundleContent, BundleRef, CallContext, CapabilityRequest, ConfigBundle, CreateWorker, Declaration,
-    DeclarationKind, DeleteWorker, InputDelivery, InputKind, ProfileDescriptor, ProfileSelector, Provenance, RequestId,
-    SendInput, StopMode, StopWorker, WorkerFilter, WorkerId, WorkerInput, WorkerIntent,
+    Acceptance, AnswerApproval, BundleContent, BundleRef, CallContext, CapabilityRequest, ConfigBundle, CreateWorker,
+    Declaration, DeclarationKind, DeleteWorker, InputDelivery, InputKind, ProfileDescriptor, ProfileSelector,
+    Provenance, RequestId, SendInput, StopMode, StopWorker, WorkerFilter, WorkerId, WorkerInput, WorkerIntent,
 };
 use crate::proto::page_token::Query;
 use crate::proto::{convert, runtime_v1 as host, v1};
@@ -106,6 +106,26 @@ pub fn cancel(ctx: &CallContext, from: StopWorker) -> host::CancelWorkerRequest 
         worker_id: from.worker_id.to_string(),
         reason: from.reason,
     }
+}
+
+/// What a worker asks.
+#[must_use]
+pub fn approvals(worker_id: &WorkerId) -> host::ListApprovalsRequest {
+    host::ListApprovalsRequest { worker_id: worker_id.to_string() }
+}
+
+/// An answer to what a worker asks.
+#[must_use]
+pub fn answer(ctx: &CallContext, from: AnswerApproval) -> host::AnswerApprovalRequest {
+    let AnswerApproval { worker_id, approval_id, decision } = from;
+    let (worker_id, approval_id) = (worker_id.to_string(), approval_id.to_string());
+    host::AnswerApprovalRequest { context: Some(context(ctx)), worker_id, approval_id, decision }
+}
+
+/// The end of a worker's turn.
+#[must_use]
+pub fn interrupt(ctx: &CallContext, worker_id: &WorkerId) -> host::InterruptWorkerRequest {
+    host::InterruptWorkerRequest { context: Some(context(ctx)), worker_id: worker_id.to_string() }
 }
 
 /// The end of a worker's record.

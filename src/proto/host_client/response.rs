@@ -7,7 +7,7 @@ use super::diagnostics::known;
 use super::malformed;
 use super::worker::{state, worker};
 use crate::model::{
-    Created, DeleteAck, InputAck, Result, RuntimeId, StopAck, Worker, WorkerFilter, WorkerId, WorkerPage,
+    Created, DeleteAck, InputAck, InterruptAck, Result, RuntimeId, StopAck, Worker, WorkerFilter, WorkerId, WorkerPage,
 };
 use crate::proto::raw::HostGetTranscriptResponse;
 use crate::proto::{runtime_v1 as host, v1};
@@ -80,6 +80,13 @@ pub fn input_ack(from: host::SendInputResponse) -> Result<InputAck> {
 /// The answer is malformed.
 pub fn stop_ack(event_id: Option<u64>, worker_state: i32, diagnostics: &[v1::Diagnostic]) -> Result<StopAck> {
     Ok(StopAck { event_id, state: state(worker_state)?, diagnostics: known(diagnostics) })
+}
+
+/// A turn that was to end.
+#[must_use]
+pub fn interrupted(from: &host::InterruptWorkerResponse) -> InterruptAck {
+    let host::InterruptWorkerResponse { event_id, diagnostics } = from;
+    InterruptAck { event_id: *event_id, diagnostics: known(diagnostics) }
 }
 
 /// A worker whose record is gone.

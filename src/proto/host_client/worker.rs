@@ -7,12 +7,14 @@ use super::{malformed, wrong_identity};
 use crate::model::{
     Activity, BundleDigest, BundleId, BundleRef, Diagnostic, ImplementationKind, Labels, Result, RuntimeId,
     RuntimeKind, Termination, TerminationReason, Worker, WorkerId, WorkerState, Workspace, WorkspaceId, display_hint,
-    truncate_at_char,
+    is_plain, truncate_at_char,
 };
 use crate::proto::{convert, v1};
 
 /// The longest message of a termination, in bytes.
 pub(super) const MAX_MESSAGE: usize = 2_048;
+/// The longest particulars of an activity, in bytes.
+pub(super) const MAX_DETAIL: usize = 512;
 
 /// Reads a worker of the runtime `runtime_id`. Ids are the registry's; what is for people is made safe to show.
 ///
@@ -38,6 +40,10 @@ pub fn worker(from: v1::Worker, runtime_id: &RuntimeId) -> Result<Worker> {
         workspace: Workspace::RemoteRuntime,
         state: state(from.state)?,
         activity: activity(from.activity)?,
+        approvals: Box::default(),
+        approvals_asked: 0,
+        activity_detail: detail(&from.activity_detail),
+        activity_since: time(from.activity_since.as_ref()),
         run_generation: from.run_generation,
         created_at: time(from.created_at.as_ref()).ok_or_else(|| malformed("created_at"))?,
         last_seen_at: Some(SystemTime::now()),
@@ -84,6 +90,11 @@ pub(super) fn activity(number: i32) -> Result<Activity> {
         Ok(v1::WorkerActivity::Waiting) => Activity::Waiting,
         Err(_) => return Err(malformed("activity")),
     })
+}
+
+/// The particulars of a worker's activity off the wire, fit to be shown in one line.
+pub(super) fn detail(from: &str) -> Box<str> {
+    truncate_at_char(from, MAX_DETAIL).chars().filter(|c| is_plain(*c)).collect()
 }
 
 /// How a worker ended, off the wire.

@@ -29,6 +29,12 @@ fn kind(from: Outcome) -> Kind {
             Kind::Input(stored::InputOutcome { worker_id: worker_id.to_string(), transcript_sequence, event_id })
         }
         Outcome::Stopping(worker_id) => Kind::Stopping(stored::StoppingOutcome { worker_id: worker_id.to_string() }),
+        Outcome::Answered { worker_id, event_id } => {
+            Kind::Answered(stored::AnsweredOutcome { worker_id: worker_id.to_string(), event_id })
+        }
+        Outcome::Interrupted { worker_id, turn } => {
+            Kind::Interrupted(stored::InterruptedOutcome { worker_id: worker_id.to_string(), turn })
+        }
         Outcome::Bundle(reference) => Kind::Bundle(bundle(reference)),
         Outcome::BundleRemoved(reference) => Kind::BundleRemoved(bundle(reference)),
         Outcome::Deleted { worker_id, last } => Kind::Deleted(stored::DeletedOutcome {
@@ -65,6 +71,14 @@ fn read_kind(from: Kind) -> Result<Outcome> {
         }
         Kind::Stopping(stored::StoppingOutcome { worker_id }) => {
             worker_id_of(&worker_id).map(Outcome::Stopping).scope("stopping")
+        }
+        Kind::Answered(stored::AnsweredOutcome { worker_id, event_id }) => {
+            let worker_id = worker_id_of(&worker_id).scope("answered")?;
+            Ok(Outcome::Answered { worker_id, event_id })
+        }
+        Kind::Interrupted(stored::InterruptedOutcome { worker_id, turn }) => {
+            let worker_id = worker_id_of(&worker_id).scope("interrupted")?;
+            Ok(Outcome::Interrupted { worker_id, turn })
         }
         Kind::Bundle(stored::BundleOutcome { config_bundle }) => {
             reference(config_bundle).map(Outcome::Bundle).scope("bundle")

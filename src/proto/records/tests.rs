@@ -12,9 +12,9 @@ use prost::Message as _;
 use super::*;
 use crate::engine::{Outcome, ProcessRecord, Protocol, ReceiptKey, WorkerRow};
 use crate::model::{
-    BundleContent, BundleDigest, BundleId, BundleRef, Caller, Declaration, DeclarationKind, Diagnostic, Fingerprint,
-    ProfileDescriptor, ProfileSelector, Provenance, Severity, Termination, TerminationReason, WorkerId, WorkerState,
-    WorkspaceId,
+    Approval, ApprovalId, ApprovalKind, ApprovalOption, BundleContent, BundleDigest, BundleId, BundleRef, Caller,
+    Declaration, DeclarationKind, Diagnostic, Fingerprint, ProfileDescriptor, ProfileSelector, Provenance, Severity,
+    Termination, TerminationReason, WorkerId, WorkerState, WorkspaceId,
 };
 use crate::proto::FILE_DESCRIPTOR_SET;
 
@@ -109,6 +109,27 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn approvals()(
+        number in any::<u64>(),
+        turn_id in "[a-z0-9-]{0,20}",
+        title in any::<String>(),
+        options in vec(("[!-~]{1,128}", any::<String>(), select(ApprovalKind::ALL.to_vec())), 0..4),
+        requested_at in times(),
+    ) -> Approval {
+        let option = |(option_id, label, kind): (String, String, _)| {
+            ApprovalOption { option_id: option_id.into(), label, kind }
+        };
+        Approval {
+            approval_id: ApprovalId::numbered(number),
+            turn_id: turn_id.into(),
+            title,
+            options: options.into_iter().map(option).collect(),
+            requested_at,
+        }
+    }
+}
+
 fn states() -> impl Strategy<Value = WorkerState> {
     use WorkerState::{Cancelled, Failed, Running, Starting, Stopped, Stopping};
     select(vec![Starting, Running, Stopping, Stopped, Cancelled, Failed])
@@ -126,6 +147,8 @@ prop_compose! {
         restarts in vec(times(), 0..4),
         last_failure in option::of(terminations()),
         termination in option::of(terminations()),
+        approvals in vec(approvals().prop_map(Arc::new), 0..4),
+        approvals_asked in any::<u64>(),
     ) -> WorkerRow {
         let [run_generation, last_sequence, first_sequence, transcript_length, removed_items, said_items, picked_up,
             turns_ended] = numbers;
@@ -147,6 +170,8 @@ prop_compose! {
             restarts,
             last_failure,
             termination,
+            approvals,
+            approvals_asked,
         }
     }
 }
@@ -158,6 +183,9 @@ fn receipts() -> impl Strategy<Value = Receipt> {
             Outcome::Input { worker_id, transcript_sequence, event_id }
         }),
         worker_ids().prop_map(Outcome::Stopping),
+        (worker_ids(), any::<u64>()).prop_map(|(worker_id, event_id)| Outcome::Answered { worker_id, event_id }),
+        (worker_ids(), proptest::option::of(any::<u64>()))
+            .prop_map(|(worker_id, turn)| Outcome::Interrupted { worker_id, turn }),
         references().prop_map(Outcome::Bundle),
         references().prop_map(Outcome::BundleRemoved),
         (worker_ids(), option::of(rows().prop_map(Box::new)))

@@ -6,7 +6,8 @@ use super::{known, stored, time, unknown, v1};
 use crate::engine::store::StoredWorker;
 use crate::engine::{ProcessRecord, Protocol, WorkerOrigin, WorkerRow};
 use crate::model::{
-    Caller, Diagnostic, Result, Severity, Termination, TerminationReason, WorkerId, WorkerState, WorkspaceId,
+    Approval, ApprovalId, ApprovalKind, ApprovalOption, Caller, Diagnostic, Result, Severity, Termination,
+    TerminationReason, WorkerId, WorkerState, WorkspaceId,
 };
 use crate::proto::convert::{self, Scope as _, required};
 use crate::proto::host_client::request;
@@ -117,6 +118,8 @@ pub(super) fn row(from: &StoredWorker) -> stored::WorkerRow {
         restarts,
         last_failure,
         termination,
+        approvals,
+        approvals_asked,
     } = *row;
     stored::WorkerRow {
         revision,
@@ -136,6 +139,8 @@ pub(super) fn row(from: &StoredWorker) -> stored::WorkerRow {
         restarts: restarts.into_iter().map(convert::timestamp).collect(),
         last_failure: last_failure.map(convert::termination),
         termination: termination.map(convert::termination),
+        approvals: approvals.iter().map(|asked| convert::approval(asked)).collect(),
+        approvals_asked,
     }
 }
 
@@ -158,6 +163,8 @@ pub(super) fn read_row(origin: Arc<WorkerOrigin>, from: stored::WorkerRow) -> Re
         revision,
         restarts,
         last_failure,
+        approvals,
+        approvals_asked,
     } = from;
     let row = WorkerRow {
         origin,
@@ -177,6 +184,12 @@ pub(super) fn read_row(origin: Arc<WorkerOrigin>, from: stored::WorkerRow) -> Re
         restarts: restarts.into_iter().map(|at| time(Some(at), "restarts")).collect::<Result<_>>()?,
         last_failure: last_failure.map(read_termination).transpose().scope("last_failure")?,
         termination: termination.map(read_termination).transpose().scope("termination")?,
+        approvals: approvals
+            .into_iter()
+            .enumerate()
+            .map(|(at, it)| read_approval(it).map(Arc::new).scope(&format!("approvals[{at}]")))
+            .collect::<Result<_>>()?,
+        approvals_asked,
     };
     Ok(StoredWorker { revision, row: Box::new(row) })
 }
@@ -209,6 +222,22 @@ fn read_termination(from: v1::Termination) -> Result<Termination> {
     };
     let ended_at = time(ended_at, "ended_at")?;
     Ok(Termination { reason, exit_code, signal, message, ended_at, run_generation, last_sequence })
+}
+
+fn read_approval(from: v1::Approval) -> Result<Approval> {
+    let v1::Approval { approval_id, turn_id, title, options, requested_at } = from;
+    let option = |v1::ApprovalOption { option_id, label, kind }| ApprovalOption {
+        option_id: option_id.into(),
+        label,
+        kind: ApprovalKind::parse(&kind),
+    };
+    Ok(Approval {
+        approval_id: ApprovalId::new(&approval_id)?,
+        turn_id: turn_id.into(),
+        title,
+        options: options.into_iter().map(option).collect(),
+        requested_at: time(requested_at, "requested_at")?,
+    })
 }
 
 fn read_diagnostic(from: v1::Diagnostic) -> Result<Diagnostic> {

@@ -14,6 +14,7 @@ mod config;
 mod dial;
 mod guard;
 mod health;
+mod known;
 mod link;
 mod measures;
 mod probe;

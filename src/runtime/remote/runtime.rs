@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Duration, Instant};
 use tokio_util::sync::DropGuard;
 
 use super::call::{IN_FLIGHT, Method, WAITING};
@@ -16,7 +15,7 @@ use super::closing::Closing;
 use super::config::RemoteConfig;
 use super::dial::{Dial, TcpDial};
 use super::guard::Guard;
-use super::health::{Health, Known};
+use super::health::Health;
 use super::link::{Client, Line, Link, nothing_named};
 use super::measures::Measures;
 use super::relay::Relays;
@@ -25,19 +24,15 @@ use super::{Core, probe, relay};
 use crate::engine::{Observation, ObserveFrom};
 use crate::model::TranscriptPage;
 use crate::model::{
-    BundleId, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle, CreateWorker, Created, DeleteAck,
-    DeleteWorker, Diagnostic, Error, Feature, Host, Incarnation, InputAck, Reason, Result, RuntimeCapabilities,
-    RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker, TerminalIntent, Worker,
-    WorkerFilter, WorkerId, WorkerPage, WorkerState,
+    AnswerAck, AnswerApproval, Approval, BundleId, BundlePage, BundleRef, BundleSummary, CallContext, ConfigBundle,
+    CreateWorker, Created, DeleteAck, DeleteWorker, Diagnostic, Error, Feature, Host, Incarnation, InputAck,
+    InterruptAck, Reason, Result, RuntimeId, RuntimeInfo, RuntimeKind, RuntimeStatus, SendInput, StopAck, StopWorker,
+    TerminalIntent, Worker, WorkerFilter, WorkerId, WorkerPage, WorkerState,
 };
 use crate::proto::host_client::{self, request};
 use crate::proto::runtime_v1::RemoveConfigBundleResponse;
-use crate::runtime::budget::budget;
-use crate::runtime::{Reach, WorkerRuntime, diagnose};
+use crate::runtime::{Reach, WorkerRuntime};
 use crate::tls::{CertificateDer, Facts};
-
-/// How long a description waits for the first attempt to reach the host.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// A runtime on another host. Its tasks end when it is dropped.
 pub struct RemoteRuntime {
@@ -113,52 +108,6 @@ impl RemoteRuntime {
     pub fn moved(&self) {
         self.core.closing.moved();
     }
-
-    /// Acceptance 67, 68: what is known, without asking the host.
-    fn info(&self, known: &Known) -> RuntimeInfo {
-        let core = &self.core;
-        let hello = known.hello.as_deref();
-        let id = core.runtime_id.as_str();
-        // A host that was given no name says its id, which is no better than the name that is configured here.
-        let its_own = hello.map(|it| it.display_name.as_str()).filter(|name| *name != id);
-        let settings = core.settings.load();
-        let named = [its_own, Some(settings.display_name.as_str()), Some(id)];
-        let diagnostic = match &known.failure {
-            Some(failure) => diagnose(RuntimeKind::Remote, &core.runtime_id, failure),
-            None => proxy(),
-        };
-        RuntimeInfo {
-            runtime_id: core.runtime_id.clone(),
-            label: named.into_iter().flatten().find(|name| !name.trim().is_empty()).unwrap_or_default().to_owned(),
-            kind: RuntimeKind::Remote,
-            status: known.status(),
-            host_ids: vec![core.runtime_id.host_id(RuntimeKind::Remote.host_prefix())],
-            capabilities: hello
-                .map_or_else(|| RuntimeCapabilities::remote(false, 0), |hello| hello.capabilities.clone()),
-            version: hello.map(|it| it.version.clone()).unwrap_or_default(),
-            features: hello.map(|it| it.features.clone()).unwrap_or_default(),
-            incarnation: hello.map(|it| it.incarnation),
-            cordoned: false,
-            seen_age: known.seen.map(|(seen, _)| seen.elapsed()),
-            last_seen_at: known.seen.map(|(_, at)| at),
-            counts: hello.map(|it| it.counts).unwrap_or_default(),
-            diagnostics: [diagnostic]
-                .into_iter()
-                .chain(hello.into_iter().flat_map(|it| it.diagnostics.clone()))
-                .collect(),
-        }
-    }
-
-    /// What is known, once the first attempt to reach the host is over or would take too long.
-    async fn known(&self, ctx: &CallContext) -> Known {
-        let until = budget(ctx, FIRST_LOOK).unwrap_or_else(|_| Instant::now());
-        self.core.health.tried(until).await;
-        self.core.health.known()
-    }
-}
-
-fn proxy() -> Diagnostic {
-    Diagnostic::info("remote_runtime_backend_proxy", "the control plane reaches this runtime for its callers")
 }
 
 /// Acceptance 82: what is not found where bundles were asked for is a bundle.
@@ -172,6 +121,11 @@ fn of_bundles(error: Error) -> Error {
 /// The same where one was asked for.
 fn of_bundle(id: &BundleId) -> impl Fn(Error) -> Error {
     move |error| of_bundles(error).with("config_bundle_id", id)
+}
+
+/// All else of an answer was looked at before it was sent: what a host finds wrong is the decision.
+fn of_decision(error: Error) -> Error {
+    if error.reason() == Reason::InvalidRequest { AnswerApproval::not_offered() } else { error }
 }
 
 /// Acceptance 77.
@@ -297,6 +251,26 @@ impl WorkerRuntime for RemoteRuntime {
         };
         ack.diagnostics.insert(0, lifecycle_accepted(ack.state));
         Ok(ack)
+    }
+
+    async fn list_approvals(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<Vec<Arc<Approval>>> {
+        let message = request::approvals(worker_id);
+        let send = |mut client: Client, message| async move { client.list_approvals(message).await };
+        host_client::approvals(self.core.call(ctx, Method::READ.needing(Feature::Approvals), message, send).await?)
+    }
+
+    async fn answer_approval(&self, ctx: &CallContext, answer: AnswerApproval) -> Result<AnswerAck> {
+        let message = request::answer(ctx, answer);
+        let send = |mut client: Client, message| async move { client.answer_approval(message).await };
+        let answer = self.core.call(ctx, Method::CHANGE.needing(Feature::Approvals), message, send).await;
+        host_client::answer_ack(&answer.map_err(of_decision)?)
+    }
+
+    async fn interrupt_worker(&self, ctx: &CallContext, worker_id: &WorkerId) -> Result<InterruptAck> {
+        let message = request::interrupt(ctx, worker_id);
+        let send = |mut client: Client, message| async move { client.interrupt_worker(message).await };
+        let answer = self.core.call(ctx, Method::END.needing(Feature::Interruption), message, send).await?;
+        Ok(host_client::interrupted(&answer))
     }
 
     async fn delete_worker(&self, ctx: &CallContext, delete: DeleteWorker) -> Result<DeleteAck> {

@@ -242,6 +242,18 @@ impl WorkerRuntimeService for Service {
         self.answered(convert::host_cancelled(ack))
     }
 
+    async fn interrupt_worker(
+        &self,
+        request: Request<host::InterruptWorkerRequest>,
+    ) -> Answer<host::InterruptWorkerResponse> {
+        self.asked(&request)?;
+        let message = request.into_inner();
+        let worker_id = convert::host_interrupt(&message).map_err(|error| to_status(&error))?;
+        let on_behalf = self.context(message.context);
+        let ack = self.local.interrupt_worker(&on_behalf, &worker_id).await.map_err(|error| to_status(&error))?;
+        self.answered(convert::host_interrupted(ack))
+    }
+
     async fn delete_worker(&self, request: Request<host::DeleteWorkerRequest>) -> Answer<host::DeleteWorkerResponse> {
         self.asked(&request)?;
         let mut request = request.into_inner();
@@ -279,7 +291,6 @@ impl WorkerRuntimeService for Service {
 
     later! {
         watch_workers: WatchWorkersRequest => Self::WatchWorkersStream,
-        interrupt_worker: InterruptWorkerRequest => host::InterruptWorkerResponse,
         list_approvals: ListApprovalsRequest => host::ListApprovalsResponse,
         answer_approval: AnswerApprovalRequest => host::AnswerApprovalResponse,
         stream_transcript: StreamTranscriptRequest => Self::StreamTranscriptStream,

@@ -25,7 +25,7 @@ use crate::server::tally::{Counted, Tally};
 use crate::server::{Connection, Drain, Edge};
 
 /// Methods that pass also when all else is full, by how their names begin.
-const LANE: [&str; 3] = ["Get", "Stop", "Cancel"];
+const LANE: [&str; 4] = ["Get", "Stop", "Cancel", "Interrupt"];
 
 /// Limits on what is in flight in this server.
 #[derive(Debug, Clone)]

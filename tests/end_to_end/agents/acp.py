@@ -36,14 +36,49 @@ def until_cancelled():
     return "cancelled"
 
 
-def ask():
-    """Asks for leave, and says what it was answered."""
+def wait():
+    say("waiting")
+    return until_cancelled()
+
+
+def late():
+    """Goes on for a while once it is cancelled, also behind its answer."""
+    reason = wait()
+    say(", and late")
+    return reason
+
+
+def ignore():
+    say("waiting")
+    while True:
+        read()
+
+
+def ask(count=1):
+    """Asks for leave, so often at once, and says what it was answered, in that order."""
     options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_once", "reject_once")]
-    params = {"sessionId": "s-1", "toolCall": {"toolCallId": "call-1"}, "options": options}
-    send({"id": 77, "method": "session/request_permission", "params": params})
-    answer = read()
-    assert answer["id"] == 77, answer
-    say(answer["result"]["outcome"].get("optionId", "none"))
+    for n in range(count):
+        call = {"toolCallId": "call-1", "title": f"Write file {n + 1}"}
+        params = {"sessionId": "s-1", "toolCall": call, "options": options}
+        send({"id": 77 + n, "method": "session/request_permission", "params": params})
+    reason, told = "end_turn", []
+    while len(told) < count:
+        message = read()
+        if message.get("method") == "session/cancel":
+            reason = "cancelled"
+        else:
+            assert 77 <= message["id"] < 77 + count, message
+            outcome = message["result"]["outcome"]
+            told.append(outcome.get("optionId", outcome["outcome"]))
+    say(", ".join(told))
+    return reason
+
+
+def ask_and_go():
+    """Asks for leave, and does not wait for the answer."""
+    params = {"sessionId": "s-1", "toolCall": {"toolCallId": "call-1"}, "options": [
+        {"optionId": "yes", "name": "Yes", "kind": "allow_always"}]}
+    send({"id": 76, "method": "session/request_permission", "params": params})
     return "end_turn"
 
 
@@ -58,10 +93,24 @@ def tool():
     return "end_turn"
 
 
+def tool_and_wait():
+    update("tool_call", toolCallId="call-1", title="Build it", status="in_progress")
+    return until_cancelled()
+
+
 def think():
     say("hm", "agent_thought_chunk")
     for word in ("one ", "two ", "three"):
         say(word)
+    return "end_turn"
+
+
+def hold(path):
+    """Says half an answer, and the other half once somebody has written to a pipe."""
+    say("first half, ")
+    with open(path) as pipe:
+        pipe.read()
+    say("second half")
     return "end_turn"
 
 
@@ -107,10 +156,16 @@ def close():
 PROMPTS = {
     "think": think,
     "tool": tool,
+    "tool and wait": tool_and_wait,
     "ask": ask,
+    "ask twice": lambda: ask(2),
+    "ask and go": ask_and_go,
+    "pid": lambda: say(str(os.getpid())) or "end_turn",
     "large": large,
     "flood": flood,
-    "wait": lambda: say("waiting") or until_cancelled(),
+    "wait": wait,
+    "late": late,
+    "ignore": ignore,
     "refuse": lambda: "refusal",
     "exit": lambda: exit_with(3),
     "garbage": lambda: raw(b"npm WARN something"),
@@ -137,6 +192,9 @@ def main():
             if words == "twice":
                 for _ in range(2):
                     send({"id": id, "result": {"stopReason": "end_turn"}})
+                continue
+            if words.startswith("hold "):
+                send({"id": id, "result": {"stopReason": hold(words[5:])}})
                 continue
             act = PROMPTS.get(words, lambda: say("heard: " + words) or "end_turn")
             send({"id": id, "result": {"stopReason": act()}})

@@ -14,6 +14,7 @@ pub(crate) struct Profile {
     env: Vec<(String, String)>,
     restart: Option<&'static str>,
     permissions: Option<&'static str>,
+    approval_timeout: Option<&'static str>,
 }
 
 impl Profile {
@@ -41,6 +42,7 @@ impl Profile {
             env: Vec::new(),
             restart: None,
             permissions: None,
+            approval_timeout: None,
         }
     }
 
@@ -52,6 +54,12 @@ impl Profile {
     /// What an agent is answered that asks for leave.
     pub(crate) fn permissions(mut self, answer: &'static str) -> Self {
         self.permissions = Some(answer);
+        self
+    }
+
+    /// After how long what an agent asks is refused.
+    pub(crate) fn approval_timeout(mut self, timeout: &'static str) -> Self {
+        self.approval_timeout = Some(timeout);
         self
     }
 
@@ -74,7 +82,15 @@ impl Profile {
 
     fn lines<S: Into<String>>(input: Option<&'static str>, command: impl IntoIterator<Item = S>) -> Self {
         let command = command.into_iter().map(Into::into).collect();
-        Self { protocol: "lines", input, command, env: Vec::new(), restart: None, permissions: None }
+        Self {
+            protocol: "lines",
+            input,
+            command,
+            env: Vec::new(),
+            restart: None,
+            permissions: None,
+            approval_timeout: None,
+        }
     }
 }
 
@@ -137,6 +153,7 @@ impl Profile {
         }
         lines.extend(self.input.map(|input| format!("input = {input:?}")));
         lines.extend(self.permissions.map(|answer| format!("permissions = {answer:?}")));
+        lines.extend(self.approval_timeout.map(|timeout| format!("approval_timeout = {timeout:?}")));
         lines.extend(self.restart.map(|restart| format!("restart = {restart:?}")));
         let env: Vec<_> = self.env.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
         if !env.is_empty() {

@@ -9,12 +9,14 @@
 //!
 //! Everything a test starts ends with it. Nothing here sleeps to let something happen: it waits for it.
 
+mod approvals;
 mod both;
 pub(crate) mod bundle;
 mod certificates;
 mod client;
 mod collector;
 pub(crate) mod configuration;
+mod console;
 mod conversation;
 mod host;
 mod hostile;
@@ -37,6 +39,7 @@ pub(crate) use certificates::{Certificates, Kind};
 pub(crate) use client::{Client, Refusal, refusal};
 pub(crate) use collector::{Collector, attribute};
 pub(crate) use configuration::{Profile, Remote, write_secret};
+pub(crate) use console::Console;
 pub(crate) use conversation::{Line, line_of, lines_of};
 pub(crate) use host::Host;
 pub(crate) use hostile::{Answer, Hostile, SECRET, framed, hello, worker};

@@ -172,6 +172,12 @@ impl Worker {
         response
     }
 
+    pub(crate) async fn try_interrupt(&self, request_id: &str) -> Result<v1::InterruptWorkerResponse, Status> {
+        let (runtime_id, worker_id) = self.ids();
+        let request = v1::InterruptWorkerRequest { runtime_id, worker_id, request_id: request_id.to_owned() };
+        Ok(within("an interruption", self.client.workers().interrupt_worker(request)).await?.into_inner())
+    }
+
     pub(crate) async fn try_delete(&self, force: bool, request_id: &str) -> Result<v1::DeleteWorkerResponse, Status> {
         let (runtime_id, worker_id) = self.ids();
         let request_id = request_id.to_owned();

@@ -2,12 +2,16 @@
 //! is a prompt, and a turn lasts until the agent has answered it. docs/acp.md tells how it is built, and what is to come.
 //!
 //! - [`wire`]: the agent's lines, each of them bounded and looked at before the protocol's own library sees it.
+//! - [`pace`]: how fast they are read.
 //! - [`update`]: what the agent tells of its work, read no further than it is told on.
 //! - [`talk`]: the handshake, and one turn after the other.
+//! - [`leave`]: what is answered when it asks for leave, and what somebody else is asked.
 //! - [`teller`]: what the agent tells as pieces, items and uses of tools.
 //!
 //! Nothing outside this module names a type of `agent-client-protocol`.
 
+mod leave;
+mod pace;
 mod talk;
 mod teller;
 #[cfg(test)]
@@ -18,16 +22,15 @@ mod wire;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::child::{Launched, Supervised, supervise};
 use super::pipe::{Output, keep_end};
 use super::{Link, REPORTS, Report, Start, StartFault};
-use crate::engine::profile::Permissions;
 use crate::model::{StopMode, is_plain, truncate_at_char};
+use leave::ANSWERS;
 use talk::{Ended, Signals, Talk, converse};
 
 /// How many prompts an agent works on at once.
@@ -42,8 +45,8 @@ const WORDS: usize = 1024;
 /// Executes the profile's program and starts to speak with it.
 pub(super) async fn start(start: Start<'_>) -> Result<Link, StartFault> {
     let cwd = working_directory(start.profile.cwd.as_deref())?;
-    let permissions = start.profile.permissions;
-    Ok(speak(start.launch().await?, cwd, permissions, start.grace, start.handle))
+    let launched = start.launch().await?;
+    Ok(speak(launched, cwd, &start))
 }
 
 /// Where the agent runs, as a session wants it: from the root on.
@@ -51,10 +54,13 @@ fn working_directory(cwd: Option<&Path>) -> std::io::Result<PathBuf> {
     std::path::absolute(cwd.unwrap_or(Path::new(".")))
 }
 
-fn speak(launched: Launched, cwd: PathBuf, permissions: Permissions, grace: Duration, handle: &Handle) -> Link {
+fn speak(launched: Launched, cwd: PathBuf, start: &Start<'_>) -> Link {
+    let &Start { profile, asked, grace, handle, .. } = start;
     let Launched { stdin, stdout, stderr, process, belongings, child, ended } = launched;
     let supervised = Supervised { child, process, belongings, ended, grace };
     let (deliveries, inputs) = mpsc::channel(WINDOW);
+    let (answer, answers) = mpsc::channel(ANSWERS);
+    let (interrupt, interrupted) = watch::channel(None);
     let (end, wishes) = mpsc::channel(4);
     let (order, orders) = mpsc::channel(4);
     let (report, reports) = mpsc::channel(REPORTS);
@@ -65,9 +71,12 @@ fn speak(launched: Launched, cwd: PathBuf, permissions: Permissions, grace: Dura
     let talk = Talk {
         handle: handle.clone(),
         cwd,
-        permissions,
+        permissions: profile.permissions,
+        asked,
         handshake: HANDSHAKE,
         inputs,
+        answers,
+        interrupted,
         report: report.clone(),
         signals: signals.clone(),
     };
@@ -97,7 +106,8 @@ fn speak(launched: Launched, cwd: PathBuf, permissions: Permissions, grace: Dura
         // The worker's task is gone only if the whole runtime is.
         let _ = report.send(Report::Exited(exit)).await;
     });
-    Link { deliveries: Some(deliveries), end, reports, process }
+    let (deliveries, answers, interrupt) = (Some(deliveries), Some(answer), Some(interrupt));
+    Link { deliveries, answers, interrupt, end, reports, process }
 }
 
 /// Hands on how the agent is to end, and has its turn broken off first.

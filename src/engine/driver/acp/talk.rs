@@ -8,24 +8,24 @@ use std::time::Duration;
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
-    CancelNotification, ContentBlock, Implementation, InitializeRequest, NewSessionRequest, PermissionOptionKind,
-    PromptRequest, RequestPermissionOutcome, RequestPermissionRequest, RequestPermissionResponse,
-    SelectedPermissionOutcome, SessionId, StopReason, TextContent,
+    CancelNotification, ContentBlock, Implementation, InitializeRequest, NewSessionRequest, PromptRequest,
+    RequestPermissionRequest, SessionId, StopReason, TextContent,
 };
 use agent_client_protocol::{Agent, Client, Error, Lines};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::super::pipe::Output;
-use super::super::{Delivery, Report};
+use super::super::{Delivery, Reply, Report};
 use super::brief;
+use super::leave::{Heard, Leave, Question};
 use super::teller::Teller;
 use super::wire::{Waiting, Wire, incoming, outgoing, updates};
 use crate::engine::profile::Permissions;
-use crate::model::TurnEndReason;
+use crate::model::{TurnEndReason, TurnId};
 
 /// How much of an agent's error is told, in bytes.
 const ERROR: usize = 512;
@@ -45,9 +45,15 @@ pub(super) struct Talk {
     pub handle: Handle,
     pub cwd: PathBuf,
     pub permissions: Permissions,
+    /// How many questions the runs before have asked.
+    pub asked: u64,
     /// How long the agent may take until it has a session.
     pub handshake: Duration,
     pub inputs: mpsc::Receiver<Delivery>,
+    /// Answers to what the agent asks.
+    pub answers: mpsc::Receiver<Reply>,
+    /// The turn that is to be broken off.
+    pub interrupted: watch::Receiver<Option<TurnId>>,
     pub report: mpsc::Sender<Report>,
     pub signals: Signals,
 }
@@ -82,13 +88,14 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
     R: AsyncRead + Unpin + Send + 'static,
 {
-    let Talk { handle, cwd, permissions, handshake, inputs, report, signals } = talk;
+    let Talk { handle, cwd, permissions, asked, handshake, inputs, answers, interrupted, report, signals } = talk;
     let wire = Arc::new(Wire::default());
     let (updates, heard) = updates();
     let lines = Lines::new(
         outgoing(stdin, Arc::clone(&wire), signals.closing.clone()),
         incoming(stdout, Arc::clone(&wire), updates, signals.closing.clone()),
     );
+    let (desk, leave) = Leave::new(permissions, answers, Arc::clone(&wire), asked);
     let over = CancellationToken::new();
     // Once this is dropped, what was to be written is written, and the agent's input is closed.
     let _over = over.clone().drop_guard();
@@ -98,7 +105,8 @@ where
             .v1()
             .on_receive_request(
                 async move |asked: RequestPermissionRequest, responder, _connection| {
-                    responder.respond(RequestPermissionResponse::new(leave(&asked, permissions)))
+                    desk.take(asked, responder);
+                    Ok(())
                 },
                 agent_client_protocol::on_receive_request!(),
             )
@@ -113,11 +121,13 @@ where
         let broken = Some("no conversation with the agent could begin".to_owned());
         return Ended { broken, ..Ended::default() };
     };
-    let mut conversation = Conversation { agent, wire, heard, signals, teller: Teller::new(report), doing: None };
+    let mut conversation =
+        Conversation { agent, wire, heard, interrupted, signals, leave, teller: Teller::new(report), doing: None };
     let why = match conversation.greet(cwd, Instant::now() + handshake).await {
         Ok(session) => conversation.turns(session, inputs).await,
         Err(why) => why,
     };
+    conversation.leave.close();
     // What it said to no turn is told, too. A task that is gone hears nothing.
     let _ = conversation.teller.finish().await;
     let (broken, closed) = match why {
@@ -128,24 +138,13 @@ where
     Ended { broken, closed, doing: conversation.doing }
 }
 
-/// What an agent is answered that asks for leave: always the narrowest of the answers it offers.
-pub(super) fn leave(asked: &RequestPermissionRequest, permissions: Permissions) -> RequestPermissionOutcome {
-    let kinds = match permissions {
-        Permissions::Deny => [PermissionOptionKind::RejectOnce, PermissionOptionKind::RejectAlways],
-        Permissions::Allow => [PermissionOptionKind::AllowOnce, PermissionOptionKind::AllowAlways],
-    };
-    let of_kind = |kind| asked.options.iter().find(|option| option.kind == kind);
-    match kinds.into_iter().find_map(of_kind) {
-        Some(option) => RequestPermissionOutcome::Selected(SelectedPermissionOutcome::new(option.option_id.clone())),
-        None => RequestPermissionOutcome::Cancelled,
-    }
-}
-
 struct Conversation {
     agent: ConnectionTo<Agent>,
     wire: Arc<Wire>,
     heard: mpsc::Receiver<Waiting>,
+    interrupted: watch::Receiver<Option<TurnId>>,
     signals: Signals,
+    leave: Leave,
     teller: Teller,
     doing: Option<String>,
 }
@@ -171,7 +170,7 @@ impl Conversation {
         until: Instant,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Why> {
-        let (heard, stopping) = (&mut self.heard, &self.signals.stopping);
+        let (heard, asked, stopping) = (&mut self.heard, &mut self.leave, &self.signals.stopping);
         let listening = async {
             let mut answer = pin!(answer);
             loop {
@@ -179,6 +178,7 @@ impl Conversation {
                     biased;
                     () = stopping.cancelled() => return Err(Why::Stopped),
                     Some(_) = heard.recv() => {}
+                    asked = asked.next() => if let Heard::Question(question) = asked { question.refuse() },
                     answer = &mut answer => return Ok(answer),
                 }
             }
@@ -206,6 +206,7 @@ impl Conversation {
                 biased;
                 () = stopping.cancelled() => Err(Why::Stopped),
                 () = due(self.teller.due()) => self.teller.tell().await,
+                heard = self.leave.next() => self.unasked(heard).await,
                 update = self.heard.recv() => match update {
                     Some(update) => self.hear(&session, update).await,
                     None => Err(self.over().unwrap_or(Why::Closed)),
@@ -222,7 +223,7 @@ impl Conversation {
     }
 
     async fn turn(&mut self, session: &SessionId, input: Delivery) -> Result<(), Why> {
-        self.teller.begin(input.turn_id).await?;
+        self.teller.begin(input.turn_id.clone()).await?;
         let prompt = vec![ContentBlock::Text(TextContent::new(input.content))];
         let answer = self.agent.send_request(PromptRequest::new(session.clone(), prompt)).block_task();
         let mut answer = pin!(answer);
@@ -231,16 +232,24 @@ impl Conversation {
         let answer = loop {
             tokio::select! {
                 biased;
-                () = stopping.cancelled(), if !broken_off => {
+                () = unwanted(&stopping, &mut self.interrupted, &input.turn_id), if !broken_off => {
                     broken_off = true;
                     // A connection that is gone tells so by its answer.
                     let _ = self.agent.send_notification(CancelNotification::new(session.clone()));
+                    self.leave.cancel();
                 }
+                heard = self.leave.next() => match heard {
+                    Heard::Question(question) if broken_off => question.cancel(),
+                    Heard::Question(question) => self.ask(session, question).await?,
+                    Heard::Reply(reply) => self.leave.settle(reply),
+                },
                 () = due(self.teller.due()) => self.teller.tell().await?,
                 Some(update) = self.heard.recv() => self.hear(session, update).await?,
                 answer = &mut answer => break answer,
             }
         };
+        // Who has answered waits for nothing more.
+        self.leave.cancel();
         // What it told before its answer came before it.
         while let Ok(update) = self.heard.try_recv() {
             self.hear(session, update).await?;
@@ -258,6 +267,32 @@ impl Conversation {
         }
         self.teller.end(if broken_off { TurnEndReason::Cancelled } else { TurnEndReason::Failed }).await?;
         why.map_or(Ok(()), Err)
+    }
+
+    /// Leaves a question to somebody else to answer. What the agent told before it comes before it.
+    async fn ask(&mut self, session: &SessionId, question: Box<Question>) -> Result<(), Why> {
+        while let Ok(update) = self.heard.try_recv() {
+            self.hear(session, update).await?;
+        }
+        let title = question.title.clone().or_else(|| self.teller.title(&question.call_id)).unwrap_or_default();
+        match self.leave.open(question) {
+            Ok((approval_id, options)) => self.teller.asks(approval_id, title, options).await,
+            Err(why) => self.teller.refused(why).await,
+        }
+    }
+
+    /// Refuses an agent that asks while it is at nothing.
+    async fn unasked(&mut self, heard: Heard) -> Result<(), Why> {
+        match heard {
+            Heard::Question(question) => {
+                question.refuse();
+                self.teller.refused("it was at no input").await
+            }
+            Heard::Reply(reply) => {
+                self.leave.settle(reply);
+                Ok(())
+            }
+        }
     }
 
     /// Tells an update on; its place is free once that is done.
@@ -280,6 +315,15 @@ fn reason(stop: StopReason) -> TurnEndReason {
         StopReason::Cancelled => TurnEndReason::Cancelled,
         // A reason that a later version of the library knows ends the turn all the same.
         StopReason::EndTurn | _ => TurnEndReason::EndTurn,
+    }
+}
+
+/// Waits until a turn is to be broken off: by itself, or with its worker.
+async fn unwanted(stopping: &CancellationToken, interrupted: &mut watch::Receiver<Option<TurnId>>, turn_id: &TurnId) {
+    let is_meant = |turn: &Option<TurnId>| turn.as_ref() == Some(turn_id);
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        Ok(_) = interrupted.wait_for(is_meant) => {}
     }
 }
 

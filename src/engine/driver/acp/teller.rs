@@ -9,15 +9,20 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::super::output::{Line, MAX_ITEM, Meter};
-use super::super::{Fact, Report, Utterance};
+use super::super::{Asked, Fact, Report, Utterance};
 use super::talk::Why;
 use super::update::News;
-use crate::model::{DeltaChannel, OutputDelta, Role, ToolCall, ToolStatus, TurnEndReason, TurnId, truncate_at_char};
+use crate::model::{
+    ApprovalId, ApprovalOption, DeltaChannel, OutputDelta, Role, ToolCall, ToolStatus, TurnEndReason, TurnId,
+    truncate_at_char,
+};
 
 /// How long a piece waits for more before it is told.
 const COALESCE: Duration = Duration::from_millis(20);
 /// How much of a piece is told at once without waiting.
 const COALESCE_BYTES: usize = 4 * 1024;
+/// How long nothing more is told of an agent that goes on.
+const ALIVE: Duration = Duration::from_secs(1);
 /// How many uses of tools are known at once in a turn; of older ones, more is told under the last title alone.
 const MAX_TOOLS: usize = 256;
 /// What the use of a tool counts beside what is said.
@@ -42,6 +47,10 @@ pub(super) struct Teller {
     meter: Meter,
     updates: u64,
     last: Option<&'static str>,
+    /// That it was refused something was told in this turn.
+    refusal_told: bool,
+    /// When it was told last that it goes on.
+    alive_at: Option<Instant>,
 }
 
 impl Teller {
@@ -59,13 +68,15 @@ impl Teller {
             meter: Meter::new(Instant::now()),
             updates: 0,
             last: None,
+            refusal_told: false,
+            alive_at: None,
         }
     }
 
     /// A turn begins.
     pub(super) async fn begin(&mut self, turn_id: TurnId) -> Result<(), Why> {
         self.finish().await?;
-        (self.turn_id, self.updates, self.last) = (turn_id, 0, None);
+        (self.turn_id, self.updates, self.last, self.refusal_told) = (turn_id, 0, None, false);
         self.tools.clear();
         Ok(())
     }
@@ -114,13 +125,50 @@ impl Teller {
             News::Tool { call_id, title, status } => self.tool(call_id, title, status).await?,
             News::Other => {}
         }
-        Ok(())
+        self.alive().await
+    }
+
+    /// Tells that it goes on, now and then: also where nothing else is told.
+    async fn alive(&mut self) -> Result<(), Why> {
+        let now = Instant::now();
+        if self.alive_at.is_some_and(|last| now < last + ALIVE) {
+            return Ok(());
+        }
+        self.alive_at = Some(now);
+        self.send(Report::Alive).await
     }
 
     /// Says something of our own in the turn.
     pub(super) async fn remark(&mut self, content: String) -> Result<(), Why> {
         self.finish().await?;
         self.item(Role::System, content, false, 0).await
+    }
+
+    /// The title of a tool's use, as far as it is known.
+    pub(super) fn title(&self, call_id: &str) -> Option<String> {
+        self.tools.iter().find(|call| *call.call_id == *call_id).map(|call| call.title.clone())
+    }
+
+    /// It asks something that somebody has to answer.
+    pub(super) async fn asks(
+        &mut self,
+        approval_id: ApprovalId,
+        title: String,
+        options: Vec<ApprovalOption>,
+    ) -> Result<(), Why> {
+        self.finish().await?;
+        self.last = Some("a question");
+        self.spend().await;
+        let turn_id = self.turn_id.clone();
+        self.send(Report::Told(Fact::Asked(Asked { approval_id, turn_id, title, options }))).await
+    }
+
+    /// It asked something that nobody could be asked, and was refused: once a turn.
+    pub(super) async fn refused(&mut self, why: &str) -> Result<(), Why> {
+        if std::mem::replace(&mut self.refusal_told, true) {
+            return Ok(());
+        }
+        self.remark(format!("The agent asked for leave and was refused without anybody being asked: {why}.")).await
     }
 
     /// Tells the pieces that wait.
@@ -207,11 +255,16 @@ impl Teller {
         if known.as_ref() == Some(&call) {
             return Ok(());
         }
-        // It is kept, and none is left out: a tool would seem to be at work for ever. An agent that goes on too fast waits.
+        // It is kept, and none is left out: a tool would seem to be at work for ever.
+        self.spend().await;
+        self.send(Report::Told(Fact::Tool(call))).await
+    }
+
+    /// Counts what is kept beside what is said. An agent that goes on too fast waits.
+    async fn spend(&mut self) {
         while !self.meter.spend(TOOL_COST, Instant::now()) {
             sleep(COALESCE).await;
         }
-        self.send(Report::Told(Fact::Tool(call))).await
     }
 
     async fn delta(&self, channel: DeltaChannel, offset: u64, text: String) -> Result<(), Why> {
@@ -250,8 +303,11 @@ mod tests {
         let counting = async {
             let mut done = 0;
             while let Some(report) = reports.recv().await {
-                let Report::Told(Fact::Tool(call)) = report else { panic!("{report:?}") };
-                done += usize::from(call.status == ToolStatus::Completed);
+                match report {
+                    Report::Told(Fact::Tool(call)) => done += usize::from(call.status == ToolStatus::Completed),
+                    Report::Alive => {}
+                    other => panic!("{other:?}"),
+                }
             }
             done
         };

@@ -112,10 +112,15 @@ fn tool(from: Tool<'_>) -> News {
     News::Tool { call_id: call_id(&tool_call_id), title: title.map(|title| brief(&title, MAX_TITLE)), status }
 }
 
+/// Whether an id of the agent's own carries nothing else.
+pub(super) fn is_told_on(its: &str) -> bool {
+    (1..=MAX_ID).contains(&its.len()) && its.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The agent's id of a use where it can be told on, and one made of it where it cannot.
-fn call_id(its: &str) -> String {
+pub(super) fn call_id(its: &str) -> String {
     use sha2::{Digest as _, Sha256};
-    if (1..=MAX_ID).contains(&its.len()) && its.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if is_told_on(its) {
         return its.to_owned();
     }
     let digest = Sha256::digest(its.as_bytes());

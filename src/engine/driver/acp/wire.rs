@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::BytesMut;
 use futures_util::{Sink, Stream, sink, stream};
 use parking_lot::Mutex;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -20,7 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::super::pipe::Output;
+use super::pace::Pace;
 use super::update::{self, Update};
+use crate::model::Approval;
 
 /// The longest line, in bytes. An update may hold a whole file, or two for a change of one; beyond this, nobody could read it.
 /// Of what is in it, only what is told on is copied.
@@ -30,8 +32,10 @@ const MAX_CALL: usize = 1024 * 1024;
 /// How many updates may wait to be told on, and how much of them in bytes; then nothing more is read. One alone may be larger.
 const UPDATES: usize = 16;
 const UPDATE_BYTES: usize = 1024 * 1024;
-/// How many questions of an agent may wait for their answer; then nothing more is read.
-const MAX_ASKED: usize = 4;
+/// How many questions of an agent may wait to be taken up, or for an answer that is ours alone; then nothing more is read.
+pub(super) const MAX_ASKED: usize = 4;
+/// The longest id of a question that may wait for somebody else, in bytes.
+const MAX_KEPT_ID: usize = 256;
 /// How much is read at once.
 const READ: usize = 64 * 1024;
 
@@ -50,14 +54,16 @@ pub(super) struct Wire {
     asked: Mutex<Vec<Value>>,
     /// Places for questions of the agent.
     places: Semaphore,
+    /// Questions that gave their places back, since somebody else has to answer them first.
+    kept: Mutex<Vec<Value>>,
     fault: Mutex<Option<&'static str>>,
     closed: AtomicBool,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        let (asked, fault) = (Mutex::default(), Mutex::default());
-        Self { asked, places: Semaphore::new(MAX_ASKED), fault, closed: AtomicBool::new(false) }
+        let (asked, kept, fault) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { asked, places: Semaphore::new(MAX_ASKED), kept, fault, closed: AtomicBool::new(false) }
     }
 }
 
@@ -65,6 +71,29 @@ impl Wire {
     /// How the agent broke the protocol, if it did.
     pub(super) fn fault(&self) -> Option<&'static str> {
         *self.fault.lock()
+    }
+
+    /// Lets a question wait for somebody else's answer, so that the agent is read on; whether there is room for it, until its
+    /// answer is written.
+    pub(super) fn keep(&self, id: &impl Serialize) -> bool {
+        let Ok(id) = serde_json::to_value(id) else { return false };
+        let is_short = id.as_str().is_none_or(|text| text.len() <= MAX_KEPT_ID);
+        let mut kept = self.kept.lock();
+        let fits = is_short && kept.len() < Approval::MAX_OPEN;
+        if fits {
+            kept.push(id);
+            self.places.add_permits(1);
+        }
+        fits
+    }
+
+    /// An answer was written to the agent, or can't be.
+    fn answered(&self, id: Option<&Value>) {
+        let mut kept = self.kept.lock();
+        match kept.iter().position(|its| Some(its) == id) {
+            Some(at) => _ = kept.swap_remove(at),
+            None => self.places.add_permits(1),
+        }
     }
 
     /// Whether nothing more comes from the agent.
@@ -107,7 +136,8 @@ pub(super) fn incoming<R: AsyncRead + Unpin + Send + 'static>(
 ) -> impl Stream<Item = io::Result<String>> + Send + 'static {
     let room = Arc::new(Semaphore::new(UPDATE_BYTES));
     let (buffer, chunk) = (BytesMut::new(), vec![0; READ]);
-    let reader = Reader { stdout, buffer, searched: 0, chunk, wire, updates, room, closing };
+    let pace = Pace::new();
+    let reader = Reader { stdout, pace, buffer, searched: 0, chunk, wire, updates, room, closing };
     stream::unfold(reader, |mut reader| async move {
         match reader.next().await {
             Ok(Some(line)) => return Some((Ok(line), reader)),
@@ -121,6 +151,7 @@ pub(super) fn incoming<R: AsyncRead + Unpin + Send + 'static>(
 
 struct Reader<R> {
     stdout: Output<R>,
+    pace: Pace,
     buffer: BytesMut,
     /// How much of the buffer has no newline.
     searched: usize,
@@ -177,6 +208,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 return Err(TOO_LONG);
             }
             self.buffer.extend_from_slice(read);
+            self.pace.keep(count).await;
         }
     }
 
@@ -239,8 +271,9 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     async fn write(&mut self, line: String) {
         let Ok(message) = serde_json::from_str::<Message<'_>>(&line) else { return };
         let asks = message.method.is_some();
-        if asks && let Some(id) = message.id.and_then(|id| serde_json::from_str(id.get()).ok()) {
-            self.wire.asked.lock().push(id);
+        let id: Option<Value> = message.id.and_then(|id| serde_json::from_str(id.get()).ok());
+        if asks {
+            self.wire.asked.lock().extend(id.clone());
         }
         let mut bytes = line.into_bytes();
         bytes.push(b'\n');
@@ -255,7 +288,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             }
         }
         if !asks {
-            self.wire.places.add_permits(1);
+            self.wire.answered(id.as_ref());
         }
     }
 }

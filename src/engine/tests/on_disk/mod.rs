@@ -11,6 +11,10 @@ use crate::engine::store::{
     Batch, Commit, Doubt, EachEnded, FsStore, Read, Restored, Select, StoredWorker, TableRecords,
 };
 
+#[path = "../agents.rs"]
+mod agents;
+#[path = "../approvals.rs"]
+mod approvals;
 #[path = "../bundles.rs"]
 mod bundles;
 #[path = "../contract.rs"]

@@ -10,7 +10,7 @@ use super::backoff::Backoff;
 use super::follower::{Follower, Step};
 use super::upstream::Upstream;
 use crate::engine::{ObserveFrom, Progress, Tail};
-use crate::model::{Diagnostic, Error, EventKind, Reason, Result, WorkerId};
+use crate::model::{Diagnostic, Error, EventKind, Reason, Result, Worker, WorkerId};
 use crate::proto::host_client::malformed;
 
 /// Follows a worker to its end. `opened` is told once there is something to read.
@@ -101,9 +101,15 @@ async fn resume(core: &Core, worker_id: &WorkerId, follower: &mut Follower, tail
         Ok(upstream) => upstream,
     };
     let first = upstream.next(core).await?.ok_or_else(|| unreachable(&core.runtime_id))?;
-    let progress = follower.resume(&first)?;
+    let (progress, now) = follower.resume(&first)?;
     tail.touch(SystemTime::now());
-    tail.publish(|_| {}, progress, []);
+    let turned = follower.turned(&tail.view(), &now);
+    let adopt = |worker: &mut Worker| {
+        worker.last_progress_at = worker.last_progress_at.max(now.last_progress_at);
+        (worker.activity, worker.activity_since) = (now.activity, now.activity_since);
+        worker.activity_detail = now.activity_detail;
+    };
+    tail.publish(adopt, progress, turned);
     Ok(upstream)
 }
 

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::gap::Gap;
-use crate::engine::{Progress, Published};
+use crate::engine::{Envelope, FrameCodec as _, Progress, Published};
 use crate::model::{
-    Activity, Cursor, CursorFault, Error, EventKind, InProgress, Incarnation, Result, RuntimeId, Termination, Worker,
-    WorkerId, WorkerState,
+    Activity, ActivityChange, Cursor, CursorFault, Error, Event, EventKind, InProgress, Incarnation, Result, RuntimeId,
+    Termination, Worker, WorkerId, WorkerState,
 };
 use crate::proto::host_client::{Said, Standing, malformed, said, standing, wrong_identity};
-use crate::proto::{convert, walk};
+use crate::proto::{ProtoCodec, convert, walk};
 
 /// A reader of a host's frames of one worker.
 #[derive(Debug)]
@@ -51,9 +51,9 @@ pub(super) struct Publication {
 enum Change {
     Nothing,
     State(WorkerState),
-    Took,
+    Progress,
     Items(u64),
-    Activity(Activity),
+    Activity(Activity, Box<str>, Option<SystemTime>),
     End(Box<Termination>),
 }
 
@@ -92,8 +92,8 @@ impl Follower {
     }
 
     /// The first frame of a stream that goes on after our cursor. What is being said is known from it only where no
-    /// event was missed.
-    pub(super) fn resume(&mut self, frame: &Bytes) -> Result<Progress> {
+    /// event was missed; what the worker does is told to nobody again, and is given back with it.
+    pub(super) fn resume(&mut self, frame: &Bytes) -> Result<(Progress, Worker)> {
         let walked = self.walk(frame)?;
         self.at_its_place(&walked)?;
         let resumed = self.snapshot(&walked)?;
@@ -101,7 +101,23 @@ impl Follower {
             return Err(malformed("snapshot.next_sequence"));
         }
         self.in_progress = resumed.in_progress.filter(|_| resumed.worker.last_event_id == self.last);
-        Ok(self.in_progress.clone().map_or(Progress::Done, Progress::Now))
+        Ok((self.in_progress.clone().map_or(Progress::Done, Progress::Now), resumed.worker))
+    }
+
+    /// The frame that tells what the worker does `now`, where that is another thing than `before`.
+    pub(super) fn turned(&self, before: &Worker, now: &Worker) -> Option<Published> {
+        let of = |worker: &Worker| (worker.activity, worker.activity_detail.clone(), worker.activity_since);
+        if of(before) == of(now) || now.state.is_final() {
+            return None;
+        }
+        let observed_at = SystemTime::now();
+        let (activity, detail) = (now.activity, now.activity_detail.to_string());
+        let since = now.activity_since.unwrap_or(observed_at);
+        let body = ProtoCodec.payload(&Event::ActivityChanged(ActivityChange { activity, detail, since }));
+        let Self { runtime_id, worker_id, last, .. } = self;
+        let (cursor, kind) = (self.cursor(), EventKind::ActivityChanged);
+        let wire = ProtoCodec.frame(&Envelope { runtime_id, worker_id, cursor, observed_at, kind }, &body);
+        Some(Published { sequence: *last, kind, wire })
     }
 
     /// Any later frame.
@@ -124,14 +140,14 @@ impl Follower {
             Said::Passing => return Ok(Step::Passing),
             Said::Other | Said::Gap { .. } => (Change::Nothing, Progress::Kept),
             Said::State(state) => (Change::State(state), Progress::Kept),
-            Said::Input => (Change::Took, Progress::Kept),
+            Said::Input | Said::Progress => (Change::Progress, Progress::Kept),
             Said::Item { sequence, event_id, by_worker } => self.item(sequence, event_id, by_worker)?,
             Said::Delta(delta) => {
                 let now = InProgress::extended(self.in_progress.take(), &delta);
                 self.in_progress = Some(now.clone());
-                (Change::Nothing, Progress::Now(now))
+                (Change::Progress, Progress::Now(now))
             }
-            Said::Activity(activity) => (Change::Activity(activity), Progress::Kept),
+            Said::Activity(activity, detail, since) => (Change::Activity(activity, detail, since), Progress::Kept),
             Said::End(termination) => (Change::End(Box::new(termination)), Progress::Done),
         };
         let frame = Published { sequence: self.last, kind, wire: frame };
@@ -197,18 +213,50 @@ impl Publication {
                 worker.state = *state;
                 worker.can_accept_input = matches!(state, WorkerState::Starting | WorkerState::Running);
             }
-            Change::Took => worker.last_progress_at = Some(self.at),
+            Change::Progress => worker.last_progress_at = Some(self.at),
             Change::Items(sequence) => {
                 worker.transcript_length = *sequence;
                 worker.last_progress_at = Some(self.at);
             }
-            Change::Activity(activity) => worker.activity = *activity,
+            Change::Activity(activity, detail, since) => {
+                (worker.activity, worker.activity_since) = (*activity, *since);
+                worker.activity_detail.clone_from(detail);
+            }
             Change::End(termination) => {
                 worker.state = termination.reason.state();
-                worker.activity = Activity::Idle;
+                (worker.activity, worker.activity_detail) = (Activity::Idle, Box::default());
                 worker.can_accept_input = false;
                 worker.termination = Some((**termination).clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1;
+    use crate::runtime::fake::worker;
+
+    #[test]
+    fn what_a_worker_turned_to_while_its_host_was_away_is_told_once() {
+        let before = worker("r", "w-1");
+        let follower = Follower::new(&before.runtime_id, &before.worker_id, Incarnation::generate(), 7);
+        assert_eq!(follower.turned(&before, &before), None);
+        let since = Some(SystemTime::UNIX_EPOCH);
+        let busy = Worker {
+            activity: Activity::Busy,
+            activity_detail: "thinking".into(),
+            activity_since: since,
+            ..before.clone()
+        };
+        let told = follower.turned(&before, &busy).unwrap();
+        assert_eq!((told.sequence, told.kind), (7, EventKind::ActivityChanged));
+        let frame = v1::ObservationFrame::decode(told.wire).unwrap();
+        let Some(v1::observation_frame::Payload::ActivityChanged(change)) = frame.payload else { panic!("{frame:?}") };
+        assert_eq!((change.activity(), change.detail.as_str()), (v1::WorkerActivity::Busy, "thinking"));
+        assert_eq!(follower.turned(&busy, &busy), None);
+        let ended = Worker { state: WorkerState::Failed, ..before };
+        assert_eq!(follower.turned(&busy, &ended), None, "its end tells that");
     }
 }

@@ -1,34 +1,51 @@
 //! Conversations with agents in memory, for what takes longer than a test may.
 
+mod leave;
+
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, duplex};
 
+use tokio::runtime::Handle;
+
 use super::*;
+use crate::engine::driver::{Delivery, Reply};
+use crate::engine::profile::Permissions;
 
 /// The agent's ends of the pipes, and the conversation.
 struct Bed {
     heard: BufReader<DuplexStream>,
     says: DuplexStream,
     talk: tokio::task::JoinHandle<Ended>,
-    _inputs: mpsc::Sender<super::super::Delivery>,
-    _reports: mpsc::Receiver<Report>,
+    inputs: mpsc::Sender<Delivery>,
+    answers: mpsc::Sender<Reply>,
+    signals: Signals,
+    reports: mpsc::Receiver<Report>,
 }
 
 fn bed() -> Bed {
+    with(Permissions::Deny)
+}
+
+fn with(permissions: Permissions) -> Bed {
     let ((stdin, heard), (says, stdout)) = (duplex(64 * 1024), duplex(64 * 1024));
     let (inputs, deliveries) = mpsc::channel(WINDOW);
+    let (answer, answers) = mpsc::channel(ANSWERS);
     let (report, reports) = mpsc::channel(REPORTS);
+    let signals = Signals::default();
     let handle = Handle::current();
     let talk = Talk {
         handle: handle.clone(),
         cwd: PathBuf::from("/"),
-        permissions: Permissions::Deny,
+        permissions,
+        asked: 0,
         handshake: HANDSHAKE,
         inputs: deliveries,
+        answers,
+        interrupted: watch::channel(None).1,
         report,
-        signals: Signals::default(),
+        signals: signals.clone(),
     };
     let talk = handle.spawn(converse(stdin, Output::new(stdout, CancellationToken::new()), talk));
-    Bed { heard: BufReader::new(heard), says, talk, _inputs: inputs, _reports: reports }
+    Bed { heard: BufReader::new(heard), says, talk, inputs, answers: answer, signals, reports }
 }
 
 impl Bed {
@@ -85,22 +102,4 @@ async fn an_error_in_the_handshake_is_told_in_one_bounded_line() {
     let broken = bed.talk.await.unwrap().broken.unwrap();
     assert!(broken.starts_with("the agent did not agree to initialize: log in"), "{broken}");
     assert!(broken.len() < 700 && broken.chars().all(is_plain), "{broken}");
-}
-
-#[test]
-fn leave_is_answered_as_narrowly_as_the_agent_lets_it_be() {
-    let outcome = |kinds: &[&str], permissions| {
-        let option = |kind: &&str| serde_json::json!({"optionId": kind, "name": "x", "kind": kind});
-        let options: Vec<_> = kinds.iter().map(option).collect();
-        let asked = serde_json::json!({"sessionId": "s", "toolCall": {"toolCallId": "c"}, "options": options});
-        let answer = talk::leave(&serde_json::from_value(asked).unwrap(), permissions);
-        let answer = serde_json::to_value(answer).unwrap();
-        answer["optionId"].as_str().or(answer["outcome"].as_str()).unwrap().to_owned()
-    };
-    let all = ["allow_always", "allow_once", "reject_always", "reject_once"];
-    assert_eq!(outcome(&all, Permissions::Deny), "reject_once");
-    assert_eq!(outcome(&all, Permissions::Allow), "allow_once");
-    assert_eq!(outcome(&all[..1], Permissions::Allow), "allow_always");
-    assert_eq!(outcome(&all[..2], Permissions::Deny), "cancelled");
-    assert_eq!(outcome(&all[2..], Permissions::Allow), "cancelled");
 }
