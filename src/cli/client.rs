@@ -1,5 +1,6 @@
 //! How commands reach a control plane: its endpoint, the token that is shown to it, and which runtime is meant.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,6 +30,14 @@ use crate::proto::v1::worker_service_client::WorkerServiceClient;
 use crate::proto::v1::{Diagnostic, DiagnosticSeverity, GetWorkerRequest, ListRuntimesRequest, Runtime};
 use crate::tls::ClientTls;
 
+const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7400";
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if word.chars().all(is_bare) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")).into() }
+}
+
 /// How long a call may take; gRPC's own header ends not far beyond.
 fn timeout(text: &str) -> Result<Duration, String> {
     parse_duration(text, &(Duration::from_millis(1)..=Duration::from_hours(24)))
@@ -44,7 +53,7 @@ pub(super) struct ClientFlags {
         global = true,
         value_name = "URL",
         env = "WORKPLANE_ENDPOINT",
-        default_value = "http://127.0.0.1:7400"
+        default_value = DEFAULT_ENDPOINT
     )]
     endpoint: String,
     /// Shows the first bearer token of this file (mode 0600)
@@ -125,6 +134,29 @@ impl ClientFlags {
             .map_err(|_| wrong("the token cannot stand in a header".to_owned()))?;
         header.set_sensitive(true);
         Ok(Credential(Some(header)))
+    }
+
+    /// The flags that lead to the same control plane, as they would be typed behind another command.
+    pub(super) fn as_typed(&self) -> String {
+        let endpoint = Some(&self.endpoint).filter(|endpoint| *endpoint != DEFAULT_ENDPOINT);
+        let flags = [
+            ("endpoint", endpoint),
+            ("token-file", self.token_file.as_ref()),
+            ("ca-file", self.ca_file.as_ref()),
+            ("server-name", self.server_name.as_ref()),
+            ("client-cert", self.client_cert.as_ref()),
+            ("client-key", self.client_key.as_ref()),
+        ];
+        let mut typed = String::new();
+        for (name, value) in flags {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                typed.extend([" --", name, " ", &quoted(value)]);
+            }
+        }
+        if self.allow_plaintext {
+            typed.push_str(" --allow-plaintext");
+        }
+        typed
     }
 
     /// Whether JSON is wanted.
@@ -265,6 +297,11 @@ fn is_unknown(status: &Status) -> bool {
 }
 
 impl WorkerName {
+    /// As if it stood alone on a command line.
+    pub(super) fn new(worker: &str, runtime: Option<&str>) -> Self {
+        Self { worker: worker.to_owned(), runtime: runtime.map(ToOwned::to_owned) }
+    }
+
     /// Its runtime's id and its own.
     pub(super) async fn resolve(&self, client: &Client) -> Result<(String, String), Failure> {
         // Neither id can have a slash in it.

@@ -3,7 +3,7 @@
 //!
 //! It is a client like any other; the control plane that it speaks to is started by `app`.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::failure::Failure;
 use super::frame::termination;
 use super::output::{line, plain};
 use super::spawn::{refuse_unless_accepted, selector};
+use super::typed::typed_lines;
 use crate::proto::raw::ObserveWorkerResponse;
 use crate::proto::v1::observation_frame::Payload;
 use crate::proto::v1::{
@@ -83,23 +84,6 @@ fn introduce(address: SocketAddr, worker: &Worker) -> io::Result<()> {
          \"OBSERVE_START_BEGINNING\"}}' {address} workplane.v1.ObservationService/ObserveWorker\n\n\
          Type commands for the shell, one a line; the end of the input (Ctrl-D) ends it.\n"
     ))
-}
-
-/// The lines of standard input. A thread reads them, which nothing waits for at the end.
-fn typed_lines() -> mpsc::Receiver<String> {
-    let (lines, typed) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        let mut input = io::stdin().lock();
-        let mut bytes = Vec::new();
-        while input.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
-            let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned();
-            bytes.clear();
-            if lines.blocking_send(text).is_err() {
-                return;
-            }
-        }
-    });
-    typed
 }
 
 struct Conversation {

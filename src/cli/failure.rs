@@ -31,6 +31,14 @@ pub enum Failure {
         /// Why.
         diagnostics: Vec<Diagnostic>,
     },
+    /// The command did what it was asked to, and what it found is told by the exit code, too.
+    #[error("{words}")]
+    Verdict {
+        /// What the process ends with.
+        code: u8,
+        /// What was found.
+        words: String,
+    },
     /// Nothing to be done, in words of ours.
     #[error("{0}")]
     Other(String),
@@ -40,11 +48,12 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// What the process ends with: 2 for a wrong command line, else 1. A reader that has gone away is no failure.
+    /// What the process ends with: 2 for a wrong command line, what a verdict says, else 1. A reader that has gone away is no failure.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Verdict { code, .. } => *code,
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             _ => 1,
         }

@@ -92,11 +92,11 @@ pub(super) fn termination(end: &Termination) -> String {
     text
 }
 
-fn state_word(state: WorkerState) -> String {
+pub(super) fn state_word(state: WorkerState) -> String {
     word(state.as_str_name(), "WORKER_STATE")
 }
 
-fn activity_word(activity: WorkerActivity) -> String {
+pub(super) fn activity_word(activity: WorkerActivity) -> String {
     word(activity.as_str_name(), "WORKER_ACTIVITY")
 }
 

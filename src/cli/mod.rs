@@ -5,10 +5,12 @@
 mod approvals;
 mod bundle_file;
 mod bundles;
+mod chat;
 mod client;
 pub mod demo;
 mod dial;
 mod doctor;
+mod explain;
 mod failure;
 mod frame;
 mod input;
@@ -18,6 +20,7 @@ mod runtimes;
 mod spawn;
 mod store;
 mod transcript;
+mod typed;
 mod workers;
 
 pub use doctor::{DoctorCommand, DoctorRole};
@@ -97,6 +100,26 @@ pub enum ClientCommand {
     Transcript(transcript::Transcript),
     /// Prints a worker's events as they come
     Observe(observe::Observe),
+    /// Speaks with a worker: spawns one, or joins one
+    #[command(
+        long_about = "Speaks with a worker: spawns one of this profile, or joins one. What is typed goes to it line by line, what \
+                      it says is shown as it says it, and what it asks to be allowed is answered by a number.\n\n\
+                      Ctrl-C interrupts the turn, a second one, or Ctrl-D, leaves; the worker lives on. A lost connection is made \
+                      again, and nothing is shown twice. Through a pipe a line is taken once the turn before it is over or \
+                      something is asked, and at the end of the input it leaves when all is answered.\n\n\
+                      It ends with 0 where it was left or the worker ended as it was asked to, 3 where something is asked and the \
+                      input has ended, 4 where the worker failed, 2 for a wrong command line and 1 for other failures."
+    )]
+    Chat(chat::Chat),
+    /// Says how a worker is: reachable, alive, working, progressing, ended; with what that rests on
+    #[command(
+        long_about = "Says how a worker is: whether its host can be reached, and whether it is alive, is working, gets on, and \
+                      has ended; each with its age and with what it rests on, and the last five events.\n\n\
+                      It ends with 0 where nothing is amiss or it ended as it was asked to, 1 where it could not ask, 2 for \
+                      a wrong command line, 3 where it waits for an answer or has stalled, 4 where it has failed, and 5 where \
+                      its host cannot be reached, so that how it is now is not known."
+    )]
+    Explain(explain::Explain),
     /// Asks a server of either role whether it takes calls, as a probe; it ends with 0 where it does, else with 1
     Health(doctor::Health),
 }
@@ -121,6 +144,8 @@ impl ClientCommand {
             Self::Cancel(command) => command.run().await,
             Self::Transcript(command) => command.run().await,
             Self::Observe(command) => command.run().await,
+            Self::Chat(command) => command.run().await,
+            Self::Explain(command) => command.run().await,
             Self::Health(command) => command.run().await,
         }
     }
@@ -167,6 +192,10 @@ mod tests {
             "workplane answer w approval-1 allow_once --request-id a-1",
             "workplane transcript w --follow --start 3",
             "workplane observe w --beginning --heartbeat 1s",
+            "workplane chat builtin:coder --thoughts",
+            "workplane chat --worker r/w --endpoint http://127.0.0.1:1",
+            "workplane explain r/w",
+            "workplane explain w --output json",
             "workplane demo",
             "workplane doctor serve --config serve.toml",
             "workplane doctor runtime --config runtime.toml --output json",
@@ -196,6 +225,8 @@ mod tests {
             "workplane spawn --bundle team",
             "workplane doctor",
             "workplane doctor --config serve.toml",
+            "workplane chat",
+            "workplane chat builtin:coder --worker r/w",
             "workplane store",
             "workplane store verify",
             "workplane store salvage dir",

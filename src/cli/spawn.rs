@@ -9,8 +9,8 @@ use super::output::{json, print_diagnostics, print_json};
 use super::workers::{key_and_value, worker_table};
 use crate::proto::v1::{
     ConfigBundleRef, Diagnostic, DiagnosticSeverity, OperationState, ProfileSelector, RuntimeDefault, SpawnIntent,
-    SpawnWorkerRequest, TicketRole, TicketWorkerRole, WorkerInput, WorkerInputKind, WorkspaceCompanion,
-    WorkspaceOrchestrator, profile_selector, spawn_intent,
+    SpawnWorkerRequest, SpawnWorkerResponse, TicketRole, TicketWorkerRole, WorkerInput, WorkerInputKind,
+    WorkspaceCompanion, WorkspaceOrchestrator, profile_selector, spawn_intent,
 };
 
 /// `workplane spawn`.
@@ -87,11 +87,7 @@ impl Spawn {
             print_json(&json("SpawnWorkerResponse", &response)?)?;
         } else if response.state() == OperationState::Accepted {
             worker_table(response.worker.as_slice()).print()?;
-            print_diagnostics(&response.diagnostics)?;
-            // What is noteworthy of the worker itself is said once, here.
-            let own = response.worker.iter().flat_map(|worker| &worker.diagnostics);
-            let own = own.filter(|it| it.severity() != DiagnosticSeverity::Info && !response.diagnostics.contains(it));
-            print_diagnostics(&own.cloned().collect::<Vec<_>>())?;
+            print_diagnostics(&remarks(&response))?;
         }
         refuse_unless_accepted("the worker was not spawned", response.state(), response.diagnostics)
     }
@@ -126,7 +122,17 @@ impl Spawn {
     }
 }
 
-fn bundle_ref(text: &str) -> Result<ConfigBundleRef, String> {
+/// What an accepted spawn says; what is noteworthy of the worker itself is said once, here.
+pub(super) fn remarks(response: &SpawnWorkerResponse) -> Vec<Diagnostic> {
+    if response.state() != OperationState::Accepted {
+        return Vec::new();
+    }
+    let own = response.worker.iter().flat_map(|worker| &worker.diagnostics);
+    let own = own.filter(|it| it.severity() != DiagnosticSeverity::Info && !response.diagnostics.contains(it));
+    response.diagnostics.iter().chain(own).cloned().collect()
+}
+
+pub(super) fn bundle_ref(text: &str) -> Result<ConfigBundleRef, String> {
     let (id, digest) = text.split_once('@').ok_or("must be the bundle's id, an @, and its digest")?;
     Ok(ConfigBundleRef { id: id.to_owned(), digest: digest.to_owned() })
 }

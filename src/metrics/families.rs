@@ -33,6 +33,8 @@ families! {
         "How long calls took until they were answered; of streams, until they were open";
     IN_FLIGHT: Kind::Gauge, "workplane_calls_in_flight",
         "Calls under way: a unary one until it is answered, a stream until it has ended";
+    IN_FLIGHT_LIMIT: Kind::Gauge, "workplane_calls_in_flight_limit",
+        "How many unary calls are let in at once now: fewer while they wait long for their turn";
     SHED: Kind::Counter, "workplane_calls_shed_total", "Calls that were refused because there was too much, by why";
     TOKENS_REFUSED: Kind::Counter, "workplane_tokens_refused_total", "Calls that showed no valid token";
     CONNECTIONS: Kind::Gauge, "workplane_connections", "Connections that are open";

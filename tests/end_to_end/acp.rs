@@ -28,7 +28,7 @@ pub(crate) fn turn_end(frame: &Frame) -> Option<&str> {
 }
 
 /// All that is told from one prompt to the end of its turn.
-async fn ask(worker: &Worker, prompt: &str) -> Vec<Frame> {
+pub(crate) async fn ask(worker: &Worker, prompt: &str) -> Vec<Frame> {
     let mut stream = worker.observe_now().await;
     worker.send(prompt).await;
     stream.up_to("the end of the turn", |frame| turn_end(frame).is_some()).await
@@ -41,7 +41,7 @@ pub(crate) fn answers(frames: &[Frame]) -> Vec<&str> {
 }
 
 /// What was told of one voice in pieces.
-fn pieces(frames: &[Frame], voice: OutputChannel) -> String {
+pub(crate) fn pieces(frames: &[Frame], voice: OutputChannel) -> String {
     let mut told = String::new();
     for frame in frames {
         if let Payload::OutputDelta(delta) = frame.payload()
@@ -334,7 +334,7 @@ async fn a_flood_is_cut_and_counted_and_its_runtime_takes_little_more_room() {
     })
     .await;
     // It was 128 MiB, of which more than 32 are stored.
-    little_more_than(before, &mut plane, 48);
+    little_more_than(before, &mut plane, 32);
     let items = worker.transcript(256).await.into_iter().take(usize::try_from(items).unwrap());
     let of_it = items.filter(|item| item.content.starts_with('x') || item.truncated_bytes > 0);
     let told: u64 = of_it.map(|item| item.content.len() as u64 + item.truncated_bytes).sum();

@@ -1,41 +1,7 @@
 //! The commands, as a person types them.
 
-use std::process::Output;
-
-use serde_json::Value;
-
 use crate::acp::profile;
-use crate::support::{EMBEDDED, Host, Plane, Profile, run, run_with_input, until};
-
-/// A control plane, and the flags that lead to it.
-struct Console {
-    flags: [String; 4],
-}
-
-impl Console {
-    fn of(plane: &Plane) -> Self {
-        let token_file = plane.token_file().to_str().unwrap().to_owned();
-        Self { flags: ["--endpoint".to_owned(), plane.endpoint(), "--token-file".to_owned(), token_file] }
-    }
-
-    async fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let flags = self.flags.iter().map(String::as_str);
-        run_with_input(&arguments.iter().copied().chain(flags).collect::<Vec<_>>(), input, None).await
-    }
-
-    /// A command that must succeed; what it prints.
-    async fn types(&self, line: &str) -> String {
-        let output = self.run(&line.split(' ').collect::<Vec<_>>(), "").await;
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{line}: {said}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// As [`Console::types`], read as JSON.
-    async fn types_json(&self, line: &str) -> Value {
-        serde_json::from_str(&self.types(&format!("{line} --output json")).await).unwrap()
-    }
-}
+use crate::support::{Console, EMBEDDED, Host, Plane, Profile, run, run_with_input, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_spawned_spoken_to_and_stopped_from_the_command_line() {

@@ -4,7 +4,10 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use metrics::Gauge;
 use tokio::time::Instant;
+
+use crate::metrics::families;
 
 /// Between coming and its first turn a call waits no longer than this; it has some four turns in all.
 const TURN: Duration = Duration::from_millis(1);
@@ -26,16 +29,20 @@ pub(super) struct Pace {
     began: Instant,
     /// When one waited too long last, in milliseconds.
     late: AtomicU64,
+    told: Gauge,
 }
 
 impl Pace {
     pub(super) fn new(most: usize) -> Self {
+        let told = families::IN_FLIGHT_LIMIT.gauge(&[]);
+        told.set(number(most));
         Self {
             least: most.min(LEAST),
             most,
             now: AtomicUsize::new(most.saturating_mul(WEIGHT)),
             began: Instant::now(),
             late: AtomicU64::new(0),
+            told,
         }
     }
 
@@ -54,6 +61,7 @@ impl Pace {
         if next != now {
             // Of two that count at the same time one is enough.
             self.now.store(next, Ordering::Relaxed);
+            self.told.set(number(next / WEIGHT));
         }
         next / WEIGHT
     }
@@ -61,6 +69,11 @@ impl Pace {
     fn milliseconds(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "beyond 2^53 nobody misses the ones")]
+fn number(count: usize) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]

@@ -93,10 +93,24 @@ def tool():
     return "end_turn"
 
 
+def tool_and_wait():
+    update("tool_call", toolCallId="call-1", title="Build it", status="in_progress")
+    return until_cancelled()
+
+
 def think():
     say("hm", "agent_thought_chunk")
     for word in ("one ", "two ", "three"):
         say(word)
+    return "end_turn"
+
+
+def hold(path):
+    """Says half an answer, and the other half once somebody has written to a pipe."""
+    say("first half, ")
+    with open(path) as pipe:
+        pipe.read()
+    say("second half")
     return "end_turn"
 
 
@@ -142,6 +156,7 @@ def close():
 PROMPTS = {
     "think": think,
     "tool": tool,
+    "tool and wait": tool_and_wait,
     "ask": ask,
     "ask twice": lambda: ask(2),
     "ask and go": ask_and_go,
@@ -177,6 +192,9 @@ def main():
             if words == "twice":
                 for _ in range(2):
                     send({"id": id, "result": {"stopReason": "end_turn"}})
+                continue
+            if words.startswith("hold "):
+                send({"id": id, "result": {"stopReason": hold(words[5:])}})
                 continue
             act = PROMPTS.get(words, lambda: say("heard: " + words) or "end_turn")
             send({"id": id, "result": {"stopReason": act()}})

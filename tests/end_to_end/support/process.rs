@@ -20,7 +20,8 @@ fn binary() -> Command {
     without_settings(Command::new(env!("CARGO_BIN_EXE_workplane")))
 }
 
-fn without_settings(mut command: Command) -> Command {
+/// A command whose environment says nothing of how it should run.
+pub(super) fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name == "RUST_LOG" || name.to_string_lossy().starts_with("WORKPLANE_") {
             command.env_remove(name);

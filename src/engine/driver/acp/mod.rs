@@ -2,6 +2,7 @@
 //! is a prompt, and a turn lasts until the agent has answered it. docs/acp.md tells how it is built, and what is to come.
 //!
 //! - [`wire`]: the agent's lines, each of them bounded and looked at before the protocol's own library sees it.
+//! - [`pace`]: how fast they are read.
 //! - [`update`]: what the agent tells of its work, read no further than it is told on.
 //! - [`talk`]: the handshake, and one turn after the other.
 //! - [`leave`]: what is answered when it asks for leave, and what somebody else is asked.
@@ -10,6 +11,7 @@
 //! Nothing outside this module names a type of `agent-client-protocol`.
 
 mod leave;
+mod pace;
 mod talk;
 mod teller;
 #[cfg(test)]

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::super::pipe::Output;
+use super::pace::Pace;
 use super::update::{self, Update};
 use crate::model::Approval;
 
@@ -135,7 +136,8 @@ pub(super) fn incoming<R: AsyncRead + Unpin + Send + 'static>(
 ) -> impl Stream<Item = io::Result<String>> + Send + 'static {
     let room = Arc::new(Semaphore::new(UPDATE_BYTES));
     let (buffer, chunk) = (BytesMut::new(), vec![0; READ]);
-    let reader = Reader { stdout, buffer, searched: 0, chunk, wire, updates, room, closing };
+    let pace = Pace::new();
+    let reader = Reader { stdout, pace, buffer, searched: 0, chunk, wire, updates, room, closing };
     stream::unfold(reader, |mut reader| async move {
         match reader.next().await {
             Ok(Some(line)) => return Some((Ok(line), reader)),
@@ -149,6 +151,7 @@ pub(super) fn incoming<R: AsyncRead + Unpin + Send + 'static>(
 
 struct Reader<R> {
     stdout: Output<R>,
+    pace: Pace,
     buffer: BytesMut,
     /// How much of the buffer has no newline.
     searched: usize,
@@ -205,6 +208,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 return Err(TOO_LONG);
             }
             self.buffer.extend_from_slice(read);
+            self.pace.keep(count).await;
         }
     }
 
