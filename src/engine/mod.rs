@@ -22,6 +22,8 @@
 //!   killed): STARTING with the next run generation lands, then it is executed, then RUNNING lands; a few times, after
 //!   growing pauses.
 //! - *FORCE after GRACEFUL* kills at once. A stop or cancel of what has ended answers with the event of its end.
+//! - *It asks for leave*, where its profile says that somebody is asked: the question is durable and it waits. The first answer is
+//!   stored before the program hears it; one that is late, or for what is over, is refused. Nobody waits past the end of a turn.
 //! - *A commit fails*: callers get an error and nothing of theirs was done; what the program said and did is staged anew.
 //! - *The store is full*: what is new is refused, what the program says waits at its pipe, and a wish to end is stored in room
 //!   that is kept back. Once its program is gone, a worker that was asked to end does so without what found no room, and says
