@@ -18,6 +18,14 @@ test *arguments:
 proto:
     .ci/protos check
 
+# The tests with agents that others wrote, which it installs.
+agents:
+    WORKPLANE_FOREIGN_AGENTS=$(.ci/tool agents) cargo test --test end_to_end foreign_agents
+
+# Writes docs/situations.md anew from what is told.
+situations:
+    WORKPLANE_WRITE_SITUATIONS=1 cargo test --test end_to_end situations
+
 # Formats the protos.
 proto-format:
     .ci/tool buf format -w proto

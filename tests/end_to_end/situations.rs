@@ -308,14 +308,13 @@ async fn every_situation_is_told_by_all_who_tell_and_as_it_is() {
         return;
     }
     let asking = || agent().permissions("ask");
-    let mute = profile(&["mute"]).unwrap();
     let lost = "diagnostic upstream_disconnect";
     let situations: Vec<BoxFuture<'_, String>> = vec![
         Box::pin(at_rest("RUNNING, IDLE")),
         Box::pin(at_work("it works or thinks, however long", agent(), "wait", "output_delta", "RUNNING, BUSY")),
         Box::pin(at_work("it uses a tool", agent(), "tool and wait", "tool_call in_progress", "RUNNING, BUSY")),
         Box::pin(at_work("it waits for leave", asking(), "ask", "approval_requested", "RUNNING, WAITING")),
-        Box::pin(at_work("it hangs, and never answered", mute, "a", "turn_started", "RUNNING, BUSY")),
+        Box::pin(at_work("it hangs in its turn", agent(), "hang", "turn_started", "RUNNING, BUSY")),
         Box::pin(interrupted("wait", "its turn was interrupted", "turn_ended cancelled", "RUNNING, IDLE")),
         Box::pin(interrupted("ignore", "it does not heed the interruption", "output_delta", "RUNNING, BUSY")),
         Box::pin(ends_by("it exited in mid-turn", agent(), "exit", "end EXITED", "FAILED, EXITED")),

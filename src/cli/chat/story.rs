@@ -262,7 +262,11 @@ impl<W: Write> Story<W> {
         Ok(())
     }
 
+    /// Something is asked; who joins may hear of it twice.
     pub(super) fn asks(&mut self, approval: Approval) -> io::Result<()> {
+        if self.asked.iter().any(|it| it.approval.approval_id == approval.approval_id) {
+            return Ok(());
+        }
         self.screen.note(&format!("may it? {} ({})", approval.title, approval.approval_id))?;
         for (number, option) in approval.options.iter().enumerate() {
             self.screen.note(&format!("  {}) {}", number + 1, option.label))?;

@@ -114,6 +114,7 @@ fn a_question_is_answered_by_its_number_or_its_option_and_by_nothing_else() {
         options: vec![option("yes-id", "Yes"), option("no-id", "No")],
         ..Default::default()
     };
+    told.0.asks(approval.clone()).unwrap();
     told.tell(1, Payload::ApprovalRequested(ApprovalRequested { approval: Some(approval) }));
     let chosen = |option: &str| Some(("approval-1".to_owned(), option.to_owned()));
     for (typed, choice) in [("1", chosen("yes-id")), (" 2 ", chosen("no-id")), ("no-id", chosen("no-id"))] {

@@ -50,6 +50,10 @@ def late():
 
 def ignore():
     say("waiting")
+    hang()
+
+
+def hang():
     while True:
         read()
 
@@ -166,6 +170,7 @@ PROMPTS = {
     "wait": wait,
     "late": late,
     "ignore": ignore,
+    "hang": hang,
     "refuse": lambda: "refusal",
     "exit": lambda: exit_with(3),
     "garbage": lambda: raw(b"npm WARN something"),
