@@ -25,8 +25,10 @@ const COALESCE_BYTES: usize = 4 * 1024;
 const ALIVE: Duration = Duration::from_secs(1);
 /// How many uses of tools are known at once in a turn; of older ones, more is told under the last title alone.
 const MAX_TOOLS: usize = 256;
-/// What the use of a tool counts beside what is said.
-const TOOL_COST: u64 = 1024;
+/// What an event that is kept counts beside what is said in it.
+const COST: u64 = 1024;
+/// The most of a piece: with all around it, it fits whatever it is told in.
+const MAX_PIECE: usize = 64 * 1024;
 
 /// Tells on what an agent tells.
 #[derive(Debug)]
@@ -225,22 +227,20 @@ impl Teller {
         if self.told == self.said.len() {
             return Ok(());
         }
-        let (offset, text) = (self.told as u64, self.said[self.told..].to_owned());
-        self.told = self.said.len();
-        self.delta(DeltaChannel::Output, offset, text).await
+        let told = std::mem::replace(&mut self.told, self.said.len());
+        self.pieces(DeltaChannel::Output, told as u64, &self.said[told..]).await
     }
 
     async fn tell_thought(&mut self) -> Result<(), Why> {
         if self.thought.is_empty() {
             return Ok(());
         }
-        let (offset, text) = (self.thought_told, std::mem::take(&mut self.thought));
-        self.thought_told += text.len() as u64;
-        self.delta(DeltaChannel::Thought, offset, text).await
+        let (offset, thought) = (self.thought_told, std::mem::take(&mut self.thought));
+        self.thought_told += thought.len() as u64;
+        self.pieces(DeltaChannel::Thought, offset, &thought).await
     }
 
     async fn tool(&mut self, id: String, title: Option<String>, status: Option<ToolStatus>) -> Result<(), Why> {
-        self.finish().await?;
         let known = self.tools.iter().position(|call| *call.call_id == *id).and_then(|at| self.tools.remove(at));
         let call = ToolCall {
             turn_id: self.turn_id.clone(),
@@ -255,6 +255,7 @@ impl Teller {
         if known.as_ref() == Some(&call) {
             return Ok(());
         }
+        self.finish().await?;
         // It is kept, and none is left out: a tool would seem to be at work for ever.
         self.spend().await;
         self.send(Report::Told(Fact::Tool(call))).await
@@ -262,16 +263,23 @@ impl Teller {
 
     /// Counts what is kept beside what is said. An agent that goes on too fast waits.
     async fn spend(&mut self) {
-        while !self.meter.spend(TOOL_COST, Instant::now()) {
+        while !self.meter.spend(COST, Instant::now()) {
             sleep(COALESCE).await;
         }
     }
 
-    async fn delta(&self, channel: DeltaChannel, offset: u64, text: String) -> Result<(), Why> {
-        self.send(Report::Delta(OutputDelta { turn_id: self.turn_id.clone(), channel, offset, text })).await
+    async fn pieces(&self, channel: DeltaChannel, mut offset: u64, mut rest: &str) -> Result<(), Why> {
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(truncate_at_char(rest, MAX_PIECE).len());
+            let (turn_id, text) = (self.turn_id.clone(), piece.to_owned());
+            self.send(Report::Delta(OutputDelta { turn_id, channel, offset, text })).await?;
+            (offset, rest) = (offset + piece.len() as u64, behind);
+        }
+        Ok(())
     }
 
-    async fn item(&self, role: Role, content: String, continues: bool, truncated_bytes: u64) -> Result<(), Why> {
+    async fn item(&mut self, role: Role, content: String, continues: bool, truncated_bytes: u64) -> Result<(), Why> {
+        self.spend().await;
         let turn_id = self.turn_id.clone();
         self.send(Report::Told(Fact::Said(Utterance { role, content, turn_id, continues, truncated_bytes }))).await
     }
@@ -313,5 +321,70 @@ mod tests {
         };
         let ((), done) = tokio::join!(telling, counting);
         assert_eq!(done, USES);
+    }
+
+    /// What is told of this news, and how long that takes.
+    async fn told(news: impl IntoIterator<Item = News>) -> (Vec<Report>, Duration) {
+        let (report, mut reports) = mpsc::channel(16);
+        let start = Instant::now();
+        let telling = async move {
+            let mut teller = Teller::new(report);
+            for news in news {
+                teller.take(news).await.unwrap();
+            }
+            teller.finish().await.unwrap();
+        };
+        let hearing = async {
+            let mut told = Vec::new();
+            while let Some(report) = reports.recv().await {
+                told.push(report);
+            }
+            told
+        };
+        let ((), told) = tokio::join!(telling, hearing);
+        (told, start.elapsed())
+    }
+
+    fn tool(status: ToolStatus) -> News {
+        News::Tool { call_id: "a".to_owned(), title: None, status: Some(status) }
+    }
+
+    fn items(told: &[Report]) -> Vec<&str> {
+        let item = |report| if let &Report::Told(Fact::Said(ref it)) = report { Some(&*it.content) } else { None };
+        told.iter().filter_map(item).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_much_is_thought_at_once_no_piece_of_it_is_large() {
+        let thought = "xé".repeat(700_000);
+        let (told, _) = told([News::Thought(thought.clone())]).await;
+        let mut all = String::new();
+        for report in told {
+            let Report::Delta(delta) = report else { continue };
+            assert_eq!((delta.channel, delta.offset), (DeltaChannel::Thought, all.len() as u64));
+            assert!(delta.text.len() <= 64 * 1024, "{} bytes", delta.text.len());
+            all += &delta.text;
+        }
+        assert!(all == thought);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_update_that_says_nothing_new_of_a_tool_does_not_cut_the_answer() {
+        let said = |text: &str| News::Said(text.to_owned());
+        let again = || tool(ToolStatus::InProgress);
+        let (told, _) = told([said("a"), again(), said("b"), again(), said("c")]).await;
+        assert_eq!(items(&told), ["a", "bc"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_item_counts_however_little_is_said_in_it() {
+        let news = (0..20_000).flat_map(|n| {
+            let status = if n % 2 == 0 { ToolStatus::InProgress } else { ToolStatus::Completed };
+            [News::Said("x".to_owned()), tool(status)]
+        });
+        let (told, took) = told(news).await;
+        assert_eq!(items(&told).len(), 20_000);
+        // The uses of the tool alone are what may come at once; the items with them are more.
+        assert!(took > Duration::from_secs(1), "{took:?}");
     }
 }
