@@ -37,7 +37,7 @@ use crate::model::{
 };
 
 /// A codec whose bytes can be read back: kind, sequence, and for items role and content.
-struct PlainCodec;
+pub(super) struct PlainCodec;
 
 impl FrameCodec for PlainCodec {
     fn payload(&self, event: &Event) -> Bytes {

@@ -11,7 +11,7 @@ use crate::engine::driver::Link;
 use crate::engine::profile::Protocol;
 use crate::engine::receipts::{Hold, Outcome, Receipt, refused};
 use crate::engine::store::StoreFault;
-use crate::model::{Error, Reason, Result};
+use crate::model::{Error, Reason, Result, TurnId};
 
 /// What is answered to who asks: the `input_accepted` event of the turn's input, where a turn was running.
 type Reply = oneshot::Sender<Result<Option<u64>>>;
@@ -60,6 +60,11 @@ impl Interruption {
     }
 }
 
+/// The turn that the driver was told to break off.
+pub(super) fn told(link: Option<&Link>) -> Option<TurnId> {
+    link?.interrupt.as_ref()?.borrow().clone()
+}
+
 impl Stage {
     /// Whether its turns can be broken off.
     pub(super) fn has_turns(&self) -> bool {
@@ -75,7 +80,10 @@ impl Stage {
     /// The turn that is running. What was asked in it needs no answer any more.
     fn broken_off(&mut self) -> Option<u64> {
         let turn = self.turn();
-        turn.map(turn_id).inspect(|turn_id| self.settle_of_turn(turn_id));
+        if let Some(turn_id) = turn.map(turn_id) {
+            self.settle_of_turn(&turn_id);
+            self.broken_off = Some(turn_id);
+        }
         turn
     }
 

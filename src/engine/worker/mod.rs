@@ -26,6 +26,8 @@ mod next_run;
 mod questions;
 mod stage;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use tokio::sync::oneshot;
 

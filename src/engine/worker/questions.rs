@@ -54,9 +54,10 @@ impl Questions {
 }
 
 impl Stage {
-    /// The program asks. Where its turn is over, or about to be, the question needs no answer any more.
+    /// The program asks. Where its turn is over, or about to be or to be broken off, the question needs no answer any more.
     pub(super) fn ask(&mut self, Asked { approval_id, turn_id, title, options }: Asked) {
-        let is_moot = self.stop.is_some() || !self.inputs.is_under_way(&turn_id);
+        let is_broken_off = self.broken_off.as_ref() == Some(&turn_id);
+        let is_moot = is_broken_off || self.stop.is_some() || !self.inputs.is_under_way(&turn_id);
         let approval = Approval { approval_id: approval_id.clone(), turn_id, title, options, requested_at: self.now };
         let approval = Arc::new(approval);
         self.row.approvals_asked = self.row.approvals_asked.max(approval_id.number().unwrap_or_default());

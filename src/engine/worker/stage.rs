@@ -48,6 +48,8 @@ pub(in crate::engine) struct Stage {
     revision: u64,
     pub(super) inputs: Inputs,
     pub(super) questions: Questions,
+    /// The turn that is to be broken off: its driver refuses by itself what is asked in it.
+    pub(super) broken_off: Option<TurnId>,
     pub(super) stop: Option<StopWish>,
     /// How its program is to be ended, as far as that has landed.
     landed_mode: Option<StopMode>,
@@ -72,6 +74,7 @@ impl Stage {
             revision,
             inputs: Inputs::default(),
             questions: Questions::default(),
+            broken_off: None,
             stop: None,
             landed_mode: None,
             program: Program::Up,
@@ -281,6 +284,7 @@ impl Stage {
 
     pub(super) fn end_of(&mut self, input: &Input, reason: TurnEndReason) -> u64 {
         self.settle_of_turn(&input.turn_id);
+        self.broken_off.take_if(|turn_id| *turn_id == input.turn_id);
         self.row.turns_ended = input.accepted;
         self.append(Event::TurnEnded { turn_id: input.turn_id.clone(), reason })
     }

@@ -24,7 +24,7 @@ use super::flight::{
 use super::held::MAX_BYTES;
 use super::next_run::NextRun;
 use super::stage::Stage;
-use super::{Command, CutCommand, InputCommand, StopCommand};
+use super::{Command, CutCommand, InputCommand, StopCommand, interrupt};
 use crate::engine::driver::{Link, Report};
 use crate::engine::parts::EngineParts;
 use crate::engine::profile::Profile;
@@ -303,6 +303,7 @@ impl Task {
         self.now();
         let StoredWorker { revision, row } = &self.parts.landed;
         self.parts.stage.revert((**row).clone(), *revision, said);
+        self.parts.stage.broken_off = interrupt::told(self.parts.link.as_ref());
         self.resume = Some((Instant::now() + self.pause, fault));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.tell_if_lasting(fault);

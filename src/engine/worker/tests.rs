@@ -1,0 +1,90 @@
+//! What a worker makes of what it is told, in an order that no test of a whole one can hold.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::draft::Draft;
+use super::stage::{Stage, StageContext};
+use super::{Ending, StopWish};
+use crate::engine::driver::{Asked, Fact, Utterance};
+use crate::engine::profile::Protocol;
+use crate::engine::store::Batch;
+use crate::engine::tests::{PlainCodec, agent_row};
+use crate::model::{
+    ApprovalId, Event, EventKind, InputKind, Role, StopMode, ToolCall, ToolStatus, TurnEndReason, TurnId, WorkerInput,
+};
+
+/// A time, so many seconds from the first.
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+/// An agent that is in a turn, all of which has landed: `turn-3`.
+fn in_turn() -> Stage {
+    let context = StageContext {
+        codec: Arc::new(PlainCodec),
+        protocol: Protocol::Acp,
+        input_queue: 9,
+        approval_timeout: Duration::from_secs(60),
+        restarts: None,
+    };
+    let mut stage = Stage::new(context, agent_row(), 0);
+    stage.at(at(1));
+    stage.birth(Some((WorkerInput::new(InputKind::User, "work".to_owned()).unwrap(), None)), None);
+    submit(&mut stage);
+    stage.landed(stage.row.last_sequence, None, |_| {});
+    stage
+}
+
+/// Stages what follows, and submits it.
+fn submit(stage: &mut Stage) -> (Draft, Option<Batch>) {
+    stage.advance();
+    stage.take()
+}
+
+fn kinds(draft: &Draft) -> Vec<EventKind> {
+    draft.steps.iter().map(|step| step.event.kind()).collect()
+}
+
+fn turn() -> TurnId {
+    TurnId::from("turn-3")
+}
+
+fn said(role: Role, content: &str) -> Fact {
+    let content = content.to_owned();
+    Fact::Said(Utterance { role, content, turn_id: turn(), continues: false, truncated_bytes: 0 })
+}
+
+fn tool() -> Fact {
+    let status = ToolStatus::InProgress;
+    Fact::Tool(ToolCall { turn_id: turn(), call_id: "1".into(), title: "Read".to_owned(), status })
+}
+
+fn asked(number: u64) -> Fact {
+    let (approval_id, title, options) = (ApprovalId::numbered(number), String::new(), Vec::new());
+    Fact::Asked(Asked { approval_id, turn_id: turn(), title, options })
+}
+
+#[test]
+fn a_question_that_crosses_an_interruption_needs_no_answer() {
+    let mut stage = in_turn();
+    stage.told(asked(1));
+    submit(&mut stage);
+    let before = stage.row.clone();
+    stage.make_way();
+    stage.told(asked(2));
+    assert!(stage.row.approvals.is_empty(), "{:?}", stage.row.approvals);
+    // It is not broken off, after all.
+    stage.revert(before, 2, vec![asked(2)]);
+    stage.broken_off = None;
+    stage.release(9);
+    assert_eq!(stage.row.approvals.len(), 2);
+    // It is, and what fails is something later.
+    let before = stage.row.clone();
+    stage.make_way();
+    submit(&mut stage);
+    stage.revert(before, 3, vec![asked(3)]);
+    stage.broken_off = Some(turn());
+    stage.release(9);
+    assert!(stage.row.approvals.iter().all(|it| it.approval_id != ApprovalId::numbered(3)));
+}
