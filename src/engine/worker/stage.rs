@@ -240,9 +240,12 @@ impl Stage {
 
     /// Stages what follows from all that is known: turns that ended, that it runs anew, turns that begin, its end.
     pub(crate) fn advance(&mut self) {
-        let mut inputs = std::mem::take(&mut self.inputs);
-        inputs.stage_ends(|input, reason| self.end_of(input, reason));
-        self.inputs = inputs;
+        // What was said in a turn comes before its end.
+        if self.held.is_empty() {
+            let mut inputs = std::mem::take(&mut self.inputs);
+            inputs.stage_ends(|input, reason| self.end_of(input, reason));
+            self.inputs = inputs;
+        }
         if self.stop.is_some() && self.program == Program::Awaited {
             // No program is there to be waited for.
             self.exited(Exit::default());

@@ -88,3 +88,19 @@ fn a_question_that_crosses_an_interruption_needs_no_answer() {
     stage.release(9);
     assert!(stage.row.approvals.iter().all(|it| it.approval_id != ApprovalId::numbered(3)));
 }
+
+#[test]
+fn a_turn_ends_behind_all_that_was_said_in_it_also_where_that_had_to_wait() {
+    let mut stage = in_turn();
+    let before = stage.row.clone();
+    stage.told(said(Role::Assistant, "a"));
+    submit(&mut stage);
+    stage.turn_ended(&turn(), TurnEndReason::EndTurn);
+    stage.revert(before, 1, vec![said(Role::Assistant, "a")]);
+    stage.told(said(Role::Assistant, "b"));
+    assert_eq!(kinds(&submit(&mut stage).0), []);
+    stage.release(1);
+    assert_eq!(kinds(&submit(&mut stage).0), [EventKind::ItemAppended]);
+    stage.release(9);
+    assert_eq!(kinds(&submit(&mut stage).0), [EventKind::ItemAppended, EventKind::TurnEnded]);
+}
