@@ -4,7 +4,7 @@ use super::held::is_told_instead;
 use crate::engine::receipts::Receipt;
 use crate::engine::row::WorkerRow;
 use crate::engine::store::{Batch, NewEvent, WorkerChange};
-use crate::model::{Event, EventKind, WorkerState};
+use crate::model::{Event, WorkerState};
 
 /// A batch in the making.
 #[derive(Debug, Default)]
@@ -61,7 +61,8 @@ impl Draft {
         let ends = state == WorkerState::Stopping || state.is_final() || self.concludes_lost;
         let is_small = |step: &Step| match &step.event {
             Event::ItemAppended(item) => is_told_instead(item),
-            event => event.kind() != EventKind::InputAccepted,
+            Event::InputAccepted { .. } | Event::ToolCall(_) | Event::ApprovalRequested(_) => false,
+            _ => true,
         };
         (ends || self.trimmed) && self.steps.iter().all(is_small)
     }

@@ -104,3 +104,17 @@ fn a_turn_ends_behind_all_that_was_said_in_it_also_where_that_had_to_wait() {
     stage.release(9);
     assert_eq!(kinds(&submit(&mut stage).0), [EventKind::ItemAppended, EventKind::TurnEnded]);
 }
+
+#[test]
+fn only_what_ends_it_may_use_the_room_that_is_kept_back() {
+    let is_vital = |fact: Option<Fact>| {
+        let mut stage = in_turn();
+        stage.stop(StopWish { ending: Ending::Stopped, message: String::new(), mode: StopMode::Graceful }, None);
+        fact.into_iter().for_each(|fact| stage.told(fact));
+        submit(&mut stage).1.unwrap().vital
+    };
+    assert!(is_vital(None));
+    for fact in [said(Role::Assistant, "x"), tool(), asked(1)] {
+        assert!(!is_vital(Some(fact.clone())), "{fact:?}");
+    }
+}
