@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::stage::Stage;
 use crate::engine::driver::{Fact, Utterance};
-use crate::model::{Role, TranscriptItem, TurnId};
+use crate::model::{Event, Role, TranscriptItem, TurnId};
 
 /// How much is held while the worker ends, in bytes. Before that the program itself waits, and so it does while as much is
 /// in flight: what is put back is that at most, and the reports that were taken up together with the last of it.
@@ -66,6 +66,23 @@ impl Stage {
     /// The program said or did something.
     pub(crate) fn told(&mut self, fact: Fact) {
         if self.holding { self.held.push(fact) } else { self.fact(fact) }
+    }
+
+    /// Stages what the program said or did.
+    fn fact(&mut self, fact: Fact) {
+        // Of an agent, it is the driver that remarks something.
+        let is_remark = matches!(&fact, Fact::Said(it) if it.role == Role::System && self.has_turns());
+        if !is_remark {
+            self.row.last_progress_at = Some(self.now);
+        }
+        match fact {
+            Fact::Said(utterance) => self.item(utterance, true),
+            Fact::Tool(call) => {
+                self.append(Event::ToolCall(call));
+                self.draft.last_was_said();
+            }
+            Fact::Asked(asked) => self.ask(asked),
+        }
     }
 
     /// Stages what is held, at most `count` of it: whether there is more.

@@ -61,7 +61,6 @@ impl Stage {
         let approval = Approval { approval_id: approval_id.clone(), turn_id, title, options, requested_at: self.now };
         let approval = Arc::new(approval);
         self.row.approvals_asked = self.row.approvals_asked.max(approval_id.number().unwrap_or_default());
-        self.row.last_progress_at = Some(self.now);
         self.row.approvals.push(Arc::clone(&approval));
         let asked = self.append(Event::ApprovalRequested(approval));
         self.draft.last_was_said();

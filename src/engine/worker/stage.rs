@@ -191,19 +191,6 @@ impl Stage {
         self.inputs.is_handed_over()
     }
 
-    /// Stages what the program said or did.
-    pub(super) fn fact(&mut self, fact: Fact) {
-        match fact {
-            Fact::Said(utterance) => self.item(utterance, true),
-            Fact::Tool(call) => {
-                self.row.last_progress_at = Some(self.now);
-                self.append(Event::ToolCall(call));
-                self.draft.last_was_said();
-            }
-            Fact::Asked(asked) => self.ask(asked),
-        }
-    }
-
     /// Whether it was asked to end.
     pub(crate) fn is_ending(&self) -> bool {
         self.stop.is_some()
@@ -282,6 +269,7 @@ impl Stage {
 
     fn start_of(&mut self, input: &Input) -> u64 {
         self.row.picked_up = input.accepted;
+        self.row.last_progress_at = Some(self.now);
         self.append(Event::TurnStarted { turn_id: input.turn_id.clone(), request_id: input.request_id.clone() })
     }
 
@@ -364,9 +352,8 @@ impl Stage {
         self.append(Event::StateChanged(state));
     }
 
-    fn item(&mut self, utterance: Utterance, said: bool) {
+    pub(super) fn item(&mut self, utterance: Utterance, said: bool) {
         self.row.transcript_length += 1;
-        self.row.last_progress_at = Some(self.now);
         let Utterance { role, content, turn_id, continues, truncated_bytes } = utterance;
         let item = TranscriptItem {
             sequence: self.row.transcript_length,

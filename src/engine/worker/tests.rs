@@ -11,7 +11,7 @@ use crate::engine::profile::Protocol;
 use crate::engine::store::Batch;
 use crate::engine::tests::{PlainCodec, agent_row};
 use crate::model::{
-    ApprovalId, Event, EventKind, InputKind, Role, StopMode, ToolCall, ToolStatus, TurnEndReason, TurnId, WorkerInput,
+    ApprovalId, EventKind, InputKind, Role, StopMode, ToolCall, ToolStatus, TurnEndReason, TurnId, WorkerInput,
 };
 
 /// A time, so many seconds from the first.
@@ -117,4 +117,27 @@ fn only_what_ends_it_may_use_the_room_that_is_kept_back() {
     for fact in [said(Role::Assistant, "x"), tool(), asked(1)] {
         assert!(!is_vital(Some(fact.clone())), "{fact:?}");
     }
+}
+
+#[test]
+fn what_a_worker_is_given_and_what_is_remarked_of_it_is_no_progress_of_its_own() {
+    let mut stage = in_turn();
+    assert_eq!(stage.row.last_progress_at, Some(at(1)), "it took its first input");
+    stage.at(at(2));
+    stage.birth(Some((WorkerInput::new(InputKind::User, "more".to_owned()).unwrap(), None)), None);
+    stage.told(said(Role::System, "a remark"));
+    submit(&mut stage);
+    assert_eq!(stage.row.last_progress_at, Some(at(1)));
+    for (seconds, fact) in [(3, said(Role::Assistant, "x")), (4, tool()), (5, asked(1))] {
+        stage.at(at(seconds));
+        stage.told(fact);
+        assert_eq!(stage.row.last_progress_at, Some(at(seconds)));
+    }
+    stage.at(at(6));
+    stage.turn_ended(&turn(), TurnEndReason::EndTurn);
+    submit(&mut stage);
+    assert_eq!(stage.row.last_progress_at, Some(at(5)));
+    stage.landed(stage.row.last_sequence, None, |_| {});
+    assert!(kinds(&submit(&mut stage).0).contains(&EventKind::TurnStarted));
+    assert_eq!(stage.row.last_progress_at, Some(at(6)), "it takes the next");
 }

@@ -28,8 +28,6 @@ const GAP_RECOVERIES: &[&str] = &["snapshot"];
 pub enum Said {
     /// It has a new state.
     State(WorkerState),
-    /// An input was taken.
-    Input,
     /// Its transcript has an item of this sequence.
     Item {
         /// The item's place.
@@ -97,7 +95,7 @@ pub fn said(kind: EventKind, body: &Bytes) -> Result<Said> {
         EventKind::StateChanged => Said::State(state(decode::<v1::StateChanged>(body, "state_changed")?.state)?),
         EventKind::InputAccepted => {
             request_id(&decode::<v1::InputAccepted>(body, "input_accepted")?.request_id)?;
-            Said::Input
+            Said::Other
         }
         EventKind::ItemAppended => item(decode(body, "item_appended")?)?,
         EventKind::OutputDelta => {
@@ -107,7 +105,7 @@ pub fn said(kind: EventKind, body: &Bytes) -> Result<Said> {
         EventKind::TurnStarted => {
             let v1::TurnStarted { turn_id, request_id: of } = decode(body, "turn_started")?;
             request_id(&of)?;
-            id(turn_id).map(|_| Said::Other)?
+            id(turn_id).map(|_| Said::Progress)?
         }
         EventKind::TurnEnded => {
             let v1::TurnEnded { turn_id, reason } = decode(body, "turn_ended")?;
@@ -121,7 +119,7 @@ pub fn said(kind: EventKind, body: &Bytes) -> Result<Said> {
         }
         EventKind::ApprovalRequested => {
             let v1::ApprovalRequested { approval: asked } = decode(body, "approval_requested")?;
-            approval(asked.ok_or_else(|| malformed("approval_requested.approval"))?).map(|_| Said::Other)?
+            approval(asked.ok_or_else(|| malformed("approval_requested.approval"))?).map(|_| Said::Progress)?
         }
         EventKind::ApprovalSettled => {
             let v1::ApprovalSettled { approval_id, option_id, caller } = decode(body, "approval_settled")?;

@@ -52,7 +52,7 @@ enum Change {
     Nothing,
     State(WorkerState),
     Progress,
-    Items(u64),
+    Items(u64, bool),
     Activity(Activity, Box<str>, Option<SystemTime>),
     End(Box<Termination>),
 }
@@ -140,7 +140,7 @@ impl Follower {
             Said::Passing => return Ok(Step::Passing),
             Said::Other | Said::Gap { .. } => (Change::Nothing, Progress::Kept),
             Said::State(state) => (Change::State(state), Progress::Kept),
-            Said::Input | Said::Progress => (Change::Progress, Progress::Kept),
+            Said::Progress => (Change::Progress, Progress::Kept),
             Said::Item { sequence, event_id, by_worker } => self.item(sequence, event_id, by_worker)?,
             Said::Delta(delta) => {
                 let now = InProgress::extended(self.in_progress.take(), &delta);
@@ -162,7 +162,7 @@ impl Follower {
         if by_worker {
             self.in_progress = None;
         }
-        Ok((Change::Items(sequence), if by_worker { Progress::Done } else { Progress::Kept }))
+        Ok((Change::Items(sequence, by_worker), if by_worker { Progress::Done } else { Progress::Kept }))
     }
 
     /// The envelope, of this worker.
@@ -214,9 +214,11 @@ impl Publication {
                 worker.can_accept_input = matches!(state, WorkerState::Starting | WorkerState::Running);
             }
             Change::Progress => worker.last_progress_at = Some(self.at),
-            Change::Items(sequence) => {
+            Change::Items(sequence, by_worker) => {
                 worker.transcript_length = *sequence;
-                worker.last_progress_at = Some(self.at);
+                if *by_worker {
+                    worker.last_progress_at = Some(self.at);
+                }
             }
             Change::Activity(activity, detail, since) => {
                 (worker.activity, worker.activity_since) = (*activity, *since);
