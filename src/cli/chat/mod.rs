@@ -117,22 +117,29 @@ struct Conversation<W> {
     client: Arc<Client>,
     errands: Errands,
     story: Story<W>,
-    /// The first snapshot is still to come, of a worker that has lived before.
-    joins: bool,
+    /// What the next snapshot is for.
+    awaits: Option<Awaited>,
     /// Standard input has not ended.
     typing: bool,
     /// The turn was asked to end.
     interrupting: bool,
     /// The first errand that came to nothing.
     undone: Option<Failure>,
-    /// Something of the stream is lost, and the next snapshot is to say how the worker is.
-    behind: bool,
+}
+
+/// What a snapshot that is still to come has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// It is the first, of a worker that has lived before: what was said, and how it stands.
+    Beginning,
+    /// Something of the stream is lost: how it stands.
+    Standing,
 }
 
 impl<W: Write> Conversation<W> {
     fn new(client: Arc<Client>, errands: Errands, story: Story<W>, joins: bool) -> Self {
-        let (typing, interrupting, undone, behind) = (true, false, None, false);
-        Self { client, errands, story, joins, typing, interrupting, undone, behind }
+        let awaits = joins.then_some(Awaited::Beginning);
+        Self { client, errands, story, awaits, typing: true, interrupting: false, undone: None }
     }
 
     async fn hold(
@@ -178,13 +185,13 @@ impl<W: Write> Conversation<W> {
 
     /// Whether a line is taken now. Who joins hears from the snapshot on: what was given before it would not be told of.
     fn listens(&self) -> bool {
-        self.typing && !self.joins && !self.behind && self.is_ready() && self.errands.has_room()
+        self.typing && self.awaits.is_none() && self.is_ready() && self.errands.has_room()
     }
 
     /// Whether it is known what a line would be for, which a pipe must wait for: a person sees it.
     fn is_ready(&self) -> bool {
         let is_known = || self.story.is_done() || self.story.question().is_some();
-        self.story.screen.terminal || (!self.behind && self.errands.pending() == 0 && is_known())
+        self.story.screen.terminal || (self.awaits.is_none() && self.errands.pending() == 0 && is_known())
     }
 
     /// All that was typed has come to its end, or nobody is there to answer.
@@ -243,18 +250,18 @@ impl<W: Write> Conversation<W> {
             Heard::Frame(frame) => frame,
             Heard::Remark(words) => return Ok(self.story.screen.note(&words)?),
             Heard::Behind => {
-                self.behind = true;
+                self.awaits.get_or_insert(Awaited::Standing);
                 return Ok(self.story.falls_behind()?);
             }
             Heard::Failed(failure) => return Err(failure),
         };
         if let Some(Payload::Snapshot(Snapshot { worker: Some(worker), .. })) = &frame.payload {
-            let joins = std::mem::take(&mut self.joins);
-            if joins {
+            let awaited = self.awaits.take();
+            if awaited == Some(Awaited::Beginning) {
                 let items = self.items_before(worker).await?;
                 self.story.before(&items)?;
             }
-            if std::mem::take(&mut self.behind) || joins {
+            if awaited.is_some() {
                 self.join(worker).await?;
             }
         }
