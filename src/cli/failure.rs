@@ -12,7 +12,7 @@ use crate::config::ConfigError;
 use crate::proto::v1::Diagnostic;
 
 /// The metadata that carries the id of a request whose outcome is unknown.
-const REQUEST_ID: &str = "workplane-request-id";
+pub(super) const REQUEST_ID: &str = "workplane-request-id";
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

@@ -135,8 +135,8 @@ async fn what_is_asked_is_answered_by_its_number() {
     let expected = [
         "> ask",
         "· may it? Write file 1 (approval-1)",
-        "·   1) allow_once",
-        "·   2) reject_once",
+        "·   1) allow_once (allow_once)",
+        "·   2) reject_once (reject_once)",
         "· it waits for one of the answers: type its number",
         "· approval-1 was answered by tests: allow_once",
         "  allow_once",

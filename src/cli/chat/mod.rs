@@ -10,16 +10,17 @@ mod story;
 #[cfg(test)]
 mod tests;
 
-use std::io::{IsTerminal, Stdout};
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 
-use self::errands::{Errand, Errands, Undone};
+use self::errands::{Errand, Errands, Run};
 use self::follow::{Following, Heard};
 use self::screen::Screen;
 use self::story::Story;
@@ -30,12 +31,15 @@ use super::spawn::{bundle_ref, refuse_unless_accepted, remarks, selector};
 use super::typed::typed_lines;
 use crate::proto::v1::observation_frame::Payload;
 use crate::proto::v1::{
-    ConfigBundleRef, GetTranscriptRequest, ListApprovalsRequest, ObserveStart, SpawnIntent, SpawnWorkerRequest,
-    Termination, TerminationReason, TranscriptItem, Worker, WorkerActivity, WorkspaceCompanion, spawn_intent,
+    ConfigBundleRef, GetTranscriptRequest, GetWorkerRequest, ListApprovalsRequest, ObservationFrame, ObserveStart,
+    Snapshot, SpawnIntent, SpawnWorkerRequest, Termination, TerminationReason, TranscriptItem, Worker, WorkerActivity,
+    WorkspaceCompanion, spawn_intent,
 };
 
 /// How many items who joins is told of what was said before.
 const BEFORE: u64 = 10;
+/// How long who leaves is kept by what is still on its way.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// `workplane chat`.
 #[derive(Debug, clap::Args)]
@@ -71,13 +75,13 @@ impl Chat {
         let start = if joins { ObserveStart::Now } else { ObserveStart::Beginning };
         let (listen, heard) = mpsc::channel(64);
         tokio::spawn(Following::of(&runtime_id, &worker_id, start).run(Arc::clone(&client), listen));
-        let (errands, undone) = Errands::to(&client, &runtime_id, &worker_id);
+        let (errands, runs) = Errands::to(&client, &runtime_id, &worker_id);
         let name = format!("{}/{}", plain(&runtime_id), plain(&worker_id));
         let back = (format!("chat --worker {name}"), format!("stop {name}"));
         let story = Story::new(Screen::new(std::io::stdout(), terminal), self.thoughts);
-        let mut chat = Conversation { client, errands, story, joins, typing: true, interrupting: false };
+        let mut chat = Conversation::new(client, errands, story, joins);
         chat.story.screen.note(&format!("{name}: Ctrl-C interrupts a turn, Ctrl-D leaves"))?;
-        let outcome = chat.hold(heard, undone).await;
+        let outcome = chat.hold(typed_lines(), heard, runs).await;
         let is_gone = matches!(&outcome, Err(Failure::Status(status)) if status.code() == Code::NotFound);
         if is_gone || chat.story.ended.is_some() {
             chat.story.screen.finish()?;
@@ -109,25 +113,41 @@ impl Chat {
 }
 
 /// A conversation that is held.
-struct Conversation {
+struct Conversation<W> {
     client: Arc<Client>,
     errands: Errands,
-    story: Story<Stdout>,
-    /// The first snapshot is still to come, of a worker that has lived before.
-    joins: bool,
+    story: Story<W>,
+    /// What the next snapshot is for.
+    awaits: Option<Awaited>,
     /// Standard input has not ended.
     typing: bool,
     /// The turn was asked to end.
     interrupting: bool,
+    /// The first errand that came to nothing.
+    undone: Option<Failure>,
 }
 
-impl Conversation {
+/// What a snapshot that is still to come has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// It is the first, of a worker that has lived before: what was said, and how it stands.
+    Beginning,
+    /// Something of the stream is lost: how it stands.
+    Standing,
+}
+
+impl<W: Write> Conversation<W> {
+    fn new(client: Arc<Client>, errands: Errands, story: Story<W>, joins: bool) -> Self {
+        let awaits = joins.then_some(Awaited::Beginning);
+        Self { client, errands, story, awaits, typing: true, interrupting: false, undone: None }
+    }
+
     async fn hold(
         &mut self,
+        mut typed: mpsc::Receiver<String>,
         mut heard: mpsc::Receiver<Heard>,
-        mut undone: mpsc::Receiver<Undone>,
+        mut runs: mpsc::Receiver<Run>,
     ) -> Result<(), Failure> {
-        let mut typed = typed_lines();
         let mut breaks: Signal = signal(SignalKind::interrupt())?;
         self.story.prompt()?;
         while self.story.ended.is_none() {
@@ -140,16 +160,24 @@ impl Conversation {
                     Some(what) => self.heard(what).await?,
                     None => break,
                 },
-                Some(failed) = undone.recv() => self.undone(&failed)?,
-                _ = breaks.recv() => if self.is_left()? { return Ok(()) },
-                () = tokio::time::sleep(self.silence()), if self.is_answered() => return self.unanswered(),
+                Some(run) = runs.recv() => self.over(run)?,
+                _ = breaks.recv() => if self.is_left()? { return self.part(&mut runs).await },
+                () = tokio::time::sleep(self.silence()), if self.is_answered() => {
+                    self.part(&mut runs).await?;
+                    return self.unanswered();
+                }
             }
             self.story.prompt()?;
         }
+        self.verdict()
+    }
+
+    /// What the worker's end says.
+    fn verdict(&mut self) -> Result<(), Failure> {
         let reason = self.story.ended.as_ref().map(Termination::reason);
         match reason {
             None | Some(TerminationReason::Stopped | TerminationReason::Cancelled | TerminationReason::Drained) => {
-                Ok(())
+                self.all_done()
             }
             Some(_) => Err(Failure::Verdict { code: 4, words: "the worker has failed".to_owned() }),
         }
@@ -157,12 +185,13 @@ impl Conversation {
 
     /// Whether a line is taken now. Who joins hears from the snapshot on: what was given before it would not be told of.
     fn listens(&self) -> bool {
-        self.typing && !self.joins && self.is_ready() && self.errands.has_room()
+        self.typing && self.awaits.is_none() && self.is_ready() && self.errands.has_room()
     }
 
     /// Whether it is known what a line would be for, which a pipe must wait for: a person sees it.
     fn is_ready(&self) -> bool {
-        self.story.screen.terminal || self.story.is_done() || self.story.question().is_some()
+        let is_known = || self.story.is_done() || self.story.question().is_some();
+        self.story.screen.terminal || (self.awaits.is_none() && self.errands.pending() == 0 && is_known())
     }
 
     /// All that was typed has come to its end, or nobody is there to answer.
@@ -175,12 +204,32 @@ impl Conversation {
         if self.story.screen.terminal { Duration::ZERO } else { self.story.silence }
     }
 
+    /// Waits a little for what is on its way.
+    async fn part(&mut self, runs: &mut mpsc::Receiver<Run>) -> Result<(), Failure> {
+        let until = Instant::now() + PARTING;
+        while self.errands.pending() > 0 {
+            let Ok(Some(run)) = timeout_at(until, runs.recv()).await else {
+                let pending = self.errands.pending();
+                let words = format!("{pending} of the inputs, answers and interruptions may not have been sent");
+                return Err(Failure::Other(words));
+            };
+            self.over(run)?;
+        }
+        Ok(())
+    }
+
     /// How it ends where nobody types any more.
-    fn unanswered(&self) -> Result<(), Failure> {
+    fn unanswered(&mut self) -> Result<(), Failure> {
+        self.all_done()?;
         if self.story.question().is_none() || self.story.screen.terminal {
             return Ok(());
         }
         Err(Failure::Verdict { code: 3, words: "the worker waits for an answer".to_owned() })
+    }
+
+    /// Whether all that a pipe gave was done: a person has seen what was not.
+    fn all_done(&mut self) -> Result<(), Failure> {
+        self.undone.take().filter(|_| !self.story.screen.terminal).map_or(Ok(()), Err)
     }
 
     async fn typed(&mut self, line: String) -> Result<(), Failure> {
@@ -200,24 +249,45 @@ impl Conversation {
         let frame = match what {
             Heard::Frame(frame) => frame,
             Heard::Remark(words) => return Ok(self.story.screen.note(&words)?),
-            Heard::Behind => return Ok(self.story.falls_behind()?),
+            Heard::Behind => {
+                self.awaits.get_or_insert(Awaited::Standing);
+                return Ok(self.story.falls_behind()?);
+            }
             Heard::Failed(failure) => return Err(failure),
         };
-        if let Some(Payload::Snapshot(snapshot)) = &frame.payload
-            && std::mem::take(&mut self.joins)
-        {
-            self.join(snapshot.worker.as_ref().unwrap_or(&Worker::default())).await?;
+        if let Some(Payload::Snapshot(Snapshot { worker: Some(worker), .. })) = &frame.payload {
+            let awaited = self.awaits.take();
+            if awaited == Some(Awaited::Beginning) {
+                let items = self.items_before(worker).await?;
+                self.story.before(&items)?;
+            }
+            if awaited.is_some() {
+                self.join(worker).await?;
+            }
         }
         self.story.tell(&frame)?;
+        if matches!(frame.payload, Some(Payload::Gap(_))) {
+            self.join_again(&frame).await?;
+        }
         self.interrupting &= self.story.in_turn();
         Ok(())
     }
 
-    /// Tells what came before, and what is asked already.
+    /// Behind a gap the worker itself says how it is; of one that is gone the stream tells.
+    async fn join_again(&mut self, frame: &ObservationFrame) -> Result<(), Failure> {
+        let (runtime_id, worker_id) = (frame.runtime_id.clone(), frame.worker_id.clone());
+        let request = self.client.call(GetWorkerRequest { runtime_id, worker_id });
+        match self.client.workers().get_worker(request).await {
+            Ok(answer) => self.join(&answer.into_inner().worker.unwrap_or_default()).await,
+            Err(status) if status.code() == Code::NotFound => Ok(()),
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    /// Takes note of a turn that is under way, and tells what is asked already.
     async fn join(&mut self, worker: &Worker) -> Result<(), Failure> {
         let in_turn = matches!(worker.activity(), WorkerActivity::Busy | WorkerActivity::Waiting);
-        let items = self.items_before(worker).await?;
-        self.story.before(&items, in_turn)?;
+        self.story.joins(in_turn);
         if worker.activity() == WorkerActivity::Waiting {
             let (runtime_id, worker_id) = (worker.runtime_id.clone(), worker.worker_id.clone());
             let request = self.client.call(ListApprovalsRequest { runtime_id, worker_id });
@@ -243,13 +313,18 @@ impl Conversation {
         Ok(items.map_err(std::io::Error::other)?)
     }
 
-    fn undone(&mut self, Undone { errand, failure }: &Undone) -> Result<(), Failure> {
+    /// An errand is over; one that came to nothing is told of.
+    fn over(&mut self, Run { errand, outcome }: Run) -> Result<(), Failure> {
+        self.errands.noted();
+        let Err(failure) = outcome else { return Ok(()) };
         match errand {
-            Errand::Input(request_id) => self.story.refused(request_id),
-            Errand::Answer(approval_id) => self.story.answers(approval_id, false),
+            Errand::Input(request_id) => self.story.refused(&request_id),
+            Errand::Answer(approval_id) => self.story.answers(&approval_id, false),
             Errand::Interruption => {}
         }
-        Ok(self.story.screen.notes(&failure.to_string())?)
+        self.story.screen.notes(&failure.to_string())?;
+        self.undone.get_or_insert(failure);
+        Ok(())
     }
 
     /// Whether Ctrl-C leaves: in a turn the first one interrupts that.

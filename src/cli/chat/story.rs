@@ -12,7 +12,7 @@ use crate::cli::frame::termination;
 use crate::proto::v1::observation_frame::Payload;
 use crate::proto::v1::{
     Approval, ApprovalSettled, InProgress, ObservationFrame, OutputChannel, Snapshot, Termination, ToolCall,
-    TranscriptItem, TranscriptRole, TurnEnded,
+    TranscriptItem, TranscriptRole, TurnEnded, WorkerState,
 };
 
 /// More of an answer than this is not kept to be compared with its item; none that an honest host sends is as long.
@@ -41,6 +41,8 @@ pub(super) struct Story<W> {
     begun: HashSet<String>,
     /// What is asked, the oldest first.
     asked: Vec<Question>,
+    /// Which of them was last told as the one to be answered.
+    first: String,
     /// Uses of tools of this turn that were told.
     tools: HashSet<String>,
     /// What was shown of the answer since its last item.
@@ -73,6 +75,7 @@ impl<W: Write> Story<W> {
             ours: HashSet::new(),
             begun: HashSet::new(),
             asked: Vec::new(),
+            first: String::new(),
             tools: HashSet::new(),
             shown: String::new(),
             thought: 0,
@@ -95,12 +98,25 @@ impl<W: Write> Story<W> {
 
     /// What was to be heard next cannot be read any more: what became of turns is not known.
     pub(super) fn falls_behind(&mut self) -> io::Result<()> {
+        self.forget();
+        self.screen.note("what was said meanwhile is no longer kept; it goes on from now")
+    }
+
+    /// Events are lost: what became of turns and of questions is not known.
+    fn forget(&mut self) {
         for open in [&mut self.given, &mut self.ours, &mut self.begun] {
             open.clear();
         }
         self.items.clear();
+        self.asked.clear();
+        self.first.clear();
+        self.breaks_off();
+    }
+
+    /// What was being said is not gone on with.
+    fn breaks_off(&mut self) {
         self.shown.clear();
-        self.screen.note("what was said meanwhile is no longer kept; it goes on from now")
+        self.thought = 0;
     }
 
     /// Whether all that was given has had its turn.
@@ -113,11 +129,15 @@ impl<W: Write> Story<W> {
         !self.begun.is_empty()
     }
 
-    /// What was said before, to who joins, and whether a turn is under way.
-    pub(super) fn before(&mut self, items: &[TranscriptItem], in_turn: bool) -> io::Result<()> {
+    /// Whether a turn is under way where we come in.
+    pub(super) fn joins(&mut self, in_turn: bool) {
         if in_turn {
             self.begun.insert(UNNAMED.to_owned());
         }
+    }
+
+    /// What was said before, to who joins.
+    pub(super) fn before(&mut self, items: &[TranscriptItem]) -> io::Result<()> {
         items.iter().try_for_each(|item| self.item(item))
     }
 
@@ -143,10 +163,16 @@ impl<W: Write> Story<W> {
             Some(Payload::ApprovalSettled(settled)) => self.settled(settled)?,
             Some(Payload::Diagnostic(diagnostic)) => self.screen.note(&described(diagnostic))?,
             Some(Payload::Gap(gap)) => {
+                self.forget();
                 self.screen
                     .note(&format!("events {} to {} are gone: {}", gap.from_sequence, gap.to_sequence, gap.reason))?;
             }
             Some(Payload::End(end)) => self.ends(end.termination.clone().unwrap_or_default())?,
+            // Another run goes on with nothing that the one before it was saying.
+            Some(Payload::StateChanged(changed)) if changed.state() == WorkerState::Starting => {
+                self.breaks_off();
+                self.screen.finish()?;
+            }
             Some(Payload::StateChanged(_) | Payload::ActivityChanged(_) | Payload::Heartbeat(_)) | None => {}
         }
         self.catch_up(frame.sequence)
@@ -267,11 +293,20 @@ impl<W: Write> Story<W> {
         if self.asked.iter().any(|it| it.approval.approval_id == approval.approval_id) {
             return Ok(());
         }
+        if self.question().is_none() {
+            self.first.clone_from(&approval.approval_id);
+        }
+        self.show(&approval)?;
+        self.asked.push(Question { approval, answered: false });
+        Ok(())
+    }
+
+    fn show(&mut self, approval: &Approval) -> io::Result<()> {
         self.screen.note(&format!("may it? {} ({})", approval.title, approval.approval_id))?;
         for (number, option) in approval.options.iter().enumerate() {
-            self.screen.note(&format!("  {}) {}", number + 1, option.label))?;
+            let kind = if option.kind.is_empty() { "meaning not known" } else { &option.kind };
+            self.screen.note(&format!("  {}) {} ({kind})", number + 1, option.label))?;
         }
-        self.asked.push(Question { approval, answered: false });
         Ok(())
     }
 
@@ -310,9 +345,16 @@ impl<W: Write> Story<W> {
 
     /// Asks for what is to be typed next, where something is.
     pub(super) fn prompt(&mut self) -> io::Result<()> {
-        let options = self.question().map(|asked| asked.options.len());
-        match options {
-            Some(options) => self.screen.prompt(&format!("answer 1-{options}")),
+        let question = self.question().cloned();
+        match question {
+            Some(asked) => {
+                let Approval { approval_id, options, .. } = &asked;
+                if *approval_id != self.first {
+                    self.show(&asked)?;
+                    self.first.clone_from(approval_id);
+                }
+                self.screen.prompt(&format!("{approval_id}, answer 1-{}", options.len()))
+            }
             None if !self.in_turn() && self.is_done() => self.screen.prompt(""),
             None => Ok(()),
         }

@@ -1,12 +1,15 @@
 //! What is shown of a conversation, frame by frame.
 
+use tonic::transport::Endpoint;
+
 use super::screen::{Screen, printed};
 use super::story::Story;
+use super::*;
 use crate::proto::v1::observation_frame::Payload;
 use crate::proto::v1::{
-    Approval, ApprovalOption, ApprovalRequested, ApprovalSettled, InProgress, InputAccepted, ItemAppended,
-    ObservationFrame, OutputChannel, OutputDelta, Snapshot, ToolCall, TranscriptItem, TranscriptRole, TurnEnded,
-    TurnStarted, Worker,
+    Approval, ApprovalOption, ApprovalRequested, ApprovalSettled, Gap, InProgress, InputAccepted, ItemAppended,
+    ObservationFrame, OutputChannel, OutputDelta, Snapshot, StateChanged, ToolCall, TranscriptItem, TranscriptRole,
+    TurnEnded, TurnStarted, Worker, WorkerState,
 };
 
 struct Told(Story<Vec<u8>>);
@@ -132,7 +135,8 @@ fn a_question_is_answered_by_its_number_or_its_option_and_by_nothing_else() {
         caller: "ada".to_owned(),
     };
     told.tell(2, Payload::ApprovalSettled(settled("no-id")));
-    let shown = "· may it? Delete\\nit (approval-1)\n·   1) Yes\n·   2) No\nanswer 1-2> \r\x1b[K\
+    let shown = "· may it? Delete\\nit (approval-1)\n·   1) Yes (meaning not known)\n·   2) No (meaning not known)\n\
+                 approval-1, answer 1-2> \r\x1b[K\
                  · approval-1 was answered by ada: No\n";
     assert_eq!(told.printed(), shown);
 }
@@ -164,8 +168,78 @@ fn what_was_given_is_done_when_its_turn_is_over() {
 #[test]
 fn a_turn_that_was_under_way_before_we_came_can_be_interrupted() {
     let mut told = Told::on(false);
-    told.0.before(&[], true).unwrap();
+    told.0.joins(true);
     assert!(told.0.in_turn());
     told.tell(4, Payload::TurnEnded(TurnEnded { turn_id: "turn-9".to_owned(), reason: "end_turn".to_owned() }));
     assert!(!told.0.in_turn());
+}
+
+/// A conversation with a worker of a control plane that is not there, in which all has been typed; whether somebody sees it.
+async fn all_typed(terminal: bool, errand: impl AsyncFnOnce(&mut Conversation<Vec<u8>>)) -> Result<(), Failure> {
+    let nobody = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+    let client = Arc::new(Client::open(nobody, Duration::from_secs(30)));
+    let (errands, runs) = Errands::to(&client, "r", "w");
+    let story = Story::new(Screen::new(Vec::new(), terminal), true);
+    let mut chat = Conversation::new(client, errands, story, false);
+    errand(&mut chat).await;
+    let ((_, typed), (_hearing, heard)) = (mpsc::channel(1), mpsc::channel(1));
+    chat.hold(typed, heard, runs).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipe_waits_for_what_is_on_its_way() {
+    let left = all_typed(false, async |chat| chat.errands.answer("approval-1".to_owned(), "yes".to_owned()));
+    let failure = left.await.expect_err("it left while the answer was on its way, or as if that had been done");
+    assert!(failure.exit_code() == 1 && failure.to_string().ends_with("whether it was done is not known"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_a_terminal_is_told_what_may_not_have_been_sent() {
+    let before = Instant::now();
+    let left = all_typed(true, async |chat| {
+        chat.typed("hello".to_owned()).await.unwrap();
+        chat.errands.interrupt();
+    });
+    let failure = left.await.unwrap_err();
+    assert_eq!(failure.to_string(), "2 of the inputs, answers and interruptions may not have been sent");
+    assert_eq!((failure.exit_code(), before.elapsed().as_secs()), (1, PARTING.as_secs()));
+}
+
+fn question(number: u32) -> Payload {
+    let option = ApprovalOption { label: "Yes".to_owned(), kind: "allow_always".to_owned(), ..Default::default() };
+    let (approval_id, title) = (format!("approval-{number}"), format!("Do {number}"));
+    let approval = Approval { approval_id, title, options: vec![option], ..Default::default() };
+    Payload::ApprovalRequested(ApprovalRequested { approval: Some(approval) })
+}
+
+#[test]
+fn of_two_questions_the_prompt_says_which_is_answered_and_the_second_is_told_again() {
+    let mut told = Told::on(true);
+    told.tell(1, question(1)).tell(2, question(2));
+    told.0.prompt().unwrap();
+    told.0.screen.typed().unwrap();
+    told.0.answers("approval-1", true);
+    told.0.prompt().unwrap();
+    let asked = |number| format!("· may it? Do {number} (approval-{number})\n·   1) Yes (allow_always)\n");
+    let prompt = |number| format!("approval-{number}, answer 1-1> ");
+    assert_eq!(told.printed(), [asked(1), asked(2), prompt(1), asked(2), prompt(2)].concat());
+}
+
+#[test]
+fn what_was_asked_before_events_were_lost_is_not_asked_any_more() {
+    let mut told = Told::on(true);
+    told.0.joins(true);
+    told.tell(1, question(1)).tell(9, Payload::Gap(Gap { from_sequence: 2, to_sequence: 9, ..Default::default() }));
+    assert!(told.0.question().is_none() && told.0.is_done() && !told.0.in_turn());
+    told.tell(10, question(2)).0.falls_behind().unwrap();
+    assert!(told.0.question().is_none());
+}
+
+#[test]
+fn the_answer_of_another_run_is_shown_once_and_on_a_line_of_its_own() {
+    let mut told = Told::on(false);
+    told.delta(0, "one two");
+    told.tell(1, Payload::StateChanged(StateChanged { state: WorkerState::Starting.into() }));
+    told.delta(0, "three").item(5, Assistant, "three four");
+    assert_eq!(told.printed(), "  one two\n  three four\n");
 }

@@ -93,6 +93,10 @@ impl Situation {
             Some(worker) if has(worker, QUARANTINED).is_some() => (5, "its records cannot be read"),
             Some(worker) if self.is_reached(worker) => match worker.activity() {
                 WorkerActivity::Waiting => (3, "it waits for an answer"),
+                _ if worker.state() == WorkerState::Starting => match has(worker, RUN_FAILED) {
+                    Some(_) => (3, "it is between runs: its program failed, and is to be started again"),
+                    None => (0, "it is not up yet"),
+                },
                 _ if has(worker, STALLED).is_some() => (3, "it has stalled"),
                 _ => (0, "nothing is amiss"),
             },
@@ -144,6 +148,11 @@ impl Situation {
         let changed = self.latest(|payload| matches!(payload, Payload::StateChanged(_)));
         // A first run began as the worker did.
         let created = || (run <= 1).then(|| time(worker.created_at)).flatten();
+        if worker.state() == WorkerState::Starting {
+            let why = has(worker, RUN_FAILED).map_or("it is not up yet", |failed| &failed.message);
+            let when = if has(worker, RUN_FAILED).is_some() { "between runs" } else { &state };
+            return (Answer::No, changed.or_else(created), format!("{when}, run {run}: {why}"));
+        }
         (Answer::Yes, changed.or_else(created), format!("{state}, run {run}"))
     }
 
@@ -243,6 +252,7 @@ type Found = (Answer, Option<SystemTime>, String);
 
 /// For how long a sign of life says that it gets on.
 const FRESH: Duration = Duration::from_mins(1);
+const RUN_FAILED: &str = "worker_run_failed";
 const STALLED: &str = "stalled";
 const QUARANTINED: &str = "worker_quarantined";
 const END_NOT_STORED: &str = "worker_end_not_stored";

@@ -199,3 +199,17 @@ fn an_age_is_never_below_nothing() {
     assert_eq!(age(None, at(NOW)), "");
     assert_eq!((short("é".repeat(5).as_str(), 3), short("abc", 3)), ("ééé…".to_owned(), "abc".to_owned()));
 }
+
+#[test]
+fn one_between_two_runs_is_not_alive_and_says_why() {
+    let starting = |run| {
+        situation(WorkerActivity::Unspecified).with(|worker| {
+            worker.state = WorkerState::Starting.into();
+            worker.run_generation = run;
+        })
+    };
+    let crashing = starting(3).with(|worker| worker.diagnostics.push(diagnostic("worker_run_failed")));
+    assert_eq!((crashing.found("alive").answer, crashing.verdict().code), (No, 3));
+    assert_eq!(crashing.found("alive").evidence, "between runs, run 3: worker_run_failed, and why");
+    assert_eq!((starting(1).found("alive").answer, starting(1).verdict().code), (No, 0));
+}
