@@ -103,6 +103,8 @@ pub(super) struct Delivery {
 /// What a driver tells. `Exited` is the last.
 #[derive(Debug)]
 pub(super) enum Report {
+    /// The program takes no more inputs: what it was not given is for the next one.
+    Over,
     /// The turn is over.
     TurnEnded(TurnId, TurnEndReason),
     /// The program said or did something.

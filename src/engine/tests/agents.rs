@@ -199,3 +199,24 @@ async fn who_has_no_turns_cannot_be_interrupted() {
         assert_eq!(interrupted().await.unwrap_err().reason(), Reason::WorkerNotRunning);
     }
 }
+
+#[tokio::test]
+async fn what_an_agent_was_not_given_before_it_died_is_given_to_its_next_run() {
+    let Some(profile) = agent(&[]) else { return };
+    let stage = Stage::with(Profile { restart: Restart::OnFailure, ..profile }).await;
+    let worker = stage.spawn().await;
+    let mut stream = stage.observe(&worker, ObserveFrom::Now);
+    for input in ["exit", "first", "second"] {
+        stage.send(&worker, input).await.unwrap();
+    }
+    let mut ends = Vec::new();
+    while ends.len() < 3 {
+        ends.push(text(&first(&mut stream, "TurnEnded").await.wire));
+    }
+    assert!(ends[0].contains("Failed") && ends[1..].iter().all(|end| end.contains("EndTurn")), "{ends:?}");
+    let told = stage.transcript(&worker).await;
+    assert!(
+        ["heard: first", "heard: second"].iter().all(|words| told.iter().any(|item| item.contains(words))),
+        "{told:?}"
+    );
+}

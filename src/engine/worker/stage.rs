@@ -56,6 +56,8 @@ pub(in crate::engine) struct Stage {
     pub(super) program: Program,
     /// Its process, once it was executed anew.
     pub(super) executed: Option<ProcessRecord>,
+    /// It takes no more inputs, and is about to end.
+    over: bool,
     /// How its program ended, once it has; with what was staged upon it, once that is.
     pub(super) exit: Option<(Exit, Option<Exited>)>,
     /// What the program said since the store took nothing; the end comes behind it.
@@ -79,6 +81,7 @@ impl Stage {
             landed_mode: None,
             program: Program::Up,
             executed: None,
+            over: false,
             exit: None,
             held: Held::default(),
             holding: false,
@@ -260,11 +263,16 @@ impl Stage {
             Protocol::Acp => self.stop.is_none(),
             Protocol::Catalog | Protocol::Lines => self.stop_mode() != Some(StopMode::Force),
         };
-        if self.program == Program::Up && is_wanted {
+        if self.program == Program::Up && !self.over && is_wanted {
             let mut inputs = std::mem::take(&mut self.inputs);
             inputs.pick_up(window(protocol), |input| self.start_of(input));
             self.inputs = inputs;
         }
+    }
+
+    /// The program takes no more inputs: those that wait are for the next one.
+    pub(crate) fn over(&mut self) {
+        self.over = true;
     }
 
     fn start_of(&mut self, input: &Input) -> u64 {
@@ -303,6 +311,7 @@ impl Stage {
         {
             self.exit = None;
             self.executed = None;
+            self.over = false;
             self.program = Program::Awaited;
         }
         self.inputs.landed(last, hand_over);

@@ -210,6 +210,7 @@ impl Task {
         let mut is_over = false;
         for report in reports.drain(..) {
             match report {
+                Report::Over => stage.over(),
                 Report::TurnEnded(turn_id, reason) => stage.turn_ended(&turn_id, reason),
                 Report::Told(fact) => stage.told(fact),
                 // What is in the making is told in its place, or not at all.

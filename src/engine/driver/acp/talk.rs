@@ -129,6 +129,7 @@ where
     };
     conversation.leave.close();
     // What it said to no turn is told, too. A task that is gone hears nothing.
+    let _ = conversation.teller.over().await;
     let _ = conversation.teller.finish().await;
     let (broken, closed) = match why {
         Why::Broken(how) => (Some(how), false),
@@ -261,6 +262,7 @@ impl Conversation {
         let why = self.over();
         if why.is_some() {
             self.doing = Some(self.teller.doing());
+            self.teller.over().await?;
         } else {
             let words = brief(&error.message, ERROR);
             self.teller.remark(format!("The agent answered with an error: {words}")).await?;

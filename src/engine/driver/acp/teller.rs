@@ -90,6 +90,11 @@ impl Teller {
         self.send(Report::TurnEnded(turn_id, reason)).await
     }
 
+    /// The agent is gone, or as good as that.
+    pub(super) async fn over(&self) -> Result<(), Why> {
+        self.send(Report::Over).await
+    }
+
     /// What it was at, and did last.
     pub(super) fn doing(&self) -> String {
         let Self { turn_id, updates, .. } = self;
