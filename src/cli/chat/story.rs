@@ -41,6 +41,9 @@ pub(super) struct Story<W> {
     begun: HashSet<String>,
     /// What is asked, the oldest first.
     asked: Vec<Question>,
+    /// How many options all that was ever asked had: each has a number of its own, so that none is taken for another's that
+    /// was shown before.
+    numbers: usize,
     /// Which of them was last told as the one to be answered.
     first: String,
     /// Uses of tools of this turn that were told.
@@ -61,6 +64,8 @@ pub(super) struct Story<W> {
 #[derive(Debug)]
 struct Question {
     approval: Approval,
+    /// The number of its first option.
+    number: usize,
     /// An answer of ours is on its way.
     answered: bool,
 }
@@ -75,6 +80,7 @@ impl<W: Write> Story<W> {
             ours: HashSet::new(),
             begun: HashSet::new(),
             asked: Vec::new(),
+            numbers: 0,
             first: String::new(),
             tools: HashSet::new(),
             shown: String::new(),
@@ -296,16 +302,18 @@ impl<W: Write> Story<W> {
         if self.question().is_none() {
             self.first.clone_from(&approval.approval_id);
         }
-        self.show(&approval)?;
-        self.asked.push(Question { approval, answered: false });
+        let number = self.numbers + 1;
+        self.numbers += approval.options.len();
+        self.show(&approval, number)?;
+        self.asked.push(Question { approval, number, answered: false });
         Ok(())
     }
 
-    fn show(&mut self, approval: &Approval) -> io::Result<()> {
+    fn show(&mut self, approval: &Approval, first: usize) -> io::Result<()> {
         self.screen.note(&format!("may it? {} ({})", approval.title, approval.approval_id))?;
-        for (number, option) in approval.options.iter().enumerate() {
+        for (number, option) in (first..).zip(&approval.options) {
             let kind = if option.kind.is_empty() { "meaning not known" } else { &option.kind };
-            self.screen.note(&format!("  {}) {} ({kind})", number + 1, option.label))?;
+            self.screen.note(&format!("  {number}) {} ({kind})", option.label))?;
         }
         Ok(())
     }
@@ -325,15 +333,20 @@ impl<W: Write> Story<W> {
 
     /// What is to be answered first.
     pub(super) fn question(&self) -> Option<&Approval> {
-        self.asked.iter().find(|it| !it.answered).map(|it| &it.approval)
+        self.open().next().map(|it| &it.approval)
     }
 
-    /// The option that a line means, of what is to be answered first.
+    fn open(&self) -> impl Iterator<Item = &Question> {
+        self.asked.iter().filter(|it| !it.answered)
+    }
+
+    /// The option that a line means, by its number alone: what else means consent, the agent would have the say in.
     pub(super) fn choice(&self, typed: &str) -> Option<(String, String)> {
-        let asked = self.question()?;
-        let number = typed.trim().parse::<usize>().ok().and_then(|number| asked.options.get(number.checked_sub(1)?));
-        let option = number.or_else(|| asked.options.iter().find(|option| option.option_id == typed.trim()))?;
-        Some((asked.approval_id.clone(), option.option_id.clone()))
+        let number: usize = typed.trim().parse().ok()?;
+        self.open().find_map(|Question { approval, number: first, .. }| {
+            let option = approval.options.get(number.checked_sub(*first)?)?;
+            Some((approval.approval_id.clone(), option.option_id.clone()))
+        })
     }
 
     /// An answer is on its way, or came to nothing.
@@ -345,15 +358,15 @@ impl<W: Write> Story<W> {
 
     /// Asks for what is to be typed next, where something is.
     pub(super) fn prompt(&mut self) -> io::Result<()> {
-        let question = self.question().cloned();
+        let question = self.open().next().map(|it| (it.approval.clone(), it.number));
         match question {
-            Some(asked) => {
+            Some((asked, number)) => {
                 let Approval { approval_id, options, .. } = &asked;
                 if *approval_id != self.first {
-                    self.show(&asked)?;
+                    self.show(&asked, number)?;
                     self.first.clone_from(approval_id);
                 }
-                self.screen.prompt(&format!("{approval_id}, answer 1-{}", options.len()))
+                self.screen.prompt(&format!("{approval_id}, answer {number}-{}", number + options.len() - 1))
             }
             None if !self.in_turn() && self.is_done() => self.screen.prompt(""),
             None => Ok(()),
