@@ -52,6 +52,7 @@ fn shell() -> Profiles {
         env: BTreeMap::new(),
         restart: Restart::Never,
         permissions: Permissions::Deny,
+        handshake_timeout: Profile::HANDSHAKE_TIMEOUT,
         approval_timeout: Profile::APPROVAL_TIMEOUT,
     };
     Profiles::from_iter([(ProfileSelector::Builtin(PROFILE.to_owned()), profile)])

@@ -14,6 +14,8 @@ use crate::model::ProfileSelector;
 /// More than anybody keeps anything: a hundred years.
 const MAX_AGE: Duration = Duration::from_hours(24 * 36_525);
 
+/// How long an agent may take until it has a session.
+const HANDSHAKE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 /// How long a question may wait for its answer: no shorter than somebody can read it, and no longer than a turn is remembered.
 const APPROVAL_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 7);
 
@@ -48,6 +50,7 @@ fn read_profile(mut section: Section<'_>, directory: &Path) -> Result<Profile, C
     let env = section.text_map("env")?;
     let restart = section.text("restart")?;
     let permissions = section.text("permissions")?;
+    let handshake_timeout = section.text("handshake_timeout")?;
     let approval_timeout = section.text("approval_timeout")?;
     if let (Protocol::Lines, Some(given)) = (protocol, &permissions) {
         return Err(given.refuse("only an acp profile has it: nothing else asks for leave"));
@@ -55,6 +58,9 @@ fn read_profile(mut section: Section<'_>, directory: &Path) -> Result<Profile, C
     let asks = permissions.as_ref().is_some_and(|given| given.value == "ask");
     if let Some(given) = approval_timeout.as_ref().filter(|_| !asks) {
         return Err(given.refuse("needs permissions = \"ask\" beside it: nobody is asked otherwise"));
+    }
+    if let Some(given) = handshake_timeout.as_ref().filter(|_| protocol != Protocol::Acp) {
+        return Err(given.refuse("only an acp profile has it: nothing else begins with one"));
     }
     if let (Protocol::Acp, Some(given)) = (protocol, &input) {
         return Err(given.refuse("only a lines profile has it: leave it out"));
@@ -88,6 +94,10 @@ fn read_profile(mut section: Section<'_>, directory: &Path) -> Result<Profile, C
             },
             restart: restart.map(|given| given.parse(|text| restarts(text))).transpose()?.unwrap_or_default(),
             permissions: permissions.map(|given| given.parse(|text| leave(text))).transpose()?.unwrap_or_default(),
+            handshake_timeout: handshake_timeout
+                .map(|given| duration(&given, HANDSHAKE_TIMEOUT))
+                .transpose()?
+                .unwrap_or(Profile::HANDSHAKE_TIMEOUT),
             approval_timeout: approval_timeout
                 .map(|given| duration(&given, APPROVAL_TIMEOUT))
                 .transpose()?

@@ -14,7 +14,8 @@
 //!   nothing was done                       the runtime went away beneath it ──┴────┘
 //! ```
 //!
-//! - *Good*: STARTING and RUNNING land in one commit with the first input. STOPPING lands before the program is told;
+//! - *Good*: STARTING and RUNNING land in one commit with the first input; an agent is STARTING until it has a session, and
+//!   its inputs wait. STOPPING lands before the program is told;
 //!   the input is closed, then TERM after 2 s, then the whole group is killed after the grace. The end lands with the
 //!   fate of every input that was not delivered, the final state and the `end` event in one commit.
 //! - *Its program ends by itself*, also with code 0: FAILED, with the code or signal and the end of its standard error.

@@ -59,8 +59,8 @@ impl EngineParts {
     pub(super) fn start<'a>(&'a self, profile: &'a Profile, row: &WorkerRow) -> Start<'a> {
         let (incarnation, worker_id) = (self.incarnation, row.worker_id().clone());
         let run = Run { incarnation, worker_id, generation: row.run_generation };
-        let (grace, asked) = (self.limits.stop_grace, row.approvals_asked);
-        Start { profile, run, machine: &self.machine, asked, grace, handle: &self.handle }
+        let (state, asked, grace) = (row.driver.clone(), row.approvals_asked, self.limits.stop_grace);
+        Start { profile, run, machine: &self.machine, state, asked, grace, handle: &self.handle }
     }
 
     pub(super) fn stage_context(&self, profile: &Profile) -> StageContext {

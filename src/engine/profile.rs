@@ -61,6 +61,8 @@ pub struct Profile {
     pub restart: Restart,
     /// What an `acp` program is answered that asks for leave.
     pub permissions: Permissions,
+    /// How long an `acp` program may take until it has a session: then it has failed.
+    pub handshake_timeout: Duration,
     /// After how long what it asks is refused, where somebody is to answer and nobody does.
     pub approval_timeout: Duration,
 }
@@ -91,6 +93,8 @@ impl Profile {
     /// How long what an agent asks waits for its answer where nothing else is said: as long as somebody may be away from a
     /// screen, and short enough that a turn does not hang overnight.
     pub const APPROVAL_TIMEOUT: Duration = Duration::from_mins(10);
+    /// How long an agent may take until it has a session where nothing else is said: it may ask the network first who may use it.
+    pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_mins(1);
 
     /// The profile of a worker for which nothing runs.
     #[must_use]
@@ -103,6 +107,7 @@ impl Profile {
             env: BTreeMap::new(),
             restart: Restart::Never,
             permissions: Permissions::Deny,
+            handshake_timeout: Self::HANDSHAKE_TIMEOUT,
             approval_timeout: Self::APPROVAL_TIMEOUT,
         }
     }

@@ -157,6 +157,7 @@ async fn runtime() -> Arc<dyn WorkerRuntime> {
         env: BTreeMap::new(),
         restart: Restart::Never,
         permissions: Permissions::Deny,
+        handshake_timeout: Profile::HANDSHAKE_TIMEOUT,
         approval_timeout: Profile::APPROVAL_TIMEOUT,
     };
     let selector = ProfileSelector::builtin("builtin:cat".to_owned()).unwrap();

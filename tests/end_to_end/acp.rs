@@ -306,10 +306,12 @@ async fn an_agent_that_answers_nothing_can_be_stopped() {
     let plane = Plane::new().profile("builtin:coder", agent).start().await;
     let worker = plane.spawn(EMBEDDED, "builtin:coder").await;
     worker.send("anybody there?").await;
-    let mut stream = worker.observe().await;
-    stream.first("its turn", |frame| matches!(frame.payload(), Payload::TurnStarted(_))).await;
+    // It has not said that it takes any.
+    assert_eq!(worker.get().await.state(), WorkerState::Starting);
+    let stream = worker.observe().await;
     worker.stop(StopMode::Graceful).await;
     let frames = stream.rest().await;
+    assert!(!frames.iter().any(|frame| matches!(frame.payload(), Payload::TurnStarted(_))));
     assert_eq!(frames.iter().filter_map(turn_end).collect::<Vec<_>>(), ["NOT_DELIVERED"]);
     let end = frames.last().and_then(|frame| frame.termination()).unwrap();
     assert_eq!(end.reason(), TerminationReason::Stopped);

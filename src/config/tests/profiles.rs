@@ -16,6 +16,14 @@ fn a_profile_that_cannot_be_is_refused_by_its_place() {
             format!("w.toml:4: {at}.permissions: must be deny, allow or ask"),
         ),
         (
+            "protocol = 'acp'\ncommand = ['a']\nhandshake_timeout = '2h'",
+            format!("w.toml:4: {at}.handshake_timeout: must be 1s to 1h"),
+        ),
+        (
+            "protocol = 'lines'\ncommand = ['a']\nhandshake_timeout = '2s'",
+            format!("w.toml:4: {at}.handshake_timeout: only an acp profile has it"),
+        ),
+        (
             "protocol = 'acp'\ncommand = ['a']\npermissions = 'ask'\napproval_timeout = '10'",
             format!("w.toml:5: {at}.approval_timeout: must be a duration"),
         ),
@@ -83,4 +91,14 @@ fn a_question_waits_ten_minutes_for_its_answer_unless_it_is_said_otherwise() {
     };
     assert_eq!(timeout(""), Duration::from_mins(10));
     assert_eq!(timeout("approval_timeout = '30s'"), Duration::from_secs(30));
+}
+
+#[test]
+fn an_agent_has_a_minute_to_begin_unless_it_is_said_otherwise() {
+    let timeout = |rest: &str| {
+        let files = Files::new(&format!("[profiles.mine]\nprotocol = 'acp'\ncommand = ['agent']\n{rest}"));
+        files.runtime().unwrap().profiles.get(&ProfileSelector::Named("mine".to_owned())).handshake_timeout
+    };
+    assert_eq!(timeout(""), Duration::from_mins(1));
+    assert_eq!(timeout("handshake_timeout = '5s'"), Duration::from_secs(5));
 }

@@ -232,6 +232,7 @@ mod tests {
             env: std::collections::BTreeMap::new(),
             restart: Restart::Never,
             permissions: Permissions::Deny,
+            handshake_timeout: Profile::HANDSHAKE_TIMEOUT,
             approval_timeout: Profile::APPROVAL_TIMEOUT,
         };
         let run = Run { incarnation: Incarnation::generate(), worker_id: WorkerId::generate(), generation: 1 };

@@ -12,6 +12,7 @@ mod pipe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::io::Errno;
 use tokio::sync::{mpsc, watch};
 
@@ -113,6 +114,10 @@ pub(super) enum Report {
     Delta(OutputDelta),
     /// The program goes on, and what it did is not told.
     Alive,
+    /// What the next run needs to know of this one.
+    State(Bytes),
+    /// The program takes inputs now. Only told where it does not do so from its start.
+    Ready,
     /// The program is gone, and all it said was reported.
     Exited(Exit),
 }
@@ -140,6 +145,8 @@ pub(super) struct Start<'a> {
     pub profile: &'a Profile,
     pub run: Run,
     pub machine: &'a Machine,
+    /// What the run before has left for this one; empty where it left nothing.
+    pub state: Bytes,
     /// How many questions the runs before have asked.
     pub asked: u64,
     pub grace: Duration,

@@ -1,7 +1,7 @@
 //! Agents of the Agent Client Protocol: what their workers tell of themselves.
 
 use super::*;
-use crate::model::{Activity, InterruptAck, Reason, WorkerState};
+use crate::model::{Activity, InterruptAck, Reason, TerminationReason, WorkerState};
 
 /// The next frame whose payload begins like this.
 async fn first(stream: &mut Observation, beginning: &str) -> Published {
@@ -198,6 +198,128 @@ async fn who_has_no_turns_cannot_be_interrupted() {
         stage.stop(&worker, TerminalIntent::Stop, StopMode::Force).await;
         assert_eq!(interrupted().await.unwrap_err().reason(), Reason::WorkerNotRunning);
     }
+}
+
+/// An agent that is started anew when it fails.
+fn restarting(store: Arc<dyn Store>, arguments: &[&str]) -> Option<EngineParts> {
+    let profile = Profile { restart: Restart::OnFailure, ..agent(arguments)? };
+    let mut parts = parts(store, [("it", profile)]);
+    let soon = Duration::from_millis(10);
+    parts.limits.restarts = Restarts { first_pause: soon, longest_pause: soon, ..Restarts::default() };
+    Some(parts)
+}
+
+/// What it says to this.
+async fn answer(stage: &Stage, worker: &Worker, prompt: &str) -> String {
+    let mut stream = stage.observe(worker, ObserveFrom::Now);
+    stage.send(worker, prompt).await.unwrap();
+    let item = text(&first(&mut stream, "Assistant:").await.wire);
+    first(&mut stream, "TurnEnded").await;
+    item.splitn(3, ':').nth(2).unwrap().to_owned()
+}
+
+/// It exits in its turn.
+async fn fails(stage: &Stage, worker: &Worker) {
+    let mut stream = stage.observe(worker, ObserveFrom::Now);
+    stage.send(worker, "exit").await.unwrap();
+    first(&mut stream, "TurnEnded").await;
+}
+
+/// What the transcript says that neither asked nor answered.
+async fn remarks(stage: &Stage, worker: &Worker) -> Vec<String> {
+    let items = stage.transcript(worker).await.into_iter();
+    items.filter_map(|item| Some(item.strip_prefix("System:")?.split_once(':')?.1.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn another_run_takes_up_the_session_again_and_what_was_told_before_is_not_told_again() {
+    let Some(parts) = restarting(store(), &["load"]) else { return };
+    let (apart, first_life) = engine_apart(&parts);
+    let stage = Stage::open(first_life).await;
+    let worker = stage.spawn().await;
+    let session = answer(&stage, &worker, "recall").await;
+    assert!(session.starts_with("s-"), "{session}");
+    fails(&stage, &worker).await;
+    assert_eq!(answer(&stage, &worker, "recall").await, session);
+    assert_eq!(stage.engine.get_worker(&worker.worker_id).unwrap().run_generation, 2);
+    // Nor does it go with the runtime.
+    gone(apart).await;
+    let again = Stage::open(parts).await;
+    assert_eq!(answer(&again, &worker, "recall").await, session);
+    assert_eq!(again.engine.get_worker(&worker.worker_id).unwrap().run_generation, 3);
+    let told = again.transcript(&worker).await;
+    assert!(!told.iter().any(|item| item.contains("before")), "{told:?}");
+    let frames = again.observe(&worker, ObserveFrom::Beginning);
+    again.stop(&worker, TerminalIntent::Stop, StopMode::Graceful).await;
+    let frames = to_the_end(frames, 0).await;
+    assert!(!frames.iter().any(|(_, payload)| payload.starts_with("ToolCall")), "{frames:?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_take_up_its_session_says_that_it_remembers_nothing() {
+    for (mode, why) in [(&[][..], "it cannot take up a session again"), (&["load-fails"][..], "no such session")] {
+        let Some(parts) = restarting(store(), mode) else { return };
+        let stage = Stage::open(parts).await;
+        let worker = stage.spawn().await;
+        let session = answer(&stage, &worker, "recall").await;
+        assert_eq!(remarks(&stage, &worker).await, [""; 0]);
+        fails(&stage, &worker).await;
+        let other = answer(&stage, &worker, "recall").await;
+        assert!(mode.is_empty() || session != other, "{session}");
+        let words = "This is a new run of the agent, and it remembers nothing of what was said before";
+        assert_eq!(remarks(&stage, &worker).await, [format!("{words}: {why}.")]);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_starts_until_it_has_a_session_and_its_inputs_wait() {
+    let Some(profile) = agent(&["mute"]) else { return };
+    let stage = Stage::with(profile).await;
+    let worker = stage.spawn().await;
+    assert_eq!((worker.state, worker.can_accept_input), (WorkerState::Starting, true));
+    stage.send(&worker, "anybody there?").await.unwrap();
+    let none = interrupt(&stage, &worker, None).await;
+    assert_eq!((none.event_id, none.diagnostics[0].code.as_ref()), (None, "worker_not_in_turn"));
+    let now = stage.engine.get_worker(&worker.worker_id).unwrap();
+    assert_eq!((now.state, now.activity), (WorkerState::Starting, Activity::Idle));
+    stage.stop(&worker, TerminalIntent::Stop, StopMode::Graceful).await;
+    let frames = to_the_end(stage.observe(&worker, ObserveFrom::Beginning), 0).await;
+    assert!(!frames.iter().any(|(_, payload)| payload.starts_with("TurnStarted")), "{frames:?}");
+    let ended = frames.iter().find(|(_, payload)| payload.starts_with("TurnEnded")).unwrap();
+    assert!(ended.1.contains("NotDelivered"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn it_runs_once_it_has_a_session_and_only_then_a_turn_begins() {
+    let Some(profile) = agent(&[]) else { return };
+    let stage = Stage::with(profile).await;
+    let mut create = request(builtin("it"));
+    create.initial_input = Some(user("on"));
+    let worker = stage.engine.create_worker(&context(None, 0), create).await.unwrap().worker;
+    let mut stream = stage.observe(&worker, ObserveFrom::Beginning);
+    let mut order = Vec::new();
+    loop {
+        let frame = within(next_frame(&mut stream)).await.unwrap();
+        if frame.kind.is_durable() {
+            order.push(frame.kind);
+        }
+        if frame.kind == EventKind::TurnStarted {
+            break;
+        }
+    }
+    let first = [EventKind::StateChanged, EventKind::InputAccepted, EventKind::ItemAppended];
+    assert_eq!(order, [&first[..], &[EventKind::StateChanged, EventKind::TurnStarted]].concat());
+}
+
+#[tokio::test]
+async fn an_agent_that_takes_too_long_to_begin_has_failed() {
+    let Some(profile) = agent(&["mute"]) else { return };
+    let stage = Stage::with(Profile { handshake_timeout: Duration::from_millis(50), ..profile }).await;
+    let worker = stage.spawn().await;
+    within(to_the_end(stage.observe(&worker, ObserveFrom::Beginning), 0)).await;
+    let end = stage.engine.get_worker(&worker.worker_id).unwrap().termination.clone().unwrap();
+    assert_eq!(end.reason, TerminationReason::ProtocolError);
+    assert!(end.message.starts_with("the agent did not answer initialize in time"), "{}", end.message);
 }
 
 #[tokio::test]

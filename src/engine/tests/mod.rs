@@ -120,6 +120,7 @@ fn sh(script: &str) -> Profile {
         env: BTreeMap::new(),
         restart: Restart::Never,
         permissions: Permissions::Deny,
+        handshake_timeout: Profile::HANDSHAKE_TIMEOUT,
         approval_timeout: Profile::APPROVAL_TIMEOUT,
     }
 }

@@ -10,6 +10,8 @@
 
 use std::time::SystemTime;
 
+use bytes::Bytes;
+
 use super::ending;
 use super::stage::Stage;
 use crate::engine::driver::Exit;
@@ -78,10 +80,34 @@ impl Stage {
         self.exited(Exit { refused: true, ..Exit::default() });
     }
 
-    /// Stages that it runs, where that has not been told.
+    /// Its program takes inputs from now on.
+    pub(crate) fn ready(&mut self) {
+        self.ready = true;
+    }
+
+    /// Its program leaves this to the next run.
+    pub(crate) fn leaves(&mut self, state: Bytes) {
+        self.left = Some(state);
+    }
+
+    /// Stages what its program leaves to the next run, where that is another thing than before.
+    pub(super) fn keep_left(&mut self) {
+        if let Some(left) = self.left.as_ref().filter(|left| **left != self.row.driver) {
+            self.row.driver = left.clone();
+            self.draft.changes_row = true;
+        }
+    }
+
+    /// Stages which process it is and that it runs, where that has not been told.
     pub(super) fn tell_running(&mut self) {
-        if self.program == Program::Up && self.row.state == WorkerState::Starting && self.executed.is_some() {
+        if self.program != Program::Up || self.row.state != WorkerState::Starting {
+            return;
+        }
+        if self.executed.is_some() && self.row.process != self.executed {
             self.row.process = self.executed;
+            self.draft.changes_row = true;
+        }
+        if self.row.process.is_some() && (self.ready || !self.has_turns()) {
             self.change(WorkerState::Running);
         }
     }

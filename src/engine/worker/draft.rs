@@ -14,6 +14,8 @@ pub(in crate::engine) struct Draft {
     pub receipts: Vec<Receipt>,
     /// Events are removed from the front.
     pub trimmed: bool,
+    /// The row has changed beside its events.
+    pub changes_row: bool,
     /// A run that was lost with its runtime is concluded, also where another one follows: a start waits for it.
     pub concludes_lost: bool,
 }
@@ -38,7 +40,10 @@ impl Step {
 impl Draft {
     /// The batch that makes a worker of this row, if anything is to be committed.
     pub(super) fn batch(&self, row: &WorkerRow, revision: u64) -> Option<Batch> {
-        let is_durable = self.trimmed || !self.receipts.is_empty() || self.steps.iter().any(|it| it.stored.is_some());
+        let is_durable = self.trimmed
+            || self.changes_row
+            || !self.receipts.is_empty()
+            || self.steps.iter().any(|it| it.stored.is_some());
         let change = is_durable.then(|| WorkerChange {
             worker_id: row.worker_id().clone(),
             revision,

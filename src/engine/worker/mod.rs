@@ -28,6 +28,7 @@ mod stage;
 mod task;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use tokio::sync::oneshot;
 

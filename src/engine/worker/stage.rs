@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+
 use super::again::{Exited, Program};
 use super::draft::{Draft, Step};
 use super::flight::not_running;
@@ -12,7 +14,7 @@ use super::inputs::{Input, Inputs};
 use super::interrupt::not_interruptible;
 use super::questions::Questions;
 use super::{Cut, InputCommand, StopWish};
-use crate::engine::driver::{Delivery, Exit, Fact, Utterance, window};
+use crate::engine::driver::{Delivery, Exit, Fact, Utterance};
 use crate::engine::frame::{FrameCodec, StoredInput};
 use crate::engine::profile::Protocol;
 use crate::engine::receipts::{Hold, Outcome, Receipt};
@@ -56,8 +58,12 @@ pub(in crate::engine) struct Stage {
     pub(super) program: Program,
     /// Its process, once it was executed anew.
     pub(super) executed: Option<ProcessRecord>,
+    /// Its program has said that it takes inputs, where it is one that says so.
+    pub(super) ready: bool,
+    /// What its program leaves to the next run.
+    pub(super) left: Option<Bytes>,
     /// It takes no more inputs, and is about to end.
-    over: bool,
+    pub(super) over: bool,
     /// How its program ended, once it has; with what was staged upon it, once that is.
     pub(super) exit: Option<(Exit, Option<Exited>)>,
     /// What the program said since the store took nothing; the end comes behind it.
@@ -81,6 +87,8 @@ impl Stage {
             landed_mode: None,
             program: Program::Up,
             executed: None,
+            ready: false,
+            left: None,
             over: false,
             exit: None,
             held: Held::default(),
@@ -102,7 +110,9 @@ impl Stage {
     /// The first events of a new worker, and its first input with them.
     pub(crate) fn birth(&mut self, input: Option<(WorkerInput, Option<RequestId>)>, hold: Option<&Hold>) {
         self.change(WorkerState::Starting);
-        self.change(WorkerState::Running);
+        if !self.has_turns() {
+            self.change(WorkerState::Running);
+        }
         if let Some((input, request_id)) = input {
             self.accept(input, request_id);
         }
@@ -240,6 +250,7 @@ impl Stage {
             // No program is there to be waited for.
             self.exited(Exit::default());
         }
+        self.keep_left();
         match &self.exit {
             None => {
                 self.tell_running();
@@ -253,39 +264,6 @@ impl Stage {
             }
             Some(_) => {}
         }
-    }
-
-    /// What was accepted before a graceful stop is still given.
-    fn pick_up(&mut self) {
-        let protocol = self.context.protocol;
-        // To end an agent breaks off its turn: another one would only be broken off, too.
-        let is_wanted = match protocol {
-            Protocol::Acp => self.stop.is_none(),
-            Protocol::Catalog | Protocol::Lines => self.stop_mode() != Some(StopMode::Force),
-        };
-        if self.program == Program::Up && !self.over && is_wanted {
-            let mut inputs = std::mem::take(&mut self.inputs);
-            inputs.pick_up(window(protocol), |input| self.start_of(input));
-            self.inputs = inputs;
-        }
-    }
-
-    /// The program takes no more inputs: those that wait are for the next one.
-    pub(crate) fn over(&mut self) {
-        self.over = true;
-    }
-
-    fn start_of(&mut self, input: &Input) -> u64 {
-        self.row.picked_up = input.accepted;
-        self.row.last_progress_at = Some(self.now);
-        self.append(Event::TurnStarted { turn_id: input.turn_id.clone(), request_id: input.request_id.clone() })
-    }
-
-    pub(super) fn end_of(&mut self, input: &Input, reason: TurnEndReason) -> u64 {
-        self.settle_of_turn(&input.turn_id);
-        self.broken_off.take_if(|turn_id| *turn_id == input.turn_id);
-        self.row.turns_ended = input.accepted;
-        self.append(Event::TurnEnded { turn_id: input.turn_id.clone(), reason })
     }
 
     /// Takes in an input of the run before. One that was picked up is not given again: its turn ends with that run.
@@ -311,6 +289,7 @@ impl Stage {
         {
             self.exit = None;
             self.executed = None;
+            self.ready = false;
             self.over = false;
             self.program = Program::Awaited;
         }

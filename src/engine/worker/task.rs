@@ -220,6 +220,8 @@ impl Task {
                     self.doing.alive(stage.now);
                     self.parts.tail.publish(|view| self.doing.show(view), Progress::Kept, []);
                 }
+                Report::State(left) => stage.leaves(left),
+                Report::Ready => stage.ready(),
                 Report::Exited(exit) => {
                     stage.exited(exit);
                     self.parts.link = None;

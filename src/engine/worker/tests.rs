@@ -8,6 +8,7 @@ use super::stage::{Stage, StageContext};
 use super::{Ending, StopWish};
 use crate::engine::driver::{Asked, Fact, Utterance};
 use crate::engine::profile::Protocol;
+use crate::engine::row::{ProcessRecord, WorkerRow};
 use crate::engine::store::Batch;
 use crate::engine::tests::{PlainCodec, agent_row};
 use crate::model::{
@@ -19,7 +20,7 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-/// An agent that is in a turn, all of which has landed: `turn-3`.
+/// An agent that is in a turn, all of which has landed: `turn-2`.
 fn in_turn() -> Stage {
     let context = StageContext {
         codec: Arc::new(PlainCodec),
@@ -28,9 +29,11 @@ fn in_turn() -> Stage {
         approval_timeout: Duration::from_mins(1),
         restarts: None,
     };
-    let mut stage = Stage::new(context, agent_row(), 0);
+    let process = Some(ProcessRecord { pid: 1, start_time: 1, boot: 1 });
+    let mut stage = Stage::new(context, WorkerRow { process, ..agent_row() }, 0);
     stage.at(at(1));
     stage.birth(Some((WorkerInput::new(InputKind::User, "work".to_owned()).unwrap(), None)), None);
+    stage.ready();
     submit(&mut stage);
     stage.landed(stage.row.last_sequence, None, |_| {});
     stage
@@ -47,7 +50,7 @@ fn kinds(draft: &Draft) -> Vec<EventKind> {
 }
 
 fn turn() -> TurnId {
-    TurnId::from("turn-3")
+    TurnId::from("turn-2")
 }
 
 fn said(role: Role, content: &str) -> Fact {

@@ -1,11 +1,17 @@
 """An agent of the Agent Client Protocol for the tests, by hand: each prompt says what it is to do, good or bad.
 
-With the argument `mute` it answers nothing, not even the first thing it is asked."""
+With the argument `mute` it answers nothing, not even the first thing it is asked. With `load` it takes up sessions again, and
+tells then what was said before; with `load-fails` it offers to and cannot; with `load-hangs` it never answers that."""
 import json
 import os
 import sys
 
 write = sys.stdout.buffer.write
+
+
+# How it takes up sessions, and the one it is in.
+loads = next((argument for argument in sys.argv[1:] if argument.startswith("load")), None)
+session = {"id": "s-1"}
 
 
 def send(message):
@@ -23,7 +29,7 @@ def read():
 
 
 def update(kind, **fields):
-    send({"method": "session/update", "params": {"sessionId": "s-1", "update": {"sessionUpdate": kind, **fields}}})
+    send({"method": "session/update", "params": {"sessionId": session["id"], "update": {"sessionUpdate": kind, **fields}}})
 
 
 def say(text, kind="agent_message_chunk"):
@@ -63,7 +69,7 @@ def ask(count=1):
     options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_once", "reject_once")]
     for n in range(count):
         call = {"toolCallId": "call-1", "title": f"Write file {n + 1}"}
-        params = {"sessionId": "s-1", "toolCall": call, "options": options}
+        params = {"sessionId": session["id"], "toolCall": call, "options": options}
         send({"id": 77 + n, "method": "session/request_permission", "params": params})
     reason, told = "end_turn", []
     while len(told) < count:
@@ -80,7 +86,7 @@ def ask(count=1):
 
 def ask_and_go():
     """Asks for leave, and does not wait for the answer."""
-    params = {"sessionId": "s-1", "toolCall": {"toolCallId": "call-1"}, "options": [
+    params = {"sessionId": session["id"], "toolCall": {"toolCallId": "call-1"}, "options": [
         {"optionId": "yes", "name": "Yes", "kind": "allow_always"}]}
     send({"id": 76, "method": "session/request_permission", "params": params})
     return "end_turn"
@@ -170,6 +176,7 @@ PROMPTS = {
     "wait": wait,
     "late": late,
     "ignore": ignore,
+    "recall": lambda: say(session["id"]) or "end_turn",
     "hang": hang,
     "refuse": lambda: "refusal",
     "exit": lambda: exit_with(3),
@@ -180,15 +187,31 @@ PROMPTS = {
 }
 
 
+def load(id, params):
+    """Takes up a session again, telling what was said in it."""
+    assert os.path.isabs(params["cwd"]) and params["mcpServers"] == [], params
+    if loads == "load-fails":
+        send({"id": id, "error": {"code": -32002, "message": "no such session"}})
+    elif loads == "load":
+        session["id"] = params["sessionId"]
+        for kind in ("user_message_chunk", "agent_message_chunk", "agent_thought_chunk"):
+            say("said before", kind)
+        update("tool_call", toolCallId="call-1", title="Done before", status="completed")
+        send({"id": id, "result": {}})
+
+
 def main():
     while True:
         asked = read()
         method, id = asked.get("method"), asked.get("id")
         if method == "initialize":
-            send({"id": id, "result": {"protocolVersion": 1, "agentCapabilities": {}}})
+            send({"id": id, "result": {"protocolVersion": 1, "agentCapabilities": {"loadSession": bool(loads)}}})
         elif method == "session/new":
             assert os.path.isabs(asked["params"]["cwd"]), asked
-            send({"id": id, "result": {"sessionId": "s-1"}})
+            session["id"] = f"s-{os.getpid()}" if loads else "s-1"
+            send({"id": id, "result": {"sessionId": session["id"]}})
+        elif method == "session/load":
+            load(id, asked["params"])
         elif method == "session/prompt":
             words = asked["params"]["prompt"][0]["text"]
             if words == "fail":

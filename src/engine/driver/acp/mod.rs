@@ -4,12 +4,14 @@
 //! - [`wire`]: the agent's lines, each of them bounded and looked at before the protocol's own library sees it.
 //! - [`pace`]: how fast they are read.
 //! - [`update`]: what the agent tells of its work, read no further than it is told on.
-//! - [`talk`]: the handshake, and one turn after the other.
+//! - [`greet`]: the handshake, and the session.
+//! - [`talk`]: one turn after the other.
 //! - [`leave`]: what is answered when it asks for leave, and what somebody else is asked.
 //! - [`teller`]: what the agent tells as pieces, items and uses of tools.
 //!
 //! Nothing outside this module names a type of `agent-client-protocol`.
 
+mod greet;
 mod leave;
 mod pace;
 mod talk;
@@ -30,13 +32,12 @@ use super::child::{Launched, Supervised, supervise};
 use super::pipe::{Output, keep_end};
 use super::{Link, REPORTS, Report, Start, StartFault};
 use crate::model::{StopMode, is_plain, truncate_at_char};
+use greet::Past;
 use leave::ANSWERS;
 use talk::{Ended, Signals, Talk, converse};
 
 /// How many prompts an agent works on at once.
 pub(super) const WINDOW: usize = 1;
-/// How long an agent may take until it has a session.
-const HANDSHAKE: Duration = Duration::from_mins(1);
 /// How long an agent that closed its output may take to exit.
 const CLOSED_OUTPUT: Duration = Duration::from_secs(2);
 /// How much of an agent's own words stands in the cause of its death, in bytes.
@@ -71,9 +72,10 @@ fn speak(launched: Launched, cwd: PathBuf, start: &Start<'_>) -> Link {
     let talk = Talk {
         handle: handle.clone(),
         cwd,
+        past: Past::read(&start.state, start.run.generation),
         permissions: profile.permissions,
         asked,
-        handshake: HANDSHAKE,
+        handshake: profile.handshake_timeout,
         inputs,
         answers,
         interrupted,

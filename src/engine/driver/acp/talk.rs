@@ -5,11 +5,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
-    CancelNotification, ContentBlock, Implementation, InitializeRequest, NewSessionRequest, PromptRequest,
-    RequestPermissionRequest, SessionId, StopReason, TextContent,
+    CancelNotification, ContentBlock, PromptRequest, RequestPermissionRequest, SessionId, StopReason, TextContent,
 };
 use agent_client_protocol::{Agent, Client, Error, Lines};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::pipe::Output;
 use super::super::{Delivery, Reply, Report};
 use super::brief;
+use super::greet::Past;
 use super::leave::{Heard, Leave, Question};
 use super::teller::Teller;
 use super::wire::{Waiting, Wire, incoming, outgoing, updates};
@@ -28,7 +27,7 @@ use crate::engine::profile::Permissions;
 use crate::model::{TurnEndReason, TurnId};
 
 /// How much of an agent's error is told, in bytes.
-const ERROR: usize = 512;
+pub(super) const ERROR: usize = 512;
 
 /// What a conversation is told from outside.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +43,8 @@ pub(super) struct Signals {
 pub(super) struct Talk {
     pub handle: Handle,
     pub cwd: PathBuf,
+    /// What is known of the runs before.
+    pub past: Past,
     pub permissions: Permissions,
     /// How many questions the runs before have asked.
     pub asked: u64,
@@ -88,7 +89,7 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
     R: AsyncRead + Unpin + Send + 'static,
 {
-    let Talk { handle, cwd, permissions, asked, handshake, inputs, answers, interrupted, report, signals } = talk;
+    let Talk { handle, cwd, past, permissions, asked, handshake, inputs, answers, interrupted, report, signals } = talk;
     let wire = Arc::new(Wire::default());
     let (updates, heard) = updates();
     let lines = Lines::new(
@@ -121,9 +122,18 @@ where
         let broken = Some("no conversation with the agent could begin".to_owned());
         return Ended { broken, ..Ended::default() };
     };
-    let mut conversation =
-        Conversation { agent, wire, heard, interrupted, signals, leave, teller: Teller::new(report), doing: None };
-    let why = match conversation.greet(cwd, Instant::now() + handshake).await {
+    let mut conversation = Conversation {
+        agent,
+        wire,
+        heard,
+        interrupted,
+        signals,
+        leave,
+        teller: Teller::new(report.clone()),
+        report,
+        doing: None,
+    };
+    let why = match conversation.greet(cwd, past, Instant::now() + handshake).await {
         Ok(session) => conversation.turns(session, inputs).await,
         Err(why) => why,
     };
@@ -139,38 +149,38 @@ where
     Ended { broken, closed, doing: conversation.doing }
 }
 
-struct Conversation {
-    agent: ConnectionTo<Agent>,
+pub(super) struct Conversation {
+    pub(super) agent: ConnectionTo<Agent>,
     wire: Arc<Wire>,
-    heard: mpsc::Receiver<Waiting>,
+    pub(super) heard: mpsc::Receiver<Waiting>,
     interrupted: watch::Receiver<Option<TurnId>>,
     signals: Signals,
     leave: Leave,
-    teller: Teller,
+    pub(super) report: mpsc::Sender<Report>,
+    pub(super) teller: Teller,
     doing: Option<String>,
 }
 
 impl Conversation {
-    /// Agrees on the protocol and begins a session.
-    async fn greet(&mut self, cwd: PathBuf, until: Instant) -> Result<SessionId, Why> {
-        let us = Implementation::new("workplane", env!("CARGO_PKG_VERSION"));
-        let hello = InitializeRequest::new(ProtocolVersion::V1).client_info(us);
-        let hello = self.agent.send_request(hello).block_task();
-        let hello = self.answer("initialize", until, hello).await?;
-        if hello.protocol_version != ProtocolVersion::V1 {
-            return Err(Why::Broken("the agent speaks another version of the protocol than 1".to_owned()));
-        }
-        let session = self.agent.send_request(NewSessionRequest::new(cwd)).block_task();
-        Ok(self.answer("session/new", until, session).await?.session_id)
-    }
-
-    /// Waits for an answer of the handshake. What the agent tells meanwhile is of no turn.
-    async fn answer<T>(
+    /// Waits for an answer of the handshake, which must not be an error.
+    pub(super) async fn answer<T>(
         &mut self,
         what: &str,
         until: Instant,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Why> {
+        let disagrees =
+            |error: Error| Why::Broken(format!("the agent did not agree to {what}: {}", brief(&error.message, ERROR)));
+        self.reply(what, until, answer).await?.map_err(disagrees)
+    }
+
+    /// Waits for an answer of the handshake. What the agent tells meanwhile is of no turn.
+    pub(super) async fn reply<T>(
+        &mut self,
+        what: &str,
+        until: Instant,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<Result<T, Error>, Why> {
         let (heard, asked, stopping) = (&mut self.heard, &mut self.leave, &self.signals.stopping);
         let listening = async {
             let mut answer = pin!(answer);
@@ -187,14 +197,14 @@ impl Conversation {
         let doing = || format!("it was asked {what} and nothing else since");
         match timeout_at(until, listening).await {
             Ok(Err(why)) => Err(why),
-            Ok(Ok(Ok(answer))) => Ok(answer),
-            Ok(Ok(Err(error))) => {
-                let why = self.over();
-                self.doing = why.is_some().then(doing);
-                Err(why.unwrap_or_else(|| {
-                    Why::Broken(format!("the agent did not agree to {what}: {}", brief(&error.message, ERROR)))
-                }))
-            }
+            Ok(Ok(Ok(answer))) => Ok(Ok(answer)),
+            Ok(Ok(Err(error))) => match self.over() {
+                Some(why) => {
+                    self.doing = Some(doing());
+                    Err(why)
+                }
+                None => Ok(Err(error)),
+            },
             Err(_) => Err(Why::Broken(format!("the agent did not answer {what} in time"))),
         }
     }

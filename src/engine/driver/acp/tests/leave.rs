@@ -59,9 +59,12 @@ impl Bed {
 
     /// The next question that is told on.
     async fn question(&mut self) -> Asked {
-        match self.reports.recv().await.unwrap() {
-            Report::Told(Fact::Asked(asked)) => asked,
-            other => panic!("no question: {other:?}"),
+        loop {
+            match self.reports.recv().await.unwrap() {
+                Report::Told(Fact::Asked(asked)) => return asked,
+                Report::State(_) | Report::Ready => {}
+                other => panic!("no question: {other:?}"),
+            }
         }
     }
 

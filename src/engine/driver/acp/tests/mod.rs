@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::engine::driver::{Delivery, Reply};
-use crate::engine::profile::Permissions;
+use crate::engine::profile::{Permissions, Profile};
 
 /// The agent's ends of the pipes, and the conversation.
 struct Bed {
@@ -35,9 +35,10 @@ fn with(permissions: Permissions) -> Bed {
     let talk = Talk {
         handle: handle.clone(),
         cwd: PathBuf::from("/"),
+        past: Past::default(),
         permissions,
         asked: 0,
-        handshake: HANDSHAKE,
+        handshake: Profile::HANDSHAKE_TIMEOUT,
         inputs: deliveries,
         answers,
         interrupted: watch::channel(None).1,
